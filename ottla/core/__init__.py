@@ -1,0 +1,1 @@
+"""What every other package stands on: ports, errors, ids. Pure; imports nothing of Ottla."""

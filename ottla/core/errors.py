@@ -1,0 +1,68 @@
+"""Every error that Ottla raises on purpose.
+
+    OttlaError
+    ├── ApiError            an answer of the Kafka protocol: carries its code and whether it is retriable
+    ├── DecodeError         bytes that are not what their sender calls them: a request, a message
+    │   └── CorruptBatch    a record batch whose header, length or CRC is wrong
+    ├── ConfigError         a wrong key or value; says what to change
+    └── StorageError        the files on disk are not usable
+        └── CorruptLog      damage below the durable end: names file, position and what to do
+
+`OSError` of a failed write or sync passes through to whoever submitted it; it is turned into
+`ApiError(KAFKA_STORAGE_ERROR)` where a client is answered.
+"""
+
+from ottla.core.error_codes import ErrorCode
+
+__all__ = [
+    "ApiError",
+    "ConfigError",
+    "CorruptBatch",
+    "CorruptLog",
+    "DecodeError",
+    "ErrorCode",
+    "OttlaError",
+    "StorageError",
+]
+
+
+class OttlaError(Exception):
+    """Whatever Ottla raises on purpose."""
+
+
+class ApiError(OttlaError):
+    """An error answer of the Kafka protocol."""
+
+    def __init__(self, code: ErrorCode, message: str = "") -> None:
+        super().__init__(message or code.name)
+        self.code = code
+        self.message = message
+
+    @property
+    def retriable(self) -> bool:
+        """Whether the same request may succeed when it is sent again."""
+        return self.code.retriable
+
+
+class DecodeError(OttlaError):
+    """Bytes that are not what their sender calls them; the only error that decoding raises."""
+
+
+class CorruptBatch(DecodeError):
+    """A record batch whose header, length or CRC is wrong."""
+
+
+class ConfigError(OttlaError):
+    """A wrong configuration key or value; the message says what to change."""
+
+
+class StorageError(OttlaError):
+    """The files of a node or of a partition are not usable."""
+
+
+class CorruptLog(StorageError):
+    """Damage in a log below its durable end."""
+
+    def __init__(self, path: str, position: int, reason: str, advice: str) -> None:
+        super().__init__(f"{path} is damaged at byte {position}: {reason}. {advice}")
+        self.path, self.position, self.reason, self.advice = path, position, reason, advice

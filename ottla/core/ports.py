@@ -1,0 +1,109 @@
+"""The ports on which everything that decides runs: clock, random numbers, disk.
+
+In production they are the event loop, files and a pool of threads (`ottla.adapters`); in the simulator a virtual clock
+and a disk that loses unsynced bytes and tears writes at a crash (`ottla.testing.sim`). Nothing above a port knows
+threads: a job submitted to the disk reports its end as an event on the caller's own loop.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from ottla.core.types import Buffer
+
+T = TypeVar("T")
+
+
+class Timer(Protocol):
+    """A callback that is to run later."""
+
+    def cancel(self) -> None:
+        """Forget the callback; nothing happens when it ran already."""
+
+
+class Clock(Protocol):
+    """Time, and the loop's timers."""
+
+    def time_ms(self) -> int:
+        """Wall clock: milliseconds since 1970. May jump."""
+
+    def monotonic_ms(self) -> float:
+        """Milliseconds from an arbitrary start; never goes back."""
+
+    def call_soon(self, callback: Callable[..., object], *arguments: Any) -> None:
+        """Run the callback in a later turn of the loop."""
+
+    def call_later(self, delay_ms: float, callback: Callable[..., object], *arguments: Any) -> Timer:
+        """Run the callback after `delay_ms`."""
+
+
+class Random(Protocol):
+    """The part of `random.Random` that Ottla uses."""
+
+    def random(self) -> float: ...
+    def randrange(self, start: int, stop: int, /) -> int: ...
+    def randbytes(self, n: int, /) -> bytes: ...
+
+
+class File(Protocol):
+    """An open file. Every method may block: call them in a job, in recovery at start, or in a worker process."""
+
+    def pread(self, length: int, position: int) -> bytes:
+        """At most `length` bytes; fewer only at the end of the file."""
+
+    def pwritev(self, buffers: Sequence[Buffer], position: int) -> None:
+        """Write all of `buffers`, one after the other; raises OSError when not all could be written."""
+
+    def sync(self) -> None:
+        """Return when all written bytes and the file's size are on stable storage."""
+
+    def truncate(self, size: int) -> None: ...
+    def allocate(self, position: int, length: int) -> None:
+        """Reserve blocks; grows the file with zeros."""
+
+    def size(self) -> int: ...
+    def close(self) -> None: ...
+
+
+class Files(Protocol):
+    """The file system. Every method may block. Paths are absolute or relative to the data directory."""
+
+    def open(self, path: str, *, create: bool = False) -> File:
+        """Open for reading and writing; FileNotFoundError unless `create`."""
+
+    def exists(self, path: str) -> bool: ...
+    def size(self, path: str) -> int: ...
+    def list_directory(self, path: str) -> list[str]: ...
+    def make_directory(self, path: str) -> None:
+        """With its parents; nothing happens when it exists."""
+
+    def rename(self, source: str, target: str) -> None:
+        """Atomic; durable only after `sync_directory` of the parent."""
+
+    def remove(self, path: str) -> None: ...
+    def remove_tree(self, path: str) -> None: ...
+    def sync_directory(self, path: str) -> None:
+        """Make the names in this directory durable: new files, renames, removals."""
+
+    def read_bytes(self, path: str) -> bytes: ...
+    def write_atomically(self, path: str, content: bytes) -> None:
+        """New content under `path`, durable, or the old one (temporary file, sync, rename, sync of the directory)."""
+
+
+class Disk(Protocol):
+    """Files, and the way to use them without holding up the loop."""
+
+    @property
+    def files(self) -> Files: ...
+
+    def submit(self, job: Callable[[], T], done: Callable[[T | None, Exception | None], None]) -> None:
+        """Run `job` off the loop; then `done(result, None)` or `done(None, error)` on the loop.
+
+        Jobs may run at the same time and in any order; whoever needs an order submits the next job in `done`.
+        Completions of several jobs are delivered together, in one turn of the loop.
+        """
+
+    def notify(self, callback: Callable[[], None]) -> None:
+        """From within a job: run `callback` on the loop soon, before the job's own `done`."""
+
+    def read_cached(self, file: File, length: int, position: int) -> bytes | None:
+        """Bytes that the page cache holds, without blocking; None when the disk would have to be read."""
