@@ -1,0 +1,1 @@
+"""Ottla beside Apache Kafka: the same clients, the same machine, the same run."""

@@ -1,0 +1,83 @@
+"""A running cluster under measurement, whoever made it, and what it costs: processor seconds and memory."""
+
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(kw_only=True)
+class Cluster:
+    """What the measures need to know of a cluster. `configs` are given to every topic that they create."""
+
+    name: str
+    bootstrap: str
+    pids: list[int]
+    replication_factor: int = 1
+    configs: Mapping[str, str] = field(default_factory=dict)
+
+    def admin(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self.bootstrap})
+
+    def new_topic(self, partitions: int = 6, *, timeout_s: float = 180) -> str:
+        """Create a topic and wait until each partition has a leader."""
+        admin, name = self.admin(), f"bench-{uuid.uuid4().hex[:8]}"
+        new = NewTopic(name, partitions, self.replication_factor, config=dict(self.configs))
+        admin.create_topics([new], operation_timeout=120)[name].result(timeout_s)
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            found = admin.list_topics(name, timeout=60).topics[name].partitions
+            if len(found) == partitions and all(p.leader >= 0 for p in found.values()):
+                return name
+            time.sleep(0.02)
+        raise TimeoutError(f"{self.name}: {name} still lacks leaders after {timeout_s} s")
+
+    def delete_topic(self, name: str) -> None:
+        """Free the disk for the measure that follows."""
+        self.admin().delete_topics([name], operation_timeout=60)[name].result(120)
+
+    def producer(self, **settings: object) -> Producer:
+        """acks=all and idempotent, with a little linger; its queue is long enough to keep the cluster busy."""
+        usual = {
+            "bootstrap.servers": self.bootstrap,
+            "acks": "all",
+            "enable.idempotence": True,
+            "linger.ms": 5,
+            "batch.size": 1_000_000,
+            "queue.buffering.max.kbytes": 65_536,
+        }
+        return Producer(usual | settings)
+
+    def consumer(self, **settings: object) -> Consumer:
+        usual = {
+            "bootstrap.servers": self.bootstrap,
+            "group.id": f"bench-{uuid.uuid4().hex[:8]}",
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+        }
+        return Consumer(usual | settings)
+
+    def cpu_s(self) -> float:
+        """User and system time of all the cluster's processes so far."""
+        total = 0.0
+        for pid in self.pids:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+        return total
+
+    def memory_mib(self) -> float:
+        """Proportional set size, the mean of the nodes."""
+        return sum(map(_pss_mib, self.pids)) / len(self.pids)
+
+
+def _pss_mib(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))

@@ -1,0 +1,169 @@
+"""What is measured. Each measure takes a cluster and answers its figures; higher or lower is better, as `BETTER` says.
+
+Processor time is of the brokers alone: on a noisy machine CPU seconds a GB say more than MB/s.
+"""
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from confluent_kafka import TopicPartition
+
+from bench.cluster import Cluster
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """`seconds`: length of one measurement."""
+
+    seconds: float = 8
+
+
+def flood(cluster: Cluster, topic: str, record_bytes: int, seconds: float, **settings: object) -> tuple[int, Figures]:
+    """Produce as fast as the cluster takes it, then wait for every acknowledgement."""
+    acked = 0
+    failures: list[str] = []
+
+    def delivered(error: object, _message: object) -> None:
+        nonlocal acked
+        if error:
+            failures.append(str(error))
+        else:
+            acked += 1
+
+    producer, value = cluster.producer(**settings), os.urandom(record_bytes)
+    cpu, start = cluster.cpu_s(), time.monotonic()
+    while time.monotonic() - start < seconds:
+        for _ in range(200):
+            while True:
+                try:
+                    producer.produce(topic, value, on_delivery=delivered)
+                    break
+                except BufferError:
+                    producer.poll(0.01)
+        producer.poll(0)
+    producer.flush(120)
+    took, cpu = time.monotonic() - start, cluster.cpu_s() - cpu
+    if failures or not acked:
+        raise RuntimeError(f"{cluster.name}: {len(failures)} records failed, the first with {failures[:1]}")
+    gigabytes = acked * record_bytes / 1e9
+    return acked, {
+        "records_per_s": acked / took,
+        "mb_per_s": gigabytes * 1e3 / took,
+        "cpu_s_per_gb": cpu / gigabytes,
+        "cpu_us_per_record": cpu / acked * 1e6,
+    }
+
+
+def _produce(record_bytes: int) -> Callable[[Cluster, Options], Figures]:
+    def measure(cluster: Cluster, options: Options) -> Figures:
+        topic = cluster.new_topic()
+        flood(cluster, topic, record_bytes, 3)  # a JVM, and a page cache, have to warm up
+        figures = flood(cluster, topic, record_bytes, options.seconds)[1]
+        cluster.delete_topic(topic)
+        return {k: figures[k] for k in ("mb_per_s", "records_per_s", "cpu_s_per_gb")}
+
+    return measure
+
+
+def single(cluster: Cluster, options: Options) -> Figures:
+    """One record a request, five requests in flight: what a request costs."""
+    alone = {"batch.num.messages": 1, "linger.ms": 0, "max.in.flight": 5, "queue.buffering.max.messages": 2000}
+    topic = cluster.new_topic()
+    flood(cluster, topic, 1024, 3, **alone)
+    figures = flood(cluster, topic, 1024, options.seconds, **alone)[1]
+    cluster.delete_topic(topic)
+    return {"requests_per_s": figures["records_per_s"], "cpu_us_per_request": figures["cpu_us_per_record"]}
+
+
+def drain(cluster: Cluster, options: Options) -> Figures:
+    """Consume with kcat, which costs little for a record, so that the broker is what is measured."""
+    topic = cluster.new_topic()
+    written, _ = flood(cluster, topic, 1024, options.seconds)
+    command = ["kcat", "-b", cluster.bootstrap, "-C", "-t", topic, "-o", "beginning", "-e", "-q", "-f", ""]
+    subprocess.run(command, check=True, capture_output=True)
+    cpu, start = cluster.cpu_s(), time.monotonic()
+    for _ in range(2):
+        subprocess.run(command, check=True, capture_output=True)
+    took, cpu = (time.monotonic() - start) / 2, (cluster.cpu_s() - cpu) / 2
+    cluster.delete_topic(topic)
+    gigabytes = written * 1024 / 1e9
+    return {"mb_per_s": gigabytes * 1e3 / took, "cpu_s_per_gb": cpu / gigabytes}
+
+
+def _latency(records_per_s: int) -> Callable[[Cluster, Options], Figures]:
+    def measure(cluster: Cluster, options: Options) -> Figures:
+        topic = cluster.new_topic()
+        times = _paced(cluster, topic, records_per_s, options.seconds)
+        cluster.delete_topic(topic)
+        return {"p50_ms": _quantile(times, 0.5), "p99_ms": _quantile(times, 0.99), "max_ms": times[-1]}
+
+    return measure
+
+
+def _quantile(ordered: list[float], q: float) -> float:
+    return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
+
+
+def _paced(cluster: Cluster, topic: str, records_per_s: int, seconds: float) -> list[float]:
+    """From `produce()` to the record in a consumer's hands, in ms, sorted; the first five seconds are not counted."""
+    consumer = cluster.consumer(**{"fetch.wait.max.ms": 100})
+    consumer.assign([TopicPartition(topic, p, 0) for p in range(6)])
+    producer = cluster.producer(**{"linger.ms": 0})
+    times: list[float] = []
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            message = consumer.poll(0.1)
+            if message and not message.error() and (value := message.value()):
+                times.append((time.monotonic_ns() - int(value[:20])) / 1e6)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    settling, count = 5 * records_per_s, int((5 + seconds) * records_per_s)
+    start, padding = time.monotonic(), b"x" * 1000
+    for n in range(count):
+        while (ahead := start + n / records_per_s - time.monotonic()) > 0:
+            producer.poll(ahead)
+        producer.produce(topic, b"%020d" % time.monotonic_ns() + padding, partition=n % 6)
+        producer.poll(0)
+    producer.flush(30)
+    deadline = time.monotonic() + 30
+    while len(times) < count and time.monotonic() < deadline:
+        time.sleep(0.05)
+    stop.set()
+    reader.join()
+    consumer.close()
+    if len(times) != count:
+        raise RuntimeError(f"{cluster.name}: {len(times)} of {count} records came back")
+    return sorted(times[settling:])
+
+
+MEASURES: dict[str, Callable[[Cluster, Options], Figures]] = {
+    "produce 100 B": _produce(100),
+    "produce 1 KiB": _produce(1024),
+    "produce 64 KiB": _produce(65_536),
+    "one record a request": single,
+    "drain with kcat": drain,
+    "end to end at 100/s": _latency(100),
+    "end to end at 1,000/s": _latency(1000),
+}
+
+BETTER = {
+    "mb_per_s": "higher",
+    "records_per_s": "higher",
+    "requests_per_s": "higher",
+    "cpu_s_per_gb": "lower",
+    "cpu_us_per_request": "lower",
+    "p50_ms": "lower",
+    "p99_ms": "lower",
+    "max_ms": "lower",
+    "memory_mib": "lower",
+    "start_s": "lower",
+}
