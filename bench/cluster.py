@@ -42,7 +42,8 @@ class Cluster:
 
     def delete_topic(self, name: str) -> None:
         """Free the disk for the measure that follows."""
-        self.admin().delete_topics([name], operation_timeout=60)[name].result(120)
+        admin = self.admin()  # a client that is collected while it waits ends its requests
+        admin.delete_topics([name], operation_timeout=60)[name].result(120)
 
     def producer(self, **settings: object) -> Producer:
         """acks=all and idempotent, with a little linger; its queue is long enough to keep the cluster busy."""
