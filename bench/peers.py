@@ -117,7 +117,8 @@ def _java(home: Path, main: str, *arguments: str, heap: str) -> list[str]:
 
 def _format(directory: Path, nodes: int, settings: tuple[str, ...]) -> list[tuple[Path, int]]:
     """Write each node's properties and format its storage; returns its folder and client port."""
-    cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+    # An id that begins with a dash would be taken for an option.
+    cluster_id = urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).rstrip(b"=").decode()
     ports = _free_ports(2 * nodes)
     voters = ",".join(f"{n + 1}@127.0.0.1:{ports[nodes + n]}" for n in range(nodes))
     copies = min(nodes, 3)
