@@ -1,0 +1,88 @@
+"""The command's entry: its subcommands, loaded when they are called, and the way errors are told.
+
+An error that Ottla raises on purpose is one line that says what to do, and an exit code; everything else is a bug and
+keeps its traceback. A reader that went away (`ottla consume … | head`) is not an error.
+"""
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from ottla import __version__
+from ottla.cli.exit_codes import Exit, exit_code
+from ottla.core.errors import OttlaError
+
+_COMMANDS = {
+    "up": ("ottla.cli.up:up", "Start a cluster in the foreground."),
+    "node": ("ottla.cli.node:node", "Run one node from a configuration file."),
+    "config": ("ottla.cli.config:config", "Print an example configuration, or the one in force."),
+    "topic": ("ottla.cli.topic:topic", "Create, list, describe, alter and delete topics."),
+    "produce": ("ottla.cli.produce:produce", "Write records from a file or standard input to a topic."),
+    "consume": ("ottla.cli.consume:consume", "Read a topic's records."),
+    "cluster": ("ottla.cli.cluster:cluster", "Describe the cluster."),
+    "log": ("ottla.cli.log:log", "Dump and verify log files on disk."),
+    "completion": ("ottla.cli.completion:completion", "Print the script that completes commands in a shell."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose subcommands are imported when they are called; its help needs none of them."""
+
+    def __init__(self, *, commands: dict[str, tuple[str, str]], **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self._lazy = commands
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._lazy:
+            return None
+        module, _, attribute = self._lazy[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_text) for name, (_, help_text) in self._lazy.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    commands=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start with `ottla up`; `ottla COMMAND --help` tells about each command.",
+)
+@click.version_option(__version__, prog_name="ottla")
+def cli() -> None:
+    """A replicated event-streaming cluster that speaks Kafka."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command and exit the process with its code."""
+    code: int
+    try:
+        result = cli.main(arguments, prog_name="ottla", standalone_mode=False)
+        sys.stdout.flush()
+        code = int(result) if isinstance(result, int) else Exit.DONE
+    except click.exceptions.Exit as error:
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read us has enough. Python would complain about it once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = Exit.DONE
+    except OttlaError as error:
+        click.echo(f"ottla: {error}", err=True)
+        code = exit_code(error)
+    except OSError as error:
+        click.echo(f"ottla: {error}", err=True)
+        code = Exit.FAILED
+    sys.exit(code)

@@ -1,0 +1,103 @@
+"""The process around a node: its event loop, its signals, its exit code.
+
+A first SIGINT or SIGTERM, or the end of the parent, stops the node cleanly; a second one ends it at once, which costs
+nothing that was acknowledged: the next start recovers as after a crash.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ottla.core.errors import OttlaError
+from ottla.node.config import NodeConfig
+from ottla.node.lifeline import die_with_parent, report, watch_parent
+from ottla.node.limits import raise_open_files, set_switch_interval
+
+if TYPE_CHECKING:
+    from ottla.node.node import Node
+
+EXIT_CLEAN = 0
+EXIT_FAILED = 1
+EXIT_HARD_STOP = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parent:
+    """How a supervising process is reached: it watches `status_fd` and holds the other end of `lifeline_fd`."""
+
+    pid: int
+    lifeline_fd: int
+    status_fd: int
+
+
+def run(config: NodeConfig, *, fresh: bool = False, parent: Parent | None = None) -> int:
+    """Run one node until it is told to stop; the process's exit code."""
+    if parent is not None:
+        die_with_parent(parent.pid)
+    raise_open_files(config.open_files)
+    set_switch_interval(config.gil_switch_interval_us)
+    try:
+        with asyncio.Runner(loop_factory=_new_loop()) as runner:
+            return runner.run(_Life(config, fresh=fresh, parent=parent).live())
+    except (OttlaError, OSError) as error:
+        _failed(str(error), parent)
+        return EXIT_FAILED
+
+
+def _new_loop() -> "type[asyncio.AbstractEventLoop] | None":
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    loop: type[asyncio.AbstractEventLoop] = uvloop.Loop
+    return loop
+
+
+def _failed(message: str, parent: Parent | None) -> None:
+    if parent is None:
+        sys.stderr.write(f"ottla: {message}\n")
+    else:
+        report(parent.status_fd, {"event": "failed", "error": message})
+
+
+class _Life:
+    """From start to stop of one node in this process."""
+
+    def __init__(self, config: NodeConfig, *, fresh: bool, parent: Parent | None) -> None:
+        self._config, self._fresh, self._parent = config, fresh, parent
+        self._stop = asyncio.Event()
+
+    async def live(self) -> int:
+        from ottla.node.logs import configure
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._ask_to_stop, signal.Signals(number).name)
+        if self._parent is not None:
+            watch_parent(loop, self._parent.lifeline_fd, lambda: self._ask_to_stop("the parent ended"))
+        configure(self._config.log_level, self._config.log_format)
+
+        from ottla.node.node import Node
+
+        node = Node(self._config, fresh=self._fresh)
+        try:
+            await self._start(node)
+            await self._stop.wait()
+        finally:
+            await node.stop()
+        return EXIT_CLEAN
+
+    async def _start(self, node: "Node") -> None:
+        await node.start()
+        if self._parent is not None:
+            report(self._parent.status_fd, {"event": "ready", **node.addresses()})
+
+    def _ask_to_stop(self, reason: str) -> None:
+        if self._stop.is_set():
+            sys.stderr.write(f"ottla: {reason} again: ending at once\n")
+            sys.stderr.flush()
+            os._exit(EXIT_HARD_STOP)
+        self._stop.set()
