@@ -1,0 +1,253 @@
+"""One shard on one log during one leadership: loading, operations, commits, the end.
+
+    LOADING ──→ ACTIVE ──→ CLOSED
+       │           │         ↑
+       └→ FAILED ←─┘ ────────┘
+
+Operations run only in ACTIVE. FAILED means that the log cannot be read or written; a new leadership starts afresh.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, Generic, TypeVar
+
+from ottla.coordinators.runtime.loader import Loader
+from ottla.coordinators.runtime.log import CoordinatorLog
+from ottla.coordinators.runtime.replies import WaitingReplies
+from ottla.coordinators.runtime.shard import Call, Effects, RecordCodec, Reply, SetTimer, Shard
+from ottla.coordinators.runtime.timers import ShardTimers
+from ottla.core.errors import ApiError, ErrorCode
+from ottla.core.ports import Clock
+from ottla.partitions.results import Origin
+from ottla.records.batch import Record, encode_batch
+
+S = TypeVar("S", bound=Shard)
+
+RECORD_OVERHEAD_BYTES = 32  # varints and deltas of one record, generously
+SURVIVABLE = frozenset({ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND, ErrorCode.REQUEST_TIMED_OUT})
+"""Errors after which the records are still in the log, and may yet be committed."""
+
+
+class HostState(Enum):
+    """See the module's table."""
+
+    LOADING = "loading"
+    ACTIVE = "active"
+    FAILED = "failed"
+    CLOSED = "closed"
+
+
+class Turn:
+    """What the operations of one turn of the loop wrote, and the replies that depend on it."""
+
+    __slots__ = ("records", "replies", "size_bytes")
+
+    def __init__(self) -> None:
+        self.records: list[tuple[bytes, bytes | None]] = []
+        self.replies: list[Reply] = []
+        self.size_bytes = 0
+
+
+class ShardHost(Generic[S]):
+    """Drives one shard."""
+
+    def __init__(
+        self,
+        *,
+        index: int,
+        shard: S,
+        log: CoordinatorLog,
+        codec: RecordCodec,
+        clock: Clock,
+        leader_epoch: int,
+        commit_timeout_ms: float,
+        batch_bytes: int,
+        report: Callable[..., object],
+        reload: Callable[["ShardHost[S]"], None],
+    ) -> None:
+        self.index, self.shard, self.leader_epoch = index, shard, leader_epoch
+        self.state = HostState.LOADING
+        self.records_loaded = 0
+        self._log, self._codec, self._clock = log, codec, clock
+        self._batch_bytes, self._report, self._reload = batch_bytes, report, reload
+        self._replies = WaitingReplies(clock, commit_timeout_ms)
+        self._timers = ShardTimers(clock, self._timer_fired)
+        self._turn: Turn | None = None
+        self._written_end = 0
+        self._started_ms = clock.monotonic_ms()
+        self._loader = Loader(
+            log, clock, replay=self._replay_loaded, slice_done=shard.turn_written, finished=self._loaded
+        )
+        self._loader.start()
+
+    # --- operations
+
+    def execute(self, call: Call | None, operation: Callable[[S, Effects], None]) -> None:
+        """Run the operation now; `call` gets the error when it cannot run."""
+        if self.state is not HostState.ACTIVE:
+            if call is not None:
+                call(self._refusal())
+            return
+        effects = Effects(self._clock.time_ms())
+        try:
+            operation(self.shard, effects)
+            self._apply(effects)
+        except Exception as error:
+            # A defect of ours. The state may be half changed, which only a fresh load repairs.
+            self._report("coordinator_operation_failed", partition=self.index, error=repr(error), exc_info=error)
+            if call is not None:
+                call(ApiError(ErrorCode.UNKNOWN_SERVER_ERROR, repr(error)))
+            self._stop(HostState.FAILED, ApiError(ErrorCode.NOT_COORDINATOR))
+            self._reload(self)
+
+    def _refusal(self) -> ApiError:
+        if self.state is HostState.LOADING:
+            return ApiError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
+        return ApiError(ErrorCode.NOT_COORDINATOR)
+
+    def _apply(self, effects: Effects) -> None:
+        if effects.records:
+            encoded = [self._codec.encode(record) for record in effects.records]
+            size_bytes = sum(
+                len(key) + (len(value) if value is not None else 0) + RECORD_OVERHEAD_BYTES for key, value in encoded
+            )
+            full = (
+                self._turn
+                if self._turn is not None and self._turn.size_bytes + size_bytes > self._batch_bytes
+                else None
+            )
+            error = self._write_turn(full) if full is not None else None
+            for record in effects.records:
+                self.shard.replay(record)
+            if full is not None and error is not None:
+                # This operation looked at state that is now taken back, so it fails with that turn.
+                full.replies += effects.replies
+                self._turn_failed(full, error)
+                return
+            if self._turn is None:
+                self._turn = Turn()
+                self._clock.call_soon(self._flush, self._turn)
+            self._turn.records += encoded
+            self._turn.size_bytes += size_bytes
+        self._set_timers(effects)
+        if not effects.replies:
+            return
+        if self._turn is not None:
+            self._turn.replies += effects.replies
+        elif self._written_end > self._log.high_watermark:
+            self._replies.add(self._written_end, effects.replies)
+        else:
+            for reply in effects.replies:
+                reply.call(reply.response)
+
+    def _set_timers(self, effects: Effects) -> None:
+        for timer in effects.timers:
+            if isinstance(timer, SetTimer):
+                self._timers.set(timer.key, timer.delay_ms, timer.event)
+            else:
+                self._timers.cancel(timer.key)
+
+    def _timer_fired(self, event: Any) -> None:
+        self.execute(None, lambda shard, effects: shard.timer_fired(event, effects))
+
+    # --- writing
+
+    def _flush(self, turn: Turn) -> None:
+        if self._turn is turn:
+            error = self._write_turn(turn)
+            if error is not None:
+                self._turn_failed(turn, error)
+
+    def _write_turn(self, turn: Turn) -> ApiError | None:
+        self._turn = None
+        now_ms = self._clock.time_ms()
+        records = [Record(offset, now_ms, key, value, ()) for offset, (key, value) in enumerate(turn.records)]
+        batch = memoryview(bytearray(encode_batch(records)))
+        try:
+            appended = self._log.append(batch, acks=-1, done=self._append_done, origin=Origin.COORDINATOR)
+        except ApiError as error:
+            return error
+        self.shard.turn_written()
+        self._written_end = appended.last_offset + 1
+        self._replies.add(self._written_end, turn.replies)
+        self._committed()
+        return None
+
+    def _turn_failed(self, turn: Turn, error: ApiError) -> None:
+        self._answer(turn.replies, error)
+        effects = Effects(self._clock.time_ms())
+        self.shard.turn_failed(error, effects)
+        self._apply(effects)
+
+    def _append_done(self, code: ErrorCode) -> None:
+        if self.state is not HostState.ACTIVE:
+            return
+        if code is ErrorCode.NONE:
+            self._committed()
+        elif code in SURVIVABLE:
+            self._replies.fail(ApiError(code), up_to=self._written_end)
+        else:
+            self._fail(ApiError(code))
+
+    def _committed(self) -> None:
+        if self.state is HostState.ACTIVE:
+            self._replies.advance(self._log.high_watermark)
+
+    # --- life
+
+    def close(self, error: ApiError) -> None:
+        """The leadership is over; whoever waits is sent away with `error`."""
+        if self.state is HostState.CLOSED:
+            return
+        self._stop(HostState.CLOSED, error)
+
+    def _fail(self, error: ApiError) -> None:
+        self._report("coordinator_failed", partition=self.index, error=str(error))
+        self._stop(HostState.FAILED, error)
+
+    def _stop(self, state: HostState, error: ApiError) -> None:
+        was_active = self.state is HostState.ACTIVE
+        self.state = state
+        self._loader.cancel()
+        self._timers.cancel_all()
+        if was_active:
+            self._log.remove_watcher(self._committed)
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            self._answer(turn.replies, error)
+        self._replies.fail(error)
+        effects = Effects(self._clock.time_ms())
+        self.shard.unloaded(error, effects)
+        self._answer(effects.replies, error)
+
+    def _replay_loaded(self, record: Record) -> None:
+        if record.key is None:
+            self._report("coordinator_record_without_key", partition=self.index, offset=record.offset)
+            return
+        decoded = self._codec.decode(record.key, record.value)
+        if decoded is None:
+            self._report("coordinator_record_unknown", partition=self.index, offset=record.offset)
+            return
+        self.shard.replay(decoded)
+        self.records_loaded += 1
+
+    def _loaded(self, error: Exception | None) -> None:
+        if error is not None:
+            self._fail(ApiError(ErrorCode.NOT_COORDINATOR, str(error)))
+            return
+        self._written_end = self._log.log_end_offset
+        self.state = HostState.ACTIVE
+        self._log.add_watcher(self._committed)
+        self._report(
+            "coordinator_loaded",
+            partition=self.index,
+            records=self.records_loaded,
+            took_ms=round(self._clock.monotonic_ms() - self._started_ms),
+        )
+        effects = Effects(self._clock.time_ms())
+        self.shard.loaded(effects)
+        self._apply(effects)
+
+    def _answer(self, replies: list[Reply], response: Any) -> None:
+        for reply in replies:
+            reply.call(response)

@@ -1,0 +1,107 @@
+"""Replays a log into a shard in slices of at most a millisecond, so that the loop goes on serving everything else."""
+
+from collections.abc import Callable, Iterator
+
+from ottla.coordinators.runtime.log import CoordinatorLog
+from ottla.core.errors import ApiError, OttlaError, StorageError
+from ottla.core.ports import Clock
+from ottla.partitions.results import Isolation, ReadResult
+from ottla.records.batch import Record, decode_records, iterate_headers
+
+SLICE_MS = 1.0
+READ_BYTES = 1 << 20
+RECORDS_BETWEEN_LOOKS = 16  # at the clock
+
+
+class Loader:
+    """Reads from the log start to the log end as it is now; nobody else appends meanwhile."""
+
+    def __init__(
+        self,
+        log: CoordinatorLog,
+        clock: Clock,
+        *,
+        replay: Callable[[Record], None],
+        slice_done: Callable[[], None],
+        finished: Callable[[Exception | None], None],
+    ) -> None:
+        self._log, self._clock = log, clock
+        self._replay, self._slice_done, self._finished = replay, slice_done, finished
+        self._position = log.log_start_offset
+        self._end = log.log_end_offset
+        self._records: Iterator[Record] = iter(())
+        self._cancelled = False
+
+    def start(self) -> None:
+        """Begin in a later turn of the loop."""
+        self._clock.call_soon(self._read)
+
+    def cancel(self) -> None:
+        """Never call back again."""
+        self._cancelled = True
+
+    def _read(self) -> None:
+        if self._cancelled:
+            return
+        if self._position >= self._end:
+            self._finish(None)
+            return
+        try:
+            result = self._log.read(
+                self._position, READ_BYTES, isolation=Isolation.LOG_END, minimum_one_batch=True, done=self._read_done
+            )
+        except ApiError as error:
+            self._finish(error)
+            return
+        if result is not None:
+            self._take(result)
+
+    def _read_done(self, result: ReadResult | ApiError) -> None:
+        if self._cancelled:
+            return
+        if isinstance(result, ApiError):
+            self._finish(result)
+        else:
+            self._take(result)
+
+    def _take(self, result: ReadResult) -> None:
+        data = b"".join(result.buffers)
+        if not data:
+            reason = f"nothing to read at offset {self._position}, although the log ends at {self._end}"
+            self._finish(StorageError(reason))
+            return
+        self._records = self._iterate(data)
+        self._slice()
+
+    def _iterate(self, data: bytes) -> Iterator[Record]:
+        for position, header in iterate_headers(data):
+            first = self._position
+            if not header.is_control:
+                for record in decode_records(data, position):
+                    if record.offset >= first:
+                        yield record
+            self._position = header.next_offset
+
+    def _slice(self) -> None:
+        if self._cancelled:
+            return
+        limit_ms = self._clock.monotonic_ms() + SLICE_MS
+        count = 0
+        try:
+            for record in self._records:
+                self._replay(record)
+                count += 1
+                if count % RECORDS_BETWEEN_LOOKS == 0 and self._clock.monotonic_ms() >= limit_ms:
+                    self._slice_done()
+                    self._clock.call_soon(self._slice)
+                    return
+        except OttlaError as error:
+            self._finish(error)
+            return
+        self._slice_done()
+        self._clock.call_soon(self._read)
+
+    def _finish(self, error: Exception | None) -> None:
+        if not self._cancelled:
+            self._cancelled = True
+            self._finished(error)
