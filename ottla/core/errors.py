@@ -4,6 +4,9 @@
     ├── ApiError            an answer of the Kafka protocol: carries its code and whether it is retriable
     ├── DecodeError         bytes that are not what their sender calls them: a request, a message
     │   └── CorruptBatch    a record batch whose header, length or CRC is wrong
+    │       └── InvalidRecord        a batch that arrived whole, but whose records the broker refuses
+    │           └── UnsupportedMagic a batch of the message formats 0 and 1, which Kafka 4 refuses alike
+    ├── EncodeError         a value that its place on the wire cannot hold; names the field
     ├── ConfigError         a wrong key or value; says what to change
     └── StorageError        the files on disk are not usable
         └── CorruptLog      damage below the durable end: names file, position and what to do
@@ -11,6 +14,8 @@
 `OSError` of a failed write or sync passes through to whoever submitted it; it is turned into
 `ApiError(KAFKA_STORAGE_ERROR)` where a client is answered.
 """
+
+from typing import ClassVar
 
 from ottla.core.error_codes import ErrorCode
 
@@ -20,9 +25,12 @@ __all__ = [
     "CorruptBatch",
     "CorruptLog",
     "DecodeError",
+    "EncodeError",
     "ErrorCode",
+    "InvalidRecord",
     "OttlaError",
     "StorageError",
+    "UnsupportedMagic",
 ]
 
 
@@ -50,6 +58,23 @@ class DecodeError(OttlaError):
 
 class CorruptBatch(DecodeError):
     """A record batch whose header, length or CRC is wrong."""
+
+    code: ClassVar[ErrorCode] = ErrorCode.CORRUPT_MESSAGE
+    """What a producer that sent such a batch is answered."""
+
+
+class InvalidRecord(CorruptBatch):
+    """A record batch that arrived as it was sent, but whose records are not what the format or the topic asks for."""
+
+    code = ErrorCode.INVALID_RECORD
+
+
+class UnsupportedMagic(InvalidRecord):
+    """A record batch of the message formats 0 and 1, which no client writes to a broker of Kafka 4."""
+
+
+class EncodeError(OttlaError, ValueError):
+    """A value that its place on the wire cannot hold; the message names the field."""
 
 
 class ConfigError(OttlaError):

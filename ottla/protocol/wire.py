@@ -1,0 +1,182 @@
+"""Primitives of Kafka's wire format, for the generated codecs and for those written by hand.
+
+Readers take `bytes` and a position and return the value and the position behind it. Every length is checked against
+the bytes left before anything is allocated. They raise `DecodeError`, except that running off the end of the bytes
+shows as the `struct.error` or `IndexError` of the access itself, which saves a comparison in each access: whoever calls
+them turns `MALFORMED` into `DecodeError` once, at its outermost entry. Compact forms and tagged fields: KIP-482.
+"""
+
+from struct import Struct, pack, unpack_from
+from struct import error as struct_error
+from typing import Final
+
+from ottla.core.errors import DecodeError
+from ottla.core.types import Uuid
+
+# What an access beyond the end, or bytes which are no UTF-8, raise.
+MALFORMED: Final = (struct_error, IndexError, UnicodeDecodeError)
+
+INT16: Final = Struct(">h")
+INT32: Final = Struct(">i")
+INT64: Final = Struct(">q")
+
+new: Final = object.__new__
+
+
+def read_unsigned_varint(buffer: bytes, position: int) -> tuple[int, int]:
+    """An unsigned 32-bit varint."""
+    byte = buffer[position]
+    if byte < 0x80:
+        return byte, position + 1
+    value = byte & 0x7F
+    shift = 7
+    while shift < 35:
+        position += 1
+        byte = buffer[position]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if value > 0xFFFFFFFF:
+                break
+            return value, position + 1
+        shift += 7
+    raise DecodeError(f"a varint of more than 32 bits at byte {position}")
+
+
+def write_unsigned_varint(out: bytearray, value: int) -> None:
+    """An unsigned 32-bit varint."""
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+
+
+def read_string(buffer: bytes, position: int) -> tuple[str | None, int]:
+    """A nullable string behind two bytes of length."""
+    (length,) = INT16.unpack_from(buffer, position)
+    position += 2
+    if length < 0:
+        return None, position
+    end = position + length
+    if end > len(buffer):
+        raise bad_length("string", length, position)
+    return buffer[position:end].decode(), end
+
+
+def read_compact_string(buffer: bytes, position: int) -> tuple[str | None, int]:
+    """A nullable string behind a varint of its length plus one."""
+    length, position = read_unsigned_varint(buffer, position)
+    if length == 0:
+        return None, position
+    end = position + length - 1
+    if end > len(buffer):
+        raise bad_length("string", length - 1, position)
+    return buffer[position:end].decode(), end
+
+
+def read_strings(buffer: bytes, position: int, count: int) -> tuple[list[str], int]:
+    """`count` strings, none of them null, behind two bytes of length each."""
+    strings = []
+    for _ in range(count):
+        value, position = read_string(buffer, position)
+        if value is None:
+            raise DecodeError(f"a null in an array of strings at byte {position}")
+        strings.append(value)
+    return strings, position
+
+
+def read_compact_strings(buffer: bytes, position: int, count: int) -> tuple[list[str], int]:
+    """`count` strings, none of them null, behind a varint of their length plus one."""
+    strings = []
+    for _ in range(count):
+        value, position = read_compact_string(buffer, position)
+        if value is None:
+            raise DecodeError(f"a null in an array of strings at byte {position}")
+        strings.append(value)
+    return strings, position
+
+
+def write_string(out: bytearray, value: str | None) -> None:
+    """A nullable string behind two bytes of length; `struct.error` beyond 32,767 bytes."""
+    if value is None:
+        out += b"\xff\xff"
+        return
+    piece = value.encode()
+    out += INT16.pack(len(piece))
+    out += piece
+
+
+def write_compact_string(out: bytearray, value: str | None) -> None:
+    """A nullable string behind a varint of its length plus one."""
+    if value is None:
+        out.append(0)
+        return
+    piece = value.encode()
+    write_unsigned_varint(out, len(piece) + 1)
+    out += piece
+
+
+def write_strings(out: bytearray, values: list[str]) -> None:
+    """Strings behind two bytes of length each."""
+    for value in values:
+        piece = value.encode()
+        out += INT16.pack(len(piece))
+        out += piece
+
+
+def write_compact_strings(out: bytearray, values: list[str]) -> None:
+    """Strings behind a varint of their length plus one."""
+    for value in values:
+        piece = value.encode()
+        write_unsigned_varint(out, len(piece) + 1)
+        out += piece
+
+
+def skip_tagged_fields(buffer: bytes, position: int) -> int:
+    """The position behind a section of tagged fields, none of which the reader knows."""
+    count, position = read_unsigned_varint(buffer, position)
+    limit = len(buffer)
+    for _ in range(count):
+        _tag, position = read_unsigned_varint(buffer, position)
+        size, position = read_unsigned_varint(buffer, position)
+        position += size
+        if position > limit:
+            raise bad_length("tagged field", size, position - size)
+    return position
+
+
+def write_tagged_field(out: bytearray, tag: int, content: bytearray) -> None:
+    """One tagged field; the caller has written how many there are, and writes them in the order of their tags."""
+    write_unsigned_varint(out, tag)
+    write_unsigned_varint(out, len(content))
+    out += content
+
+
+def read_numbers(letter: str, buffer: bytes, position: int, count: int) -> list[int]:
+    """`count` numbers of the type with that `struct` letter. The caller checked that the bytes are there."""
+    return list(unpack_from(f">{count}{letter}", buffer, position))
+
+
+def pack_numbers(letter: str, numbers: list[int]) -> bytes:
+    return pack(f">{len(numbers)}{letter}", *numbers)
+
+
+def read_uuids(buffer: bytes, position: int, count: int) -> list[Uuid]:
+    """`count` UUIDs. The caller checked that the bytes are there."""
+    return [Uuid(buffer[start : start + 16]) for start in range(position, position + 16 * count, 16)]
+
+
+def pack_uuids(uuids: list[Uuid]) -> bytes:
+    packed = b"".join(uuids)
+    if len(packed) != 16 * len(uuids):
+        raise ValueError("a UUID is not 16 bytes long")
+    return packed
+
+
+def bad_length(what: str, length: int, position: int) -> DecodeError:
+    """The error for a length or count that is negative or beyond the bytes left."""
+    return DecodeError(f"{what}: length {length} at byte {position} does not fit the bytes left")
+
+
+def unexpected_null(what: str, version: int) -> DecodeError:
+    """The error for a null where the version knows none."""
+    return DecodeError(f"{what}: null in version {version}")
