@@ -101,5 +101,5 @@ def _read_api_versions_request_classic(buffer: bytes, position: int, version: in
 
 
 def _write_api_versions_request_classic(out: bytearray, items: list[ApiVersionsRequest], version: int) -> None:
-    for _ in items:
+    for m in items:
         pass

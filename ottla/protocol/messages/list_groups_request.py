@@ -113,5 +113,5 @@ def _read_list_groups_request_classic(buffer: bytes, position: int, version: int
 
 
 def _write_list_groups_request_classic(out: bytearray, items: list[ListGroupsRequest], version: int) -> None:
-    for _ in items:
+    for m in items:
         pass
