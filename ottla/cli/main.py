@@ -86,3 +86,7 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo(f"ottla: {error}", err=True)
         code = Exit.FAILED
     sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+# Everything that is done to this project has a name here. `make up` and `make test` need nothing but Python 3.11 or
+# newer with pip and venv, gcc and make; both keep their environment in .venv.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PYTEST := $(BIN)/python -m tools.run_tests
+
+# What `make up` starts: `make up UP="--port 0 --fresh"`.
+UP ?=
+
+# The lower ends of the ranges in pyproject.toml.
+OLDEST := grpcio==1.72.2 grpcio-health-checking==1.72.2 grpcio-reflection==1.72.2 protobuf==6.30.0
+
+.DEFAULT_GOAL := help
+.PHONY: help up env test test-oldest check format proto protocol bench system docs wheel-check clean
+
+help:  ## Say what there is.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+$(VENV)/.made: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade --constraint constraints.txt pip
+	@touch $@
+
+$(VENV)/.package: $(VENV)/.made pyproject.toml
+	$(PIP) install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.package
+	$(PIP) install --quiet --constraint constraints.txt --group dev
+	@touch $@
+
+env: $(VENV)/.dev  ## Make .venv with everything that the tests and checks need.
+
+up: $(VENV)/.package  ## Start a cluster in the foreground.
+	@exec $(BIN)/ottla up $(UP)
+
+test: env system  ## Run the whole suite.
+	$(PYTEST)
+
+# The tests of what is generated for, or speaks, gRPC: with the oldest runtimes that the package admits.
+test-oldest: system  ## Run the gRPC tests with the oldest grpcio and protobuf that are supported.
+	@test -d $(VENV)-oldest || $(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --constraint constraints.txt pip
+	grep -v -i -E '^(grpcio|protobuf)' constraints.txt > $(VENV)-oldest/constraints.txt
+	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint $(VENV)-oldest/constraints.txt --editable . --group test $(OLDEST)
+	$(VENV)-oldest/bin/python -m tools.run_tests --oldest
+
+check: env  ## Check format, lint, types, layers, and that generated files are what makes them.
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m tools.protocol.generate --check
+	$(BIN)/python -m tools.proto --check
+	$(BIN)/python -m tools.docs --check
+
+format: env  ## Format the code and mend what can be mended.
+	$(BIN)/ruff check --quiet --fix .
+	$(BIN)/ruff format --quiet .
+
+proto: env  ## Generate ottla/v1 from proto/.
+	$(BIN)/python -m tools.proto
+
+protocol: env  ## Generate ottla/protocol/messages from the definitions of Kafka's messages.
+	$(BIN)/python -m tools.protocol.generate
+
+docs: env  ## Generate docs/configuration.md from the definitions of the configuration.
+	$(BIN)/python -m tools.docs
+
+bench: env  ## Measure beside Apache Kafka (needs Java 17 or newer, and Maven once).
+	$(BIN)/python -m bench
+
+wheel-check: env  ## Build the wheel, install it in an empty environment, and use a node from it.
+	$(BIN)/python -m tools.wheel_check
+
+# System packages that the tests use: kcat.
+system:
+	@command -v kcat >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq kcat >/dev/null; \
+	  else \
+	    echo "The tests need kcat. Install it and start again: sudo apt-get install kcat  (macOS: brew install kcat)"; \
+	    exit 1; \
+	  fi; }
+
+clean:  ## Delete environments and caches; data of nodes stays.
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-proto build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,173 @@
+"""A local cluster in a subprocess, for tests: on free ports, in a directory of its own, gone when the test process is.
+
+It uses nothing but the `ottla up --json` command, so it tests against what users run, and it works under any event loop
+or none.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Thread
+from types import TracebackType
+from typing import IO, Self, TypedDict
+
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 20.0
+
+
+class _Node(TypedDict):
+    id: int
+    pid: int
+    kafka: str
+    grpc: str
+    dir: str
+
+
+class _Ready(TypedDict):
+    bootstrap: str
+    grpc: str
+    nodes: list[_Node]
+
+
+class ClusterError(RuntimeError):
+    """The cluster did not start or did not stop; carries the end of its logs."""
+
+
+class Cluster:
+    """One cluster; use it as a context manager, or call `start` and `stop`.
+
+    `settings` are node fields or Kafka's config names, as `ottla up --set` takes them. Without a `directory` the data
+    lie in a temporary one, which `stop` deletes. Raises ClusterError.
+    """
+
+    def __init__(self, directory: Path | None = None, *, settings: Mapping[str, object] | None = None) -> None:
+        self._temporary = directory is None
+        self.directory = Path(tempfile.mkdtemp(prefix="ottla-")) if directory is None else directory
+        self._settings = dict(settings or {})
+        self._process: subprocess.Popen[str] | None = None
+        self._ports: dict[str, str] = {}
+        self.bootstrap = ""
+        self.grpc = ""
+        self.node_pids: list[int] = []
+
+    @property
+    def log_path(self) -> Path:
+        """Where the nodes' logs are written."""
+        return self.directory / "nodes.log"
+
+    def start(self) -> Self:
+        """Return when a write with acks=all would succeed. A restarted cluster keeps its data and its ports."""
+        if self._process is not None:
+            raise ClusterError("the cluster is running")
+        self.directory.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "ottla.cli", "up", "--json", "--port", "0", "--dir", str(self.directory)]
+        for key, value in {**self._ports, **self._settings}.items():
+            command += ["--set", f"{key}={value}"]
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, env=_environment()
+            )
+        try:
+            ready = self._wait_until_ready(self._process)
+        except BaseException:
+            self._reap(kill=True)
+            raise
+        self.bootstrap, self.grpc = ready["bootstrap"], ready["grpc"]
+        self.node_pids = [node["pid"] for node in ready["nodes"]]
+        self._ports = {"listeners": f"PLAINTEXT://{self.bootstrap}", "grpc_listener": self.grpc}
+        return self
+
+    def stop(self) -> None:
+        """Stop cleanly; nothing happens when it does not run. A temporary directory is deleted."""
+        try:
+            if self._process is not None:
+                self._process.send_signal(signal.SIGTERM)
+                code = self._reap()
+                if code != 0:
+                    raise ClusterError(f"the cluster ended with exit code {code}\n{self.log_tail()}")
+        finally:
+            if self._temporary:
+                shutil.rmtree(self.directory, ignore_errors=True)
+
+    def restart(self) -> Self:
+        """Stop cleanly and start again on the same data and ports."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            self._reap()
+        return self.start()
+
+    def kill(self) -> None:
+        """End every process at once, as `kill -9` does; `start` brings the cluster back on the same data and ports."""
+        for pid in self.node_pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        if self._process is not None:
+            self._reap(kill=True)
+
+    def log_tail(self, *, start: int = 0, limit: int = 20_000) -> str:
+        """The nodes' logs from byte `start` on; at most the last `limit` bytes."""
+        if not self.log_path.exists():
+            return ""
+        with self.log_path.open("rb") as log:
+            end = log.seek(0, os.SEEK_END)
+            log.seek(max(start, end - limit))
+            return log.read().decode(errors="replace")
+
+    def log_size(self) -> int:
+        """Bytes of logs so far; what a later `log_tail(start=…)` begins at."""
+        return self.log_path.stat().st_size if self.log_path.exists() else 0
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _wait_until_ready(self, process: "subprocess.Popen[str]") -> "_Ready":
+        lines: list[str] = []
+        assert process.stdout is not None
+        reader = Thread(target=_read_until_ready, args=(process.stdout, lines), daemon=True)
+        reader.start()
+        reader.join(START_TIMEOUT_S)
+        if not lines:
+            raise ClusterError(f"the cluster did not start:\n{self.log_tail()}")
+        ready: _Ready = json.loads(lines[0])
+        return ready
+
+    def _reap(self, *, kill: bool = False) -> int:
+        process, self._process = self._process, None
+        assert process is not None
+        if kill:
+            process.kill()
+        try:
+            code = process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise ClusterError(f"the cluster did not stop within {STOP_TIMEOUT_S} s:\n{self.log_tail()}") from None
+        finally:
+            if process.stdout is not None:
+                process.stdout.close()
+        return code
+
+
+def _read_until_ready(lines: IO[str], ready: list[str]) -> None:
+    for line in lines:
+        if json.loads(line)["event"] == "ready":
+            ready.append(line)
+            return
+
+
+def _environment() -> dict[str, str]:
+    """The tests' environment without the settings that a developer's own cluster may have there."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("OTTLA_")}
