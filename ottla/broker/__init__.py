@@ -1,0 +1,1 @@
+"""What each request means: the one core behind both doors."""

@@ -1,0 +1,159 @@
+"""Produce on the wire, versions 3 to 13: requests decoded in place, so that batches reach the log without a copy."""
+
+from struct import Struct
+from typing import Final
+
+from ottla.broker.produce import ProducedTopics, ProduceRequest
+from ottla.broker.replicas import TopicKey
+from ottla.core.errors import DecodeError
+from ottla.core.types import Uuid
+from ottla.kafka.reading import (
+    INT32,
+    read_compact_count,
+    read_compact_string,
+    read_count,
+    read_string,
+    read_varint,
+    skip_tagged_fields,
+)
+from ottla.protocol.wire import MALFORMED, bad_length, write_compact_string, write_string, write_unsigned_varint
+
+MIN_VERSION: Final = 3
+MAX_VERSION: Final = 13
+FIRST_FLEXIBLE: Final = 9
+_FIRST_WITH_ZSTD: Final = 7
+_FIRST_WITH_MESSAGES: Final = 8
+_FIRST_WITH_LOG_START: Final = 5
+_FIRST_WITH_IDS: Final = 13
+
+_ACKS_TIMEOUT = Struct(">hi")
+_INDEX_SIZE = Struct(">ii")
+
+Batches = list[tuple[int, memoryview | None]]
+
+
+def decode_request(frame: bytearray, position: int, version: int) -> ProduceRequest:
+    """The request that starts at `position`. Its batches are views of the frame. Raises DecodeError."""
+    try:
+        if version >= FIRST_FLEXIBLE:
+            return _decode_flexible(frame, position, version)
+        return _decode_rigid(frame, position, version)
+    except MALFORMED as error:
+        raise DecodeError(f"ProduceRequest version {version}: {error}") from None
+
+
+def _decode_rigid(frame: bytearray, position: int, version: int) -> ProduceRequest:
+    view = memoryview(frame)
+    size = len(frame)
+    transactional_id, position = read_string(frame, position)
+    acks, timeout_ms = _ACKS_TIMEOUT.unpack_from(frame, position)
+    topic_count, position = read_count(frame, position + 6, 6)
+    topics: list[tuple[TopicKey, Batches]] = []
+    for _ in range(topic_count):
+        name, position = read_string(frame, position)
+        if name is None:
+            raise DecodeError("ProduceRequest: a topic without a name")
+        count, position = read_count(frame, position, 8)
+        batches: Batches = []
+        for _ in range(count):
+            index, length = _INDEX_SIZE.unpack_from(frame, position)
+            position += 8
+            if length < 0:
+                batches.append((index, None))
+                continue
+            if length > size - position:
+                raise bad_length("records", length, position)
+            batches.append((index, view[position : position + length]))
+            position += length
+        topics.append((name, batches))
+    return ProduceRequest(
+        acks=acks,
+        timeout_ms=timeout_ms,
+        topics=topics,
+        transactional_id=transactional_id,
+        allows_zstd=version >= _FIRST_WITH_ZSTD,
+    )
+
+
+def _decode_flexible(frame: bytearray, position: int, version: int) -> ProduceRequest:
+    view = memoryview(frame)
+    size = len(frame)
+    transactional_id, position = read_compact_string(frame, position)
+    acks, timeout_ms = _ACKS_TIMEOUT.unpack_from(frame, position)
+    topic_count, position = read_compact_count(frame, position + 6, 3)
+    topics: list[tuple[TopicKey, Batches]] = []
+    for _ in range(topic_count):
+        topic, position = _read_topic(frame, position, version)
+        count, position = read_compact_count(frame, position, 6)
+        batches: Batches = []
+        for _ in range(count):
+            (index,) = INT32.unpack_from(frame, position)
+            length, position = read_varint(frame, position + 4)
+            if length == 0:
+                batches.append((index, None))
+            else:
+                length -= 1
+                if length > size - position:
+                    raise bad_length("records", length, position)
+                batches.append((index, view[position : position + length]))
+                position += length
+            position = skip_tagged_fields(frame, position) if frame[position] else position + 1
+        position = skip_tagged_fields(frame, position) if frame[position] else position + 1
+        topics.append((topic, batches))
+    skip_tagged_fields(frame, position)
+    return ProduceRequest(acks=acks, timeout_ms=timeout_ms, topics=topics, transactional_id=transactional_id)
+
+
+def _read_topic(frame: bytearray, position: int, version: int) -> tuple[TopicKey, int]:
+    if version >= _FIRST_WITH_IDS:
+        end = position + 16
+        if end > len(frame):
+            raise bad_length("topic id", 16, position)
+        return Uuid(bytes(frame[position:end])), end
+    name, position = read_compact_string(frame, position)
+    if name is None:
+        raise DecodeError("ProduceRequest: a topic without a name")
+    return name, position
+
+
+# index, error code, base offset, log append time[, log start offset[, no record errors, no message, no tags]]
+_PARTITION_3 = Struct(">ihqq")
+_PARTITION_5 = Struct(">ihqqq")
+_PARTITION_9_FINE = Struct(">ihqqqBBB")
+
+
+def encode_response(out: bytearray, topics: ProducedTopics, version: int) -> None:
+    """Append the body of the response."""
+    if version >= FIRST_FLEXIBLE:
+        write_unsigned_varint(out, len(topics) + 1)
+        for topic, partitions in topics:
+            if isinstance(topic, str):
+                write_compact_string(out, topic)
+            else:
+                out += topic
+            write_unsigned_varint(out, len(partitions) + 1)
+            for part in partitions:
+                fixed = (part.index, part.error, part.base_offset, part.log_append_time_ms, part.log_start_offset)
+                if part.message is None:
+                    out += _PARTITION_9_FINE.pack(*fixed, 1, 0, 0)
+                else:
+                    out += _PARTITION_5.pack(*fixed) + b"\x01"
+                    write_compact_string(out, part.message)
+                    out.append(0)
+            out.append(0)
+        out += b"\0\0\0\0\0"  # throttle time, no tagged fields
+        return
+    out += INT32.pack(len(topics))
+    for topic, partitions in topics:
+        write_string(out, topic if isinstance(topic, str) else None)
+        out += INT32.pack(len(partitions))
+        for part in partitions:
+            if version < _FIRST_WITH_LOG_START:
+                out += _PARTITION_3.pack(part.index, part.error, part.base_offset, part.log_append_time_ms)
+                continue
+            fixed = (part.index, part.error, part.base_offset, part.log_append_time_ms, part.log_start_offset)
+            out += _PARTITION_5.pack(*fixed)
+            if version >= _FIRST_WITH_MESSAGES:
+                out += b"\0\0\0\0"
+                write_string(out, part.message)
+    out += b"\0\0\0\0"
