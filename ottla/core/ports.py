@@ -1,4 +1,4 @@
-"""The ports on which everything that decides runs: clock, random numbers, disk.
+"""The ports on which everything that decides runs: clock, random numbers, disk, worker.
 
 In production they are the event loop, files and a pool of threads (`ottla.adapters`); in the simulator a virtual clock
 and a disk that loses unsynced bytes and tears writes at a crash (`ottla.testing.sim`). Nothing above a port knows
@@ -50,8 +50,12 @@ class File(Protocol):
     def pread(self, length: int, position: int) -> bytes:
         """At most `length` bytes; fewer only at the end of the file."""
 
-    def pwritev(self, buffers: Sequence[Buffer], position: int) -> None:
-        """Write all of `buffers`, one after the other; raises OSError when not all could be written."""
+    def pwritev(self, buffers: Sequence[Buffer], position: int, *, sync: bool = False) -> None:
+        """Write all of `buffers`, one after the other; raises OSError when not all could be written.
+
+        With `sync`, these bytes and the file's size are on stable storage when it returns (one system call where the
+        platform has it, so that a thread needs the interpreter's lock only once). Earlier unsynced bytes need not be.
+        """
 
     def sync(self) -> None:
         """Return when all written bytes and the file's size are on stable storage."""
@@ -105,5 +109,21 @@ class Disk(Protocol):
     def notify(self, callback: Callable[[], None]) -> None:
         """From within a job: run `callback` on the loop soon, before the job's own `done`."""
 
-    def read_cached(self, file: File, length: int, position: int) -> bytes | None:
-        """Bytes that the page cache holds, without blocking; None when the disk would have to be read."""
+    def read_cached(self, file: File, length: int, position: int) -> Buffer | None:
+        """Bytes that the page cache holds, without blocking; None when the disk would have to be read.
+
+        Fewer than `length` at the end of the file, or where the cached range ends.
+        """
+
+
+class Worker(Protocol):
+    """What burns processor time beside the loop: in production one child process of low priority."""
+
+    def submit(
+        self, function: Callable[..., T], arguments: tuple[Any, ...], done: Callable[[T | None, Exception | None], None]
+    ) -> None:
+        """Run `function(files, *arguments)` elsewhere, one call at a time; then `done` on the loop.
+
+        The function is a module's own and its arguments can be pickled; `files` is the worker's view of the same
+        data directory.
+        """

@@ -1,0 +1,105 @@
+"""The port `Disk`: a few threads that write and sync, and completions that reach the loop in batches.
+
+A thread that ends a job appends its completion to a queue and wakes the loop only when nobody has done so yet: under
+load one wake-up carries many completions. `tune_interpreter` shortens the time that a thread waits for the lock of a
+busy loop; `bench/micro/log.py` measures the choice.
+"""
+
+import asyncio
+import os
+import sys
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, TypeVar
+
+from ottla.adapters.files import OsFile, OsFiles
+from ottla.core.ports import File
+
+T = TypeVar("T")
+
+DEFAULT_THREADS = 4
+SWITCH_INTERVAL_S = 0.0005
+
+_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
+
+
+def tune_interpreter() -> None:
+    """Let a sync thread get the interpreter's lock from a busy loop within 0.5 ms (the default is 5 ms)."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+
+
+class ThreadedDisk:
+    """Files below one data directory, used by `threads` threads on behalf of one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, root: str, *, threads: int = DEFAULT_THREADS) -> None:
+        self.files = OsFiles(root)
+        self._loop = loop
+        self._jobs: SimpleQueue[tuple[Callable[[], Any], Callable[[Any, Exception | None], None]] | None] = (
+            SimpleQueue()
+        )
+        self._completions: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._awake = False
+        self._threads = [Thread(target=self._run, name=f"disk-{n}", daemon=True) for n in range(threads)]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, job: Callable[[], T], done: Callable[[T | None, Exception | None], None]) -> None:
+        self._jobs.put((job, done))
+
+    def notify(self, callback: Callable[[], None]) -> None:
+        self._post(callback, ())
+
+    def read_cached(self, file: File, length: int, position: int) -> bytearray | None:
+        if not _NOWAIT:
+            return None
+        assert isinstance(file, OsFile)
+        buffer = bytearray(length)
+        try:
+            count = os.preadv(file.fd, [buffer], position, _NOWAIT)
+        except OSError:  # EAGAIN: not cached; EOPNOTSUPP: this file system cannot say. Errors proper show in the job
+            return None
+        if count < length:
+            del buffer[count:]
+        return buffer
+
+    def close(self) -> None:
+        """Let the threads finish what was submitted, then end them. Completions still run in a later turn."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        get = self._jobs.get
+        while (item := get()) is not None:
+            job, done = item
+            arguments: tuple[Any, Exception | None]
+            try:
+                arguments = (job(), None)
+            except Exception as error:
+                arguments = (None, error)
+            self._post(done, arguments)
+            del item, job, done, arguments  # a thread at rest must not keep buffers alive
+
+    def _post(self, callback: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        self._completions.append((callback, arguments))
+        if not self._awake:
+            self._awake = True
+            try:
+                self._loop.call_soon_threadsafe(self._deliver)
+            except RuntimeError:
+                if not self._loop.is_closed():
+                    raise
+
+    def _deliver(self) -> None:
+        # The flag falls before the queue is emptied: a completion that comes now either is seen below or wakes again.
+        self._awake = False
+        completions = self._completions
+        while completions:
+            callback, arguments = completions.popleft()
+            try:
+                callback(*arguments)
+            except Exception as error:
+                self._loop.call_exception_handler({"message": "a disk completion failed", "exception": error})

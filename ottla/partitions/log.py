@@ -1,0 +1,273 @@
+"""The log of one partition: a queue of batches in front of its segments, and the three ends.
+
+    log end offset      what has an offset (in memory at least)
+    written end offset  what its files hold
+    durable end offset  what survives a power cut
+
+One write job is in flight at a time. Whatever is appended meanwhile goes into the next one: group commit. What moves
+the ends is told to the owner (`LogEvents`), who knows about high watermarks and waiting producers.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+from ottla.core.ports import File
+from ottla.core.types import Uuid
+from ottla.partitions.config import LogConfig
+from ottla.partitions.environment import Environment
+from ottla.partitions.index import OffsetIndex
+from ottla.partitions.reading import ReadBytes
+from ottla.partitions.segment import Segment
+from ottla.partitions.tail import Tail
+from ottla.partitions.write_job import Run, WriteJob
+from ottla.records.header import BatchHeader
+
+
+class LogEvents(Protocol):
+    """What the owner of a log hears; always on the loop."""
+
+    def on_written(self) -> None:
+        """The written or the durable end moved."""
+
+    def on_roll(self, sealed: Segment) -> None:
+        """The active segment got a successor; nothing of the successor is written yet."""
+
+    def on_failed(self, error: Exception) -> None:
+        """A write or a sync failed. The log takes nothing any more; what is not durable will never be."""
+
+
+class Log:
+    """Segments in order of offset (at least one), and what is queued for the last ones."""
+
+    __slots__ = (
+        "_count",
+        "_events",
+        "_exclusive",
+        "_in_flight",
+        "_run",
+        "_runs",
+        "_scheduled",
+        "_size",
+        "_written_notices",
+        "config",
+        "cursors",
+        "directory",
+        "dirty",
+        "dirty_since_ms",
+        "durable_end_offset",
+        "environment",
+        "failed",
+        "generation",
+        "log_end_offset",
+        "oldest_write_ms",
+        "segments",
+        "size_bytes",
+        "tail",
+        "topic_id",
+        "written_end_offset",
+    )
+
+    def __init__(
+        self,
+        environment: Environment,
+        directory: str,
+        topic_id: Uuid,
+        config: LogConfig,
+        segments: list[Segment],
+        events: LogEvents,
+    ) -> None:
+        self.environment, self.directory, self.topic_id, self.config = environment, directory, topic_id, config
+        self.segments, self._events = segments, events
+        end = segments[-1].next_offset
+        self.log_end_offset = self.written_end_offset = self.durable_end_offset = end
+        self.size_bytes = sum(segment.size for segment in segments)
+        self.tail = Tail(end)
+        self.dirty: list[Segment] = []  # written to, not synced
+        self.dirty_since_ms = 0.0
+        self.cursors: dict[int, tuple[Segment, int]] = {}  # offset → where its batch begins: readers come back
+        self.generation = 0  # goes up when segments are replaced or shortened
+        self.failed: Exception | None = None
+        self.oldest_write_ms: float | None = None  # when the job in flight started
+        self._runs: list[Run] = []
+        self._run: Run | None = None
+        self._count = self._size = 0
+        self._in_flight: WriteJob | None = None
+        self._scheduled = False
+        self._written_notices = False
+        self._exclusive: deque[tuple[int, Callable[[], Any], Callable[[Any, Exception | None], None]]] = deque()
+
+    @property
+    def active(self) -> Segment:
+        return self.segments[-1]
+
+    @property
+    def idle(self) -> bool:
+        """Nothing queued, nothing in flight."""
+        return self._in_flight is None and not self._runs and not self._exclusive
+
+    # -- append
+
+    def append(self, view: memoryview, header: BatchHeader, last_offset: int, now_ms: int) -> None:
+        """Queue a batch whose base offset is the log end offset. The view belongs to the log from now on."""
+        size = len(view)
+        segment = self.segments[-1]
+        config = self.config
+        if segment.full_for(header, size, last_offset, config, now_ms):
+            segment = self.roll()
+        if not segment.size:
+            segment.first_timestamp = header.max_timestamp
+        run = self._run
+        if run is None:
+            run = self._run = Run(segment, segment.size)
+            self._runs.append(run)
+        run.views.append(view)
+        run.size += size
+        segment.add(size, last_offset, header.max_timestamp, config.index_interval_bytes)
+        segment.modified_ms = segment.modified_ms or now_ms
+        self.tail.append(view, last_offset)
+        self._count += 1
+        self._size += size
+        self.size_bytes += size
+        self.log_end_offset = last_offset + 1
+        if not self._scheduled and self._in_flight is None:
+            self._scheduled = True
+            self.environment.write_soon(self)
+
+    def notice_written(self) -> None:
+        """Somebody waits for what is queued to be written (not synced): tell the owner between the two."""
+        self._written_notices = True
+
+    def roll(self) -> Segment:
+        """Begin a new segment at the log end offset."""
+        sealed = self.segments[-1]
+        sealed.seal()
+        segment = Segment(self.directory, self.log_end_offset)
+        self.segments.append(segment)
+        self._run = None
+        self._events.on_roll(sealed)
+        return segment
+
+    # -- read
+
+    def at_hand(self, segment: Segment) -> tuple[ReadBytes, OffsetIndex] | None:
+        """How to read a segment without blocking, or None."""
+        file = self.environment.open_files.get(segment)
+        index = segment.index
+        if file is None or index is None:
+            return None
+        return partial(self.environment.disk.read_cached, file), index
+
+    def adopt(self, segment: Segment, file: File, index: OffsetIndex) -> None:
+        """Keep what a job opened and loaded."""
+        self.environment.open_files.adopt(segment, file)
+        if segment.index is None:
+            segment.index = index
+
+    # -- write and sync
+
+    def start_write(self) -> None:
+        """Begin the next job when there is something to do and nothing is in flight."""
+        self._scheduled = False
+        if self._in_flight is not None or self.failed is not None:
+            return
+        if self._exclusive and self._exclusive[0][0] <= self.written_end_offset:
+            self._start_exclusive()
+        elif self._runs:
+            config = self.config
+            unflushed = self.log_end_offset - self.durable_end_offset
+            self._start(sync=config.flush_on_ack or unflushed >= config.flush_messages)
+
+    def flush(self) -> None:
+        """Sync what was written without a sync (`flush.ms`, a stop, a checkpoint)."""
+        if self.dirty and self._in_flight is None and self.failed is None:
+            self._start(sync=True)
+
+    def exclusive(self, job: Callable[[], Any], done: Callable[[Any, Exception | None], None]) -> None:
+        """Run a job on the files while no write is in flight, after everything that is queued now."""
+        self._exclusive.append((self.log_end_offset, job, done))
+        if self._in_flight is None and not self._scheduled:
+            self._scheduled = True
+            self.environment.write_soon(self)
+
+    def _start(self, *, sync: bool) -> None:
+        runs, self._runs, self._run = self._runs, [], None
+        environment = self.environment
+        job = WriteJob(environment.disk, self.topic_id, runs, self.log_end_offset)
+        job.count, job.size, job.sync = self._count, self._size, sync
+        self._count = self._size = 0
+        if self.dirty and sync:
+            job.dirty = self.dirty
+            self.dirty = []
+        if self._written_notices and runs:
+            self._written_notices = False
+            job.written = lambda: self._job_written(job)
+        for run in runs:
+            run.file = environment.open_files.get(run.segment)
+        self._in_flight = job
+        self.oldest_write_ms = environment.clock.monotonic_ms()
+        environment.disk.submit(job, self._job_done)
+
+    def _job_written(self, job: WriteJob) -> None:
+        if self.failed is None:
+            self._account_written(job)
+            self._events.on_written()
+
+    def _account_written(self, job: WriteJob) -> None:
+        if job.runs and self.written_end_offset < job.end_offset:
+            for run in job.runs:
+                run.segment.written = run.position + run.size
+            self.written_end_offset = job.end_offset
+            self.environment.tail_budget.written(self.tail, job.count, job.size)
+
+    def _job_done(self, _: None, error: Exception | None) -> None:
+        job = self._in_flight
+        assert job is not None
+        self._in_flight = None
+        self.oldest_write_ms = None
+        open_files = self.environment.open_files
+        for run in job.runs:
+            segment = run.segment
+            if run.file is not None:
+                segment.created = True
+                open_files.adopt(segment, run.file)
+        if error is not None:
+            self.fail(error)
+        if self.failed is not None:
+            return
+        self._account_written(job)
+        if job.sync:
+            self.durable_end_offset = job.end_offset
+        else:
+            if not self.dirty:
+                self.dirty_since_ms = self.environment.clock.monotonic_ms()
+            self.dirty += [run.segment for run in job.runs if run.segment not in self.dirty]
+        if self._runs or self._exclusive:
+            self.start_write()
+        self._events.on_written()
+
+    def _start_exclusive(self) -> None:
+        _, job, done = self._exclusive.popleft()
+        placeholder = WriteJob(self.environment.disk, self.topic_id, [], self.written_end_offset)
+
+        def finished(result: Any, error: Exception | None) -> None:
+            self._in_flight = None
+            done(result, error)
+            if self._runs or self._exclusive:
+                self.start_write()
+
+        self._in_flight = placeholder
+        self.environment.disk.submit(job, finished)
+
+    def fail(self, error: Exception) -> None:
+        """Take the log out of service; also for whoever finds damage in it."""
+        if self.failed is not None:
+            return
+        self.failed = error
+        self._runs.clear()
+        self._run = None
+        waiting, self._exclusive = self._exclusive, deque()
+        for _, _, done in waiting:
+            done(None, error)
+        self._events.on_failed(error)

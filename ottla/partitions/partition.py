@@ -1,0 +1,342 @@
+"""One replica of a partition on this node: append, read, and the offsets that clients see.
+
+    ONLINE ── a write or sync fails, damage is found ──▶ OFFLINE(error)     until the node starts again
+
+`Log` knows bytes and ends; the replica adds Kafka's rules: who may append what, what a producer waits for, how far a
+consumer may look. Everything happens on the loop and nothing awaits; what is not at hand comes through a callback.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from ottla.core.error_codes import ErrorCode
+from ottla.core.errors import ApiError
+from ottla.core.types import Uuid
+from ottla.partitions.config import LogConfig
+from ottla.partitions.environment import Environment
+from ottla.partitions.epoch_cache import EpochCache
+from ottla.partitions.log import Log
+from ottla.partitions.log_reader import ColdRead, Found, Wanted, floor, read_segments
+from ottla.partitions.producer_state import AbortedTransaction, EndMarker, ProducerStates
+from ottla.partitions.recovery import RecoveredLog
+from ottla.partitions.results import Appended, Isolation, Origin, ReadResult, State
+from ottla.partitions.segment import Segment
+from ottla.partitions.validation import check_batch, read_end_marker
+from ottla.partitions.waiters import Waiters
+from ottla.records.header import BatchHeader, patch_base_offset, patch_log_append_time
+
+Done = Callable[[ErrorCode], None]
+ReadDone = Callable[[ReadResult | ApiError], None]
+
+_CURSORS = 32
+_JOIN_FROM_VIEWS = 32  # more buffers than this cost a socket more than one copy does
+
+
+class Partition:
+    """See the module. `watchers` are called when an offset that readers see, or the leadership, moved."""
+
+    __slots__ = (
+        "_aborted",
+        "_committed_waiters",
+        "_written_waiters",
+        "config",
+        "environment",
+        "epochs",
+        "error",
+        "high_watermark",
+        "index",
+        "is_leader",
+        "last_stable_offset",
+        "leader_epoch",
+        "log",
+        "log_start_offset",
+        "producers",
+        "state",
+        "topic",
+        "topic_id",
+        "watchers",
+    )
+
+    def __init__(
+        self,
+        environment: Environment,
+        *,
+        topic: str,
+        topic_id: Uuid,
+        index: int,
+        config: LogConfig,
+        recovered: RecoveredLog,
+        leader_epoch: int = 0,
+        is_leader: bool = True,
+    ) -> None:
+        self.environment = environment
+        self.topic, self.topic_id, self.index, self.config = topic, topic_id, index, config
+        self.leader_epoch, self.is_leader = leader_epoch, is_leader
+        self.state = State.ONLINE
+        self.error: Exception | None = None
+        self.epochs = EpochCache(recovered.epochs)
+        self.producers: ProducerStates = recovered.producers
+        self._aborted: list[AbortedTransaction] = recovered.aborted
+        self.log = Log(environment, recovered.directory, topic_id, config, recovered.segments, self)
+        self.log_start_offset = recovered.log_start_offset
+        # A single replica: what survived is committed.
+        self.high_watermark = self.log.log_end_offset
+        self.producers.replicated(self.high_watermark)
+        self.last_stable_offset = self._stable_offset()
+        self._written_waiters = Waiters()
+        self._committed_waiters = Waiters()
+        self.watchers: set[Callable[[], None]] = set()
+        if recovered.error is not None:
+            self.log.fail(recovered.error)
+
+    # -- what others see
+
+    @property
+    def log_end_offset(self) -> int:
+        return self.log.log_end_offset
+
+    @property
+    def size_bytes(self) -> int:
+        return self.log.size_bytes
+
+    @property
+    def name(self) -> str:
+        return f"{self.topic}-{self.index}"
+
+    def add_watcher(self, watcher: Callable[[], None]) -> None:
+        self.watchers.add(watcher)
+
+    def remove_watcher(self, watcher: Callable[[], None]) -> None:
+        self.watchers.discard(watcher)
+
+    # -- append
+
+    def append(self, batch: memoryview, *, acks: int, done: Done | None, origin: Origin = Origin.CLIENT) -> Appended:
+        """Check a batch, give it offsets and queue it; ApiError when it is refused.
+
+        The buffer belongs to the partition from here on. `done(NONE)` comes when the level of `acks` is reached:
+        -1 committed, 1 written; `done(error)` when it never will be. It may run inside of this call only for a
+        duplicate whose original is committed already.
+        """
+        if self.state is not State.ONLINE:
+            raise self._storage_error()
+        if not self.is_leader and origin is not Origin.REPLICATION:
+            raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        now_ms = self.environment.clock.time_ms()
+        config = self.config
+        header = check_batch(batch, config, origin, now_ms)
+        marker: EndMarker | None = None
+        if header.producer_id >= 0:
+            duplicate = self.producers.find_duplicate(header)
+            if duplicate is not None and not header.is_control:
+                if done is not None:
+                    self._wait(acks, duplicate.last_offset + 1, done)
+                return Appended(duplicate.base_offset, duplicate.last_offset, -1, self.log_start_offset)
+            if header.is_control:
+                marker = read_end_marker(batch)
+                self.producers.check_marker(header, marker)
+            else:
+                self.producers.check(header, origin)
+        log = self.log
+        base_offset = log.log_end_offset
+        last_offset = base_offset + header.last_offset_delta
+        append_time_ms = -1
+        if origin is not Origin.REPLICATION:
+            if config.log_append_time:
+                append_time_ms = header.max_timestamp = now_ms
+                patch_log_append_time(batch, 0, now_ms)
+            patch_base_offset(batch, 0, base_offset, self.leader_epoch)
+            self.epochs.assign(self.leader_epoch, base_offset)
+        else:
+            self.epochs.assign(header.partition_leader_epoch, base_offset)
+        log.append(batch, header, last_offset, now_ms)
+        if header.producer_id >= 0:
+            self._record(header, base_offset, now_ms, marker)
+        if done is not None:
+            self._wait(acks, last_offset + 1, done)
+        return Appended(base_offset, last_offset, append_time_ms, self.log_start_offset)
+
+    def _record(self, header: BatchHeader, base_offset: int, now_ms: int, marker: EndMarker | None) -> None:
+        if marker is not None:
+            aborted = self.producers.record_marker(header, base_offset, now_ms, marker)
+            if aborted is not None:
+                self._aborted.append(aborted)
+        elif not header.is_control:
+            self.producers.record(header, base_offset, now_ms)
+
+    def _wait(self, acks: int, end_offset: int, done: Done) -> None:
+        if acks == -1:
+            if end_offset <= self.high_watermark:
+                done(ErrorCode.NONE)
+            else:
+                self._committed_waiters.add(end_offset, done)
+        elif end_offset <= self.log.written_end_offset:
+            done(ErrorCode.NONE)
+        else:
+            self._written_waiters.add(end_offset, done)
+            self.log.notice_written()
+
+    # -- events of the log
+
+    def on_written(self) -> None:
+        log = self.log
+        if self._written_waiters:
+            self._written_waiters.reached(log.written_end_offset)
+        committed = log.durable_end_offset if self.config.flush_on_ack else log.written_end_offset
+        if committed > self.high_watermark:
+            self._advance(committed)
+
+    def on_roll(self, sealed: Segment) -> None:
+        pass
+
+    def on_failed(self, error: Exception) -> None:
+        self.state, self.error = State.OFFLINE, error
+        self._written_waiters.fail(ErrorCode.KAFKA_STORAGE_ERROR)
+        self._committed_waiters.fail(ErrorCode.KAFKA_STORAGE_ERROR)
+        self._notify()
+
+    def _advance(self, high_watermark: int) -> None:
+        self.high_watermark = high_watermark
+        self.producers.replicated(high_watermark)
+        self.last_stable_offset = self._stable_offset()
+        self._committed_waiters.reached(high_watermark)
+        if self.watchers:
+            self._notify()
+
+    def _stable_offset(self) -> int:
+        unstable = self.producers.first_unstable_offset()
+        return self.high_watermark if unstable is None else min(unstable, self.high_watermark)
+
+    def _notify(self) -> None:
+        for watcher in tuple(self.watchers):
+            watcher()
+
+    def _storage_error(self) -> ApiError:
+        return ApiError(ErrorCode.KAFKA_STORAGE_ERROR, f"{self.name} is offline: {self.error}")
+
+    # -- read
+
+    def read(
+        self, offset: int, max_bytes: int, *, isolation: Isolation, minimum_one_batch: bool, done: ReadDone
+    ) -> ReadResult | None:
+        """Whole batches from the one that holds `offset` on, at most `max_bytes` unless it is the first one.
+
+        Returns what is at hand; or None, and `done(result or error)` follows. ApiError when the offset is out of
+        range or the partition offline.
+        """
+        if self.state is not State.ONLINE:
+            raise self._storage_error()
+        log = self.log
+        if not self.log_start_offset <= offset <= log.log_end_offset:
+            raise ApiError(
+                ErrorCode.OFFSET_OUT_OF_RANGE,
+                f"{self.name} holds offsets {self.log_start_offset} to {log.log_end_offset}, not {offset}",
+            )
+        if isolation == Isolation.READ_UNCOMMITTED:
+            end_offset = self.high_watermark
+        elif isolation == Isolation.READ_COMMITTED:
+            end_offset = self.last_stable_offset
+        else:
+            end_offset = log.log_end_offset
+        if offset >= end_offset:
+            return self._result([], 0)
+        if offset >= log.tail.base_offset:
+            views, size = log.tail.read(offset, end_offset, max_bytes, minimum_one_batch)
+            buffers: list[Any] = views if len(views) < _JOIN_FROM_VIEWS else [b"".join(views)]
+            result = self._result(buffers, size)
+            if self._aborted and isolation == Isolation.READ_COMMITTED:
+                result.aborted = self._aborted_between(offset, end_offset)
+            return result
+        wanted = Wanted(offset, end_offset, max_bytes, minimum_one_batch)
+        segments = log.segments[floor(log.segments, offset) :]
+        cursor = log.cursors.get(offset)
+        try:
+            found = read_segments(segments, wanted, cursor, log.at_hand)
+        except Exception as error:
+            self.log.fail(error)
+            raise self._storage_error() from error
+        if found is not None:
+            return self._found(found, wanted, isolation)
+        self._read_cold(segments, wanted, cursor, isolation, done)
+        return None
+
+    def _read_cold(
+        self,
+        segments: list[Segment],
+        wanted: Wanted,
+        cursor: tuple[Segment, int] | None,
+        isolation: Isolation,
+        done: ReadDone,
+    ) -> None:
+        log = self.log
+        generation = log.generation
+        job = ColdRead(self.environment.disk, segments, wanted, cursor)
+
+        def finished(found: Found | None, error: Exception | None) -> None:
+            if log.generation != generation:  # segments were replaced meanwhile: what the job saw may be the wrong file
+                self._read_again(wanted, isolation, done)
+                return
+            for segment, (file, index) in job.opened.items():
+                log.adopt(segment, file, index)
+            if found is not None:
+                done(self._found(found, wanted, isolation))
+            else:
+                assert error is not None
+                log.fail(error)
+                done(self._storage_error())
+
+        self.environment.disk.submit(job, finished)
+
+    def _read_again(self, wanted: Wanted, isolation: Isolation, done: ReadDone) -> None:
+        try:
+            result = self.read(
+                wanted.offset, wanted.max_bytes, isolation=isolation, minimum_one_batch=wanted.minimum_one, done=done
+            )
+        except ApiError as error:
+            done(error)
+        else:
+            if result is not None:
+                done(result)
+
+    def _found(self, found: Found, wanted: Wanted, isolation: Isolation) -> ReadResult:
+        size = len(found.buffer)
+        result = self._result([found.buffer] if size else [], size)
+        if found.next_offset >= 0:
+            cursors = self.log.cursors
+            cursors[found.next_offset] = found.segment, found.next_position
+            if len(cursors) > _CURSORS:
+                del cursors[next(iter(cursors))]
+            if self._aborted and isolation == Isolation.READ_COMMITTED:
+                result.aborted = self._aborted_between(wanted.offset, found.next_offset)
+        return result
+
+    def _result(self, buffers: list[Any], size: int) -> ReadResult:
+        return ReadResult(buffers, size, self.high_watermark, self.last_stable_offset, self.log_start_offset)
+
+    def _aborted_between(self, offset: int, end_offset: int) -> list[tuple[int, int]]:
+        return [
+            (aborted.producer_id, aborted.first_offset)
+            for aborted in self._aborted
+            if aborted.last_offset >= offset and aborted.first_offset < end_offset
+        ]
+
+    # -- administration
+
+    def update_config(self, config: LogConfig) -> None:
+        """Topic configs changed."""
+        self.config = self.log.config = config
+        self.on_written()
+
+    def close(self, done: Callable[[], None]) -> None:
+        """Write and sync what is queued, then call `done`; nothing may be appended any more."""
+        self.is_leader = False
+        log = self.log
+
+        def settled(_: object, __: Exception | None) -> None:
+            log.flush()
+            log.exclusive(lambda: None, lambda _, __: done())
+
+        if self.error is not None:
+            done()
+        else:
+            log.exclusive(lambda: None, settled)

@@ -1,0 +1,96 @@
+"""Whole batches out of a segment's file, with whatever can read bytes: the page cache on the loop, a thread when cold.
+
+Only headers are looked at, to find where batches begin and end. A header that cannot be one is damage and raises
+`CorruptLog`; the contents are covered by the CRC that the reader's client checks.
+"""
+
+from collections.abc import Callable
+from struct import Struct
+
+from ottla.core.errors import CorruptLog
+from ottla.core.types import Buffer
+from ottla.records.header import HEADER_BYTES
+
+ReadBytes = Callable[[int, int], Buffer | None]
+"""(length, position) → bytes, or None when they cannot be had here."""
+
+_OFFSET_AND_LENGTH = Struct(">qi")
+_LAST_OFFSET_DELTA = Struct(">i")
+_LAST_OFFSET_DELTA_AT = 23
+_MAGIC_AT = 16
+_PREFIX_BYTES = 12
+_LOCATE_BYTES = 8192
+
+DAMAGE_ADVICE = (
+    "Bytes that were acknowledged are damaged here. Check the disk, and `ottla log verify` the file. Restore it from a "
+    "replica or a backup; to go on without what follows, stop the node and move the partition's directory away."
+)
+
+
+def damage(path: str, position: int, reason: str) -> CorruptLog:
+    return CorruptLog(path, position, reason, DAMAGE_ADVICE)
+
+
+def locate(read: ReadBytes, path: str, position: int, limit: int, offset: int) -> int | None:
+    """Position of the first batch that ends at `offset` or later, from a batch at `position` on.
+
+    `limit` when there is none before it; None when bytes cannot be had.
+    """
+    while position < limit:
+        data = read(min(_LOCATE_BYTES, limit - position), position)
+        if data is None:
+            return None
+        at = 0
+        while at + HEADER_BYTES <= len(data):
+            base_offset, length = _OFFSET_AND_LENGTH.unpack_from(data, at)
+            if length < HEADER_BYTES - _PREFIX_BYTES or data[at + _MAGIC_AT] != 2:
+                raise damage(path, position + at, "no batch begins here")
+            if base_offset + _LAST_OFFSET_DELTA.unpack_from(data, at + _LAST_OFFSET_DELTA_AT)[0] >= offset:
+                return position + at
+            at += _PREFIX_BYTES + length
+        if not at:
+            if limit - position < HEADER_BYTES:
+                raise damage(path, position, "the file ends within a header")
+            return None
+        position += at
+    return limit
+
+
+def collect(
+    read: ReadBytes, path: str, position: int, limit: int, end_offset: int, max_bytes: int, minimum_one: bool
+) -> tuple[Buffer, int] | None:
+    """Batches from `position` on that begin before `end_offset`, and the offset after them.
+
+    At most `max_bytes`, but the first batch whole when `minimum_one`. The offset is -1 when there is no batch; None
+    when bytes cannot be had.
+    """
+    want = min(max(max_bytes, HEADER_BYTES), limit - position)
+    data = read(want, position)
+    if data is None:
+        return None
+    have = len(data)
+    unpack = _OFFSET_AND_LENGTH.unpack_from
+    at, last = 0, -1
+    while at + HEADER_BYTES <= have:
+        base_offset, length = unpack(data, at)
+        if length < HEADER_BYTES - _PREFIX_BYTES or data[at + _MAGIC_AT] != 2:
+            raise damage(path, position + at, "no batch begins here")
+        if base_offset >= end_offset:
+            break
+        after = at + _PREFIX_BYTES + length
+        if after > have:
+            if last >= 0 or (not minimum_one and after > max_bytes):
+                break
+            if position + after > limit:
+                raise damage(path, position, f"a batch of {after} bytes does not end before the file does")
+            data = read(after, position)
+            if data is None or len(data) < after:
+                return None
+            have = after
+        last, at = at, after
+    if last < 0:
+        return None if have < min(want, HEADER_BYTES) else (b"", -1)
+    if at > max_bytes and not minimum_one:
+        return b"", -1
+    next_offset = unpack(data, last)[0] + _LAST_OFFSET_DELTA.unpack_from(data, last + _LAST_OFFSET_DELTA_AT)[0] + 1
+    return (data if at == have else memoryview(data)[:at]), next_offset

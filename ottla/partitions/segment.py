@@ -1,0 +1,100 @@
+"""One segment: a range of the log in a file of batches, with its indexes and the numbers that decide when it ends."""
+
+from ottla.partitions.config import LogConfig
+from ottla.partitions.index import OFFSET_ENTRY_BYTES, TIME_ENTRY_BYTES, OffsetIndex, TimeIndex
+from ottla.records.header import BatchHeader
+
+LOG_SUFFIX = ".log"
+INDEX_SUFFIX = ".index"
+TIME_INDEX_SUFFIX = ".timeindex"
+TRANSACTION_INDEX_SUFFIX = ".txnindex"
+SNAPSHOT_SUFFIX = ".snapshot"
+CLEANED_SUFFIX = ".cleaned"
+SWAP_SUFFIX = ".swap"
+DELETED_SUFFIX = ".deleted"
+
+_MAX_RELATIVE_OFFSET = 2**31 - 1
+_MAX_POSITION = 2**31 - 1
+_NO_TIMESTAMP = -1
+
+
+def file_name(base_offset: int, suffix: str) -> str:
+    """E.g. ``00000000000000000042.log``."""
+    return f"{base_offset:020d}{suffix}"
+
+
+class Segment:
+    """What the loop knows of a segment. `size` counts queued bytes too; `written` only what the file holds."""
+
+    __slots__ = (
+        "base_offset",
+        "bytes_since_index",
+        "created",
+        "directory",
+        "first_timestamp",
+        "index",
+        "index_flushed",
+        "max_timestamp",
+        "max_timestamp_offset",
+        "modified_ms",
+        "next_offset",
+        "size",
+        "time_index",
+        "time_index_flushed",
+        "written",
+    )
+
+    def __init__(self, directory: str, base_offset: int, *, created: bool = False) -> None:
+        self.directory, self.base_offset = directory, base_offset
+        self.next_offset = base_offset
+        self.size = self.written = 0
+        self.created = created  # whether the files exist
+        self.index: OffsetIndex | None = OffsetIndex(base_offset)
+        self.time_index: TimeIndex | None = TimeIndex(base_offset)
+        self.index_flushed = self.time_index_flushed = 0  # bytes that the files hold
+        self.bytes_since_index = 0
+        self.first_timestamp = _NO_TIMESTAMP
+        self.max_timestamp = _NO_TIMESTAMP
+        self.max_timestamp_offset = base_offset
+        self.modified_ms = 0
+
+    def path(self, suffix: str = LOG_SUFFIX) -> str:
+        return f"{self.directory}/{self.base_offset:020d}{suffix}"
+
+    def add(self, size_bytes: int, last_offset: int, max_timestamp: int, index_interval_bytes: int) -> None:
+        """Account for a batch at the end of the segment; index it when the last entry is far enough away."""
+        if max_timestamp > self.max_timestamp:
+            self.max_timestamp, self.max_timestamp_offset = max_timestamp, last_offset
+        if self.bytes_since_index > index_interval_bytes:
+            assert self.index is not None and self.time_index is not None
+            self.index.append(last_offset, self.size)
+            self.time_index.append(self.max_timestamp, self.max_timestamp_offset)
+            self.bytes_since_index = 0
+        self.bytes_since_index += size_bytes
+        self.size += size_bytes
+        self.next_offset = last_offset + 1
+
+    def full_for(self, header: BatchHeader, size_bytes: int, last_offset: int, config: LogConfig, now_ms: int) -> bool:
+        """Whether a batch must go to a new segment: by size, age, index size or the range of a relative offset."""
+        size = self.size
+        if not size:
+            return False
+        if size + size_bytes > min(config.segment_bytes, _MAX_POSITION):
+            return True
+        if last_offset - self.base_offset > _MAX_RELATIVE_OFFSET:
+            return True
+        index, time_index = self.index, self.time_index
+        assert index is not None and time_index is not None
+        if (
+            len(index.data) + OFFSET_ENTRY_BYTES > config.segment_index_bytes
+            or len(time_index.data) + TIME_ENTRY_BYTES > config.segment_index_bytes
+        ):
+            return True
+        if self.first_timestamp >= 0:
+            return header.max_timestamp - self.first_timestamp > config.segment_ms
+        return bool(self.modified_ms) and now_ms - self.modified_ms > config.segment_ms
+
+    def seal(self) -> None:
+        """No more appends: the time index must name the largest timestamp, as Kafka's does."""
+        if self.time_index is not None and self.max_timestamp >= 0:
+            self.time_index.append(self.max_timestamp, self.max_timestamp_offset)
