@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from ottla.core.broker_configs import BROKER_CONFIGS
 from ottla.core.errors import ConfigError
 from ottla.node.listeners import Endpoint, parse_endpoint, parse_listeners
 from ottla.node.settings import BY_KAFKA_NAME, BY_NAME, SETTINGS, Setting, Value
@@ -117,6 +118,24 @@ class NodeConfig:
                 )
         if not self.data_dir:
             raise ConfigError("data_dir is empty: name a directory")
+        self._validate_kafka()
+
+    def _validate_kafka(self) -> None:
+        for name, text in self.kafka.items():
+            if name not in BROKER_CONFIGS:
+                advice = _closest(name, [*BROKER_CONFIGS, *BY_NAME])
+                raise ConfigError(f"{self.origins[name]}: there is no broker config {name!r}{advice}")
+            try:
+                BROKER_CONFIGS.parse(name, text)
+            except ConfigError as error:
+                raise ConfigError(f"{self.origins[name]}: {error}") from None
+
+    def static_configs(self) -> dict[str, str]:
+        """What the node was started with, under Kafka's names: what DescribeConfigs calls static broker configs."""
+        fields = {
+            name: str(getattr(self, setting.name)) for name, setting in BY_KAFKA_NAME.items() if name in BROKER_CONFIGS
+        }
+        return {name: text for name, text in fields.items() if text} | dict(self.kafka)
 
     def kafka_endpoints(self) -> tuple[Endpoint, ...]:
         """`listeners`, parsed."""
@@ -203,15 +222,15 @@ def _node_values(layer: Layer) -> dict[str, object]:
 def _setting(name: str, origin: str) -> Setting:
     setting = BY_NAME.get(name)
     if setting is None:
-        advice = _closest(name)
+        advice = _closest(name, BY_NAME)
         raise ConfigError(f"{origin}: there is no field {name!r}{advice}; Kafka's names go into the [kafka] table")
     return setting
 
 
-def _closest(name: str) -> str:
+def _closest(name: str, names: Iterable[str]) -> str:
     from difflib import get_close_matches
 
-    matches = get_close_matches(name, BY_NAME, n=1)
+    matches = get_close_matches(name, list(names), n=1)
     return f" (did you mean {matches[0]}?)" if matches else ""
 
 

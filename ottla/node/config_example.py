@@ -3,7 +3,9 @@
 import json
 import textwrap
 
-from ottla.node.settings import SETTINGS, Setting, Value
+from ottla.core.broker_configs import BROKER_CONFIGS
+from ottla.core.config_fields import ConfigField
+from ottla.node.settings import BY_KAFKA_NAME, SETTINGS, Setting, Value
 
 _HEAD = """\
 # Configuration of one Ottla node. Every field stands here with its default; uncomment what you change.
@@ -35,4 +37,15 @@ def _unit(setting: Setting) -> str:
 
 
 def _kafka_toml() -> str:
-    return "# Broker configs and topic defaults under Kafka's own names, in quotes.\n[kafka]\n"
+    fields = [field for field in BROKER_CONFIGS.values() if field.name not in BY_KAFKA_NAME]
+    head = "# Broker configs and topic defaults under Kafka's own names, in quotes.\n[kafka]\n"
+    return "\n".join([head, *map(_kafka_field, sorted(fields, key=lambda field: field.name))])
+
+
+def _kafka_field(field: ConfigField) -> str:
+    unset = " Not set by default." if field.default is None else ""
+    comment = textwrap.fill(
+        f"{field.doc} Allowed: {field.allowed()}.{unset}", 116, initial_indent="# ", subsequent_indent="# "
+    )
+    value = json.dumps(field.default) if field.default is not None else "..."
+    return f"{comment}\n# {json.dumps(field.name)} = {value}\n"

@@ -1,14 +1,16 @@
 """What a node's configuration accepts, from where, and what it says about the rest."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ottla.core.broker_configs import BROKER_CONFIGS
 from ottla.core.errors import ConfigError
 from ottla.node.config import Layer, NodeConfig, from_assignments
 from ottla.node.config_example import example_toml
-from ottla.node.settings import SETTINGS
+from ottla.node.settings import BY_KAFKA_NAME, SETTINGS
 
 
 def load(
@@ -125,13 +127,39 @@ def test_the_example_names_every_field_and_changes_nothing(tmp_path: Path) -> No
     text = example_toml()
     file.write_text(text)
     assert load(file=file).origins == load().origins
-    uncommented = "\n".join(line.removeprefix("# ") for line in text.splitlines() if " = " in line and "(" not in line)
-    file.write_text(uncommented)
+    file.write_text("\n".join(re.sub(r'^# (?=["a-z_.0-9]+ = [^.])', "", line) for line in text.splitlines()))
     everything = load(file=file)
     assert {setting.name: getattr(everything, setting.name) for setting in SETTINGS} == {
         setting.name: setting.default for setting in SETTINGS
     }
-    assert everything.origins["node_id"] == str(file)
+    assert set(everything.origins.values()) == {str(file)}
+    assert everything.kafka == {
+        name: field.default
+        for name, field in BROKER_CONFIGS.items()
+        if name not in BY_KAFKA_NAME and field.default is not None
+    }
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("log.retention.mss=1", r"flag: there is no broker config 'log.retention.mss' \(did you mean log.retention.ms"),
+        ("rak=1", r"did you mean rack"),
+        ("num.partitions=0", r"flag: .*num.partitions.*at least 1"),
+    ],
+)
+def test_broker_configs_are_checked_by_name_and_value(assignment: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(assignment)
+
+
+def test_static_configs_are_what_a_broker_was_started_with() -> None:
+    configs = load("num.partitions=3", "rack=a").static_configs()
+    assert configs["num.partitions"] == "3"
+    assert configs["broker.rack"] == "a"
+    assert configs["node.id"] == "1"
+    assert configs["listeners"] == "PLAINTEXT://localhost:9092"
+    assert "advertised.listeners" not in configs
 
 
 def test_set_needs_a_value() -> None:
