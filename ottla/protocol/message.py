@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final, Self
 from ottla.core.errors import DecodeError, EncodeError
 from ottla.core.types import Buffer
 from ottla.protocol.misfit import describe_misfit
-from ottla.protocol.wire import MALFORMED
+from ottla.protocol.wire import MALFORMED, MAX_ELEMENTS
 
 # Annotations of generated fields; they tell what fits.
 Int8 = int
@@ -59,7 +59,7 @@ class Message(Data):
             raise DecodeError(f"{cls.__name__} has no version {version}")
         data = buffer if type(buffer) is bytes else bytes(buffer)
         try:
-            return cls._read(data, position, version)
+            return cls._read(data, position, version, [MAX_ELEMENTS])
         except MALFORMED as error:
             raise DecodeError(f"{cls.__name__} version {version}: {error}") from None
 
@@ -81,7 +81,7 @@ class Message(Data):
             raise EncodeError(describe_misfit(self, error)) from error
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[Self, int]:
+    def _read(cls, buffer: bytes, position: int, version: int, quota: list[int]) -> tuple[Self, int]:
         raise NotImplementedError
 
     def _write(self, out: bytearray, version: int) -> None:

@@ -16,11 +16,17 @@ from ottla.core.types import Uuid
 # What an access beyond the end, or bytes which are no UTF-8, raise.
 MALFORMED: Final = (struct_error, IndexError, UnicodeDecodeError)
 
+# The structs and strings that the arrays of one message may have in total. The smallest of them take two bytes on the
+# wire and more than a hundred in memory, so that the bytes left alone would be a weak bound for a large message.
+MAX_ELEMENTS: Final = 1 << 20
+
 INT16: Final = Struct(">h")
 INT32: Final = Struct(">i")
 INT64: Final = Struct(">q")
 
 new: Final = object.__new__
+
+_SMALL: Final = {letter: tuple(Struct(f">{count}{letter}") for count in range(17)) for letter in "bhiq"}
 
 
 def read_unsigned_varint(buffer: bytes, position: int) -> tuple[int, int]:
@@ -73,8 +79,11 @@ def read_compact_string(buffer: bytes, position: int) -> tuple[str | None, int]:
     return buffer[position:end].decode(), end
 
 
-def read_strings(buffer: bytes, position: int, count: int) -> tuple[list[str], int]:
+def read_strings(buffer: bytes, position: int, count: int, quota: list[int]) -> tuple[list[str], int]:
     """`count` strings, none of them null, behind two bytes of length each."""
+    quota[0] -= count
+    if quota[0] < 0:
+        raise too_many_elements()
     strings = []
     for _ in range(count):
         value, position = read_string(buffer, position)
@@ -84,8 +93,11 @@ def read_strings(buffer: bytes, position: int, count: int) -> tuple[list[str], i
     return strings, position
 
 
-def read_compact_strings(buffer: bytes, position: int, count: int) -> tuple[list[str], int]:
+def read_compact_strings(buffer: bytes, position: int, count: int, quota: list[int]) -> tuple[list[str], int]:
     """`count` strings, none of them null, behind a varint of their length plus one."""
+    quota[0] -= count
+    if quota[0] < 0:
+        raise too_many_elements()
     strings = []
     for _ in range(count):
         value, position = read_compact_string(buffer, position)
@@ -153,11 +165,14 @@ def write_tagged_field(out: bytearray, tag: int, content: bytearray) -> None:
 
 def read_numbers(letter: str, buffer: bytes, position: int, count: int) -> list[int]:
     """`count` numbers of the type with that `struct` letter. The caller checked that the bytes are there."""
+    if count < 17:
+        return list(_SMALL[letter][count].unpack_from(buffer, position))
     return list(unpack_from(f">{count}{letter}", buffer, position))
 
 
 def pack_numbers(letter: str, numbers: list[int]) -> bytes:
-    return pack(f">{len(numbers)}{letter}", *numbers)
+    count = len(numbers)
+    return _SMALL[letter][count].pack(*numbers) if count < 17 else pack(f">{count}{letter}", *numbers)
 
 
 def read_uuids(buffer: bytes, position: int, count: int) -> list[Uuid]:
@@ -175,6 +190,11 @@ def pack_uuids(uuids: list[Uuid]) -> bytes:
 def bad_length(what: str, length: int, position: int) -> DecodeError:
     """The error for a length or count that is negative or beyond the bytes left."""
     return DecodeError(f"{what}: length {length} at byte {position} does not fit the bytes left")
+
+
+def too_many_elements() -> DecodeError:
+    """The error for a message whose arrays hold more than `MAX_ELEMENTS`."""
+    return DecodeError(f"more than {MAX_ELEMENTS} array elements in one message")
 
 
 def unexpected_null(what: str, version: int) -> DecodeError:

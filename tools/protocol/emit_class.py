@@ -32,9 +32,9 @@ def emit_message(out: Lines, message: MessageDefinition) -> None:
         out.add(f"FIRST_FLEXIBLE_VERSION = {_first_flexible(message)}", "")
         _constructor(out, struct)
         out.add("", "@classmethod")
-        signature = f"(cls, buffer: bytes, position: int, version: int) -> tuple[{struct.name}, int]:"
-        with out.block(f"def _read{signature}"):
-            call = f"_read_{message.module}{{}}(buffer, position, version, 1)"
+        out.add("def _read(", "    cls, buffer: bytes, position: int, version: int, quota: list[int]")
+        with out.block(f") -> tuple[{struct.name}, int]:"):
+            call = f"_read_{message.module}{{}}(buffer, position, version, 1, quota)"
             _dispatch(out, message, "(m,), position = " + call)
             out.add("return m, position")
         out.add("")

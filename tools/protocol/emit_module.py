@@ -16,8 +16,8 @@ _IMPORTS = {
     ),
     "ottla.protocol.wire": (
         "bad_length", "new", "pack_numbers", "pack_uuids", "read_compact_strings", "read_numbers", "read_strings",
-        "read_unsigned_varint", "read_uuids", "skip_tagged_fields", "unexpected_null", "write_compact_strings",
-        "write_strings", "write_tagged_field", "write_unsigned_varint",
+        "read_unsigned_varint", "read_uuids", "skip_tagged_fields", "too_many_elements", "unexpected_null",
+        "write_compact_strings", "write_strings", "write_tagged_field", "write_unsigned_varint",
     ),
 }  # fmt: skip
 

@@ -20,7 +20,12 @@ class Reader:
         self._flexible, self._versions = flexible, versions
         out, name = self._out, function_name("read", self._message, self._struct, flexible=flexible)
         cls = self._struct.name
-        with out.block(f"def {name}(buffer: bytes, position: int, version: int, n: int) -> tuple[list[{cls}], int]:"):
+        out.add(f"def {name}(")
+        out.add("    buffer: bytes, position: int, version: int, n: int, quota: list[int]")
+        with out.block(f") -> tuple[list[{cls}], int]:"):
+            out.add("quota[0] -= n")
+            with out.block("if quota[0] < 0:"):
+                out.add("raise too_many_elements()")
             body = Lines()
             self._out = body
             self._body()
@@ -156,10 +161,10 @@ class Reader:
         if field.is_struct:
             struct = self._message.struct(field.type)
             function = function_name("read", self._message, struct, flexible=self._flexible)
-            out.add(f"{target}, position = {function}(buffer, position, version, length)")
+            out.add(f"{target}, position = {function}(buffer, position, version, length, quota)")
         elif field.type == "string":
             function = "read_compact_strings" if self._compact(field) else "read_strings"
-            out.add(f"{target}, position = {function}(buffer, position, length)")
+            out.add(f"{target}, position = {function}(buffer, position, length, quota)")
         else:
             call = "read_uuids(" if field.type == "uuid" else f'read_numbers("{FIXED[field.type][0]}", '
             out.add(f"{target} = {call}buffer, position, length)", f"position += length * {size}")
@@ -178,7 +183,7 @@ class Reader:
     def _one_struct(self, field: Field) -> None:
         struct = self._message.struct(field.type)
         function = function_name("read", self._message, struct, flexible=self._flexible)
-        self._out.add(f"(m.{field.name},), position = {function}(buffer, position, version, 1)")
+        self._out.add(f"(m.{field.name},), position = {function}(buffer, position, version, 1, quota)")
 
     def _tags(self) -> None:
         """Behind the byte that counts the tagged fields."""

@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _qh = Struct(">qh")
@@ -38,11 +45,13 @@ class AddOffsetsToTxnRequest(Message):
         self.group_id = group_id
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[AddOffsetsToTxnRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[AddOffsetsToTxnRequest, int]:
         if version >= 3:
-            (m,), position = _read_add_offsets_to_txn_request(buffer, position, version, 1)
+            (m,), position = _read_add_offsets_to_txn_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_add_offsets_to_txn_request_classic(buffer, position, version, 1)
+            (m,), position = _read_add_offsets_to_txn_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -52,7 +61,12 @@ class AddOffsetsToTxnRequest(Message):
             _write_add_offsets_to_txn_request_classic(out, [self], version)
 
 
-def _read_add_offsets_to_txn_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AddOffsetsToTxnRequest], int]:
+def _read_add_offsets_to_txn_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AddOffsetsToTxnRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AddOffsetsToTxnRequest] = []
     for _ in range(n):
@@ -103,7 +117,12 @@ def _write_add_offsets_to_txn_request(out: bytearray, items: list[AddOffsetsToTx
         out.append(0)
 
 
-def _read_add_offsets_to_txn_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AddOffsetsToTxnRequest], int]:
+def _read_add_offsets_to_txn_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AddOffsetsToTxnRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AddOffsetsToTxnRequest] = []
     for _ in range(n):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int32, Message
-from ottla.protocol.wire import new, skip_tagged_fields
+from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
 
 _ih = Struct(">ih")
 _ihB = Struct(">ihB")
@@ -31,11 +31,13 @@ class AddOffsetsToTxnResponse(Message):
         self.error_code = error_code
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[AddOffsetsToTxnResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[AddOffsetsToTxnResponse, int]:
         if version >= 3:
-            (m,), position = _read_add_offsets_to_txn_response(buffer, position, version, 1)
+            (m,), position = _read_add_offsets_to_txn_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_add_offsets_to_txn_response_classic(buffer, position, version, 1)
+            (m,), position = _read_add_offsets_to_txn_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -45,7 +47,12 @@ class AddOffsetsToTxnResponse(Message):
             _write_add_offsets_to_txn_response_classic(out, [self], version)
 
 
-def _read_add_offsets_to_txn_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AddOffsetsToTxnResponse], int]:
+def _read_add_offsets_to_txn_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AddOffsetsToTxnResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[AddOffsetsToTxnResponse] = []
     for _ in range(n):
         m = new(AddOffsetsToTxnResponse)
@@ -63,7 +70,12 @@ def _write_add_offsets_to_txn_response(out: bytearray, items: list[AddOffsetsToT
         out.append(0)
 
 
-def _read_add_offsets_to_txn_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AddOffsetsToTxnResponse], int]:
+def _read_add_offsets_to_txn_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AddOffsetsToTxnResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[AddOffsetsToTxnResponse] = []
     for _ in range(n):
         m = new(AddOffsetsToTxnResponse)

@@ -12,6 +12,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_unsigned_varint,
 )
 
@@ -90,11 +91,13 @@ class AddPartitionsToTxnRequest(Message):
         self.v3_and_below_topics = [] if v3_and_below_topics is EMPTY else v3_and_below_topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[AddPartitionsToTxnRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[AddPartitionsToTxnRequest, int]:
         if version >= 3:
-            (m,), position = _read_add_partitions_to_txn_request(buffer, position, version, 1)
+            (m,), position = _read_add_partitions_to_txn_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_add_partitions_to_txn_request_classic(buffer, position, version, 1)
+            (m,), position = _read_add_partitions_to_txn_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -104,7 +107,12 @@ class AddPartitionsToTxnRequest(Message):
             _write_add_partitions_to_txn_request_classic(out, [self], version)
 
 
-def _read_add_partitions_to_txn_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AddPartitionsToTxnTopic], int]:
+def _read_add_partitions_to_txn_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AddPartitionsToTxnTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AddPartitionsToTxnTopic] = []
     for _ in range(n):
@@ -153,7 +161,12 @@ def _write_add_partitions_to_txn_topic(out: bytearray, items: list[AddPartitions
         out.append(0)
 
 
-def _read_add_partitions_to_txn_topic_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AddPartitionsToTxnTopic], int]:
+def _read_add_partitions_to_txn_topic_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AddPartitionsToTxnTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AddPartitionsToTxnTopic] = []
     for _ in range(n):
@@ -184,7 +197,12 @@ def _write_add_partitions_to_txn_topic_classic(out: bytearray, items: list[AddPa
         out += pack_numbers("i", m.partitions)
 
 
-def _read_add_partitions_to_txn_transaction(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AddPartitionsToTxnTransaction], int]:
+def _read_add_partitions_to_txn_transaction(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AddPartitionsToTxnTransaction], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AddPartitionsToTxnTransaction] = []
     for _ in range(n):
@@ -205,7 +223,7 @@ def _read_add_partitions_to_txn_transaction(buffer: bytes, position: int, versio
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_add_partitions_to_txn_topic(buffer, position, version, length)
+        m.topics, position = _read_add_partitions_to_txn_topic(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -233,7 +251,12 @@ def _write_add_partitions_to_txn_transaction(out: bytearray, items: list[AddPart
         out.append(0)
 
 
-def _read_add_partitions_to_txn_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AddPartitionsToTxnRequest], int]:
+def _read_add_partitions_to_txn_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AddPartitionsToTxnRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AddPartitionsToTxnRequest] = []
     for _ in range(n):
@@ -246,7 +269,7 @@ def _read_add_partitions_to_txn_request(buffer: bytes, position: int, version: i
             length -= 1
             if not 0 <= length * 14 <= limit - position:
                 raise bad_length("transactions", length, position)
-            m.transactions, position = _read_add_partitions_to_txn_transaction(buffer, position, version, length)
+            m.transactions, position = _read_add_partitions_to_txn_transaction(buffer, position, version, length, quota)
         else:
             m.transactions = []
         if version == 3:
@@ -275,7 +298,7 @@ def _read_add_partitions_to_txn_request(buffer: bytes, position: int, version: i
             length -= 1
             if not 0 <= length * 3 <= limit - position:
                 raise bad_length("v3_and_below_topics", length, position)
-            m.v3_and_below_topics, position = _read_add_partitions_to_txn_topic(buffer, position, version, length)
+            m.v3_and_below_topics, position = _read_add_partitions_to_txn_topic(buffer, position, version, length, quota)
         else:
             m.v3_and_below_topics = []
         length = buffer[position]
@@ -315,7 +338,12 @@ def _write_add_partitions_to_txn_request(out: bytearray, items: list[AddPartitio
         out.append(0)
 
 
-def _read_add_partitions_to_txn_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AddPartitionsToTxnRequest], int]:
+def _read_add_partitions_to_txn_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AddPartitionsToTxnRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AddPartitionsToTxnRequest] = []
     for _ in range(n):
@@ -332,7 +360,7 @@ def _read_add_partitions_to_txn_request_classic(buffer: bytes, position: int, ve
         position += 14
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("v3_and_below_topics", length, position)
-        m.v3_and_below_topics, position = _read_add_partitions_to_txn_topic_classic(buffer, position, version, length)
+        m.v3_and_below_topics, position = _read_add_partitions_to_txn_topic_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -85,11 +92,13 @@ class AddPartitionsToTxnResponse(Message):
         self.results_by_topic_v3_and_below = [] if results_by_topic_v3_and_below is EMPTY else results_by_topic_v3_and_below
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[AddPartitionsToTxnResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[AddPartitionsToTxnResponse, int]:
         if version >= 3:
-            (m,), position = _read_add_partitions_to_txn_response(buffer, position, version, 1)
+            (m,), position = _read_add_partitions_to_txn_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_add_partitions_to_txn_response_classic(buffer, position, version, 1)
+            (m,), position = _read_add_partitions_to_txn_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -99,7 +108,12 @@ class AddPartitionsToTxnResponse(Message):
             _write_add_partitions_to_txn_response_classic(out, [self], version)
 
 
-def _read_add_partitions_to_txn_partition_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AddPartitionsToTxnPartitionResult], int]:
+def _read_add_partitions_to_txn_partition_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AddPartitionsToTxnPartitionResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[AddPartitionsToTxnPartitionResult] = []
     for _ in range(n):
         m = new(AddPartitionsToTxnPartitionResult)
@@ -117,7 +131,12 @@ def _write_add_partitions_to_txn_partition_result(out: bytearray, items: list[Ad
         out.append(0)
 
 
-def _read_add_partitions_to_txn_partition_result_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AddPartitionsToTxnPartitionResult], int]:
+def _read_add_partitions_to_txn_partition_result_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AddPartitionsToTxnPartitionResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[AddPartitionsToTxnPartitionResult] = []
     for _ in range(n):
         m = new(AddPartitionsToTxnPartitionResult)
@@ -132,7 +151,12 @@ def _write_add_partitions_to_txn_partition_result_classic(out: bytearray, items:
         out += _ih.pack(m.partition_index, m.partition_error_code)
 
 
-def _read_add_partitions_to_txn_topic_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AddPartitionsToTxnTopicResult], int]:
+def _read_add_partitions_to_txn_topic_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AddPartitionsToTxnTopicResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AddPartitionsToTxnTopicResult] = []
     for _ in range(n):
@@ -153,7 +177,7 @@ def _read_add_partitions_to_txn_topic_result(buffer: bytes, position: int, versi
         length -= 1
         if not 0 <= length * 7 <= limit - position:
             raise bad_length("results_by_partition", length, position)
-        m.results_by_partition, position = _read_add_partitions_to_txn_partition_result(buffer, position, version, length)
+        m.results_by_partition, position = _read_add_partitions_to_txn_partition_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -180,7 +204,12 @@ def _write_add_partitions_to_txn_topic_result(out: bytearray, items: list[AddPar
         out.append(0)
 
 
-def _read_add_partitions_to_txn_topic_result_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AddPartitionsToTxnTopicResult], int]:
+def _read_add_partitions_to_txn_topic_result_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AddPartitionsToTxnTopicResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AddPartitionsToTxnTopicResult] = []
     for _ in range(n):
@@ -196,7 +225,7 @@ def _read_add_partitions_to_txn_topic_result_classic(buffer: bytes, position: in
         position += 4
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("results_by_partition", length, position)
-        m.results_by_partition, position = _read_add_partitions_to_txn_partition_result_classic(buffer, position, version, length)
+        m.results_by_partition, position = _read_add_partitions_to_txn_partition_result_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -210,7 +239,12 @@ def _write_add_partitions_to_txn_topic_result_classic(out: bytearray, items: lis
         _write_add_partitions_to_txn_partition_result_classic(out, m.results_by_partition, version)
 
 
-def _read_add_partitions_to_txn_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AddPartitionsToTxnResult], int]:
+def _read_add_partitions_to_txn_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AddPartitionsToTxnResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AddPartitionsToTxnResult] = []
     for _ in range(n):
@@ -231,7 +265,7 @@ def _read_add_partitions_to_txn_result(buffer: bytes, position: int, version: in
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topic_results", length, position)
-        m.topic_results, position = _read_add_partitions_to_txn_topic_result(buffer, position, version, length)
+        m.topic_results, position = _read_add_partitions_to_txn_topic_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -258,7 +292,12 @@ def _write_add_partitions_to_txn_result(out: bytearray, items: list[AddPartition
         out.append(0)
 
 
-def _read_add_partitions_to_txn_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AddPartitionsToTxnResponse], int]:
+def _read_add_partitions_to_txn_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AddPartitionsToTxnResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AddPartitionsToTxnResponse] = []
     for _ in range(n):
@@ -278,7 +317,7 @@ def _read_add_partitions_to_txn_response(buffer: bytes, position: int, version: 
             length -= 1
             if not 0 <= length * 3 <= limit - position:
                 raise bad_length("results_by_transaction", length, position)
-            m.results_by_transaction, position = _read_add_partitions_to_txn_result(buffer, position, version, length)
+            m.results_by_transaction, position = _read_add_partitions_to_txn_result(buffer, position, version, length, quota)
         else:
             m.results_by_transaction = []
         if version == 3:
@@ -289,7 +328,7 @@ def _read_add_partitions_to_txn_response(buffer: bytes, position: int, version: 
             length -= 1
             if not 0 <= length * 3 <= limit - position:
                 raise bad_length("results_by_topic_v3_and_below", length, position)
-            m.results_by_topic_v3_and_below, position = _read_add_partitions_to_txn_topic_result(buffer, position, version, length)
+            m.results_by_topic_v3_and_below, position = _read_add_partitions_to_txn_topic_result(buffer, position, version, length, quota)
         else:
             m.results_by_topic_v3_and_below = []
         length = buffer[position]
@@ -323,7 +362,12 @@ def _write_add_partitions_to_txn_response(out: bytearray, items: list[AddPartiti
         out.append(0)
 
 
-def _read_add_partitions_to_txn_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AddPartitionsToTxnResponse], int]:
+def _read_add_partitions_to_txn_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AddPartitionsToTxnResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AddPartitionsToTxnResponse] = []
     for _ in range(n):
@@ -334,7 +378,7 @@ def _read_add_partitions_to_txn_response_classic(buffer: bytes, position: int, v
         position += 8
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("results_by_topic_v3_and_below", length, position)
-        m.results_by_topic_v3_and_below, position = _read_add_partitions_to_txn_topic_result_classic(buffer, position, version, length)
+        m.results_by_topic_v3_and_below, position = _read_add_partitions_to_txn_topic_result_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

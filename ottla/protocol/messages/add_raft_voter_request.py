@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int32, Message, UInt16
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _H = Struct(">H")
 _HB = Struct(">HB")
@@ -63,15 +70,22 @@ class AddRaftVoterRequest(Message):
         self.ack_when_committed = ack_when_committed
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[AddRaftVoterRequest, int]:
-        (m,), position = _read_add_raft_voter_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[AddRaftVoterRequest, int]:
+        (m,), position = _read_add_raft_voter_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_add_raft_voter_request(out, [self], version)
 
 
-def _read_listener(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Listener], int]:
+def _read_listener(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Listener], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Listener] = []
     for _ in range(n):
@@ -122,7 +136,12 @@ def _write_listener(out: bytearray, items: list[Listener], version: int) -> None
         out.append(0)
 
 
-def _read_add_raft_voter_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AddRaftVoterRequest], int]:
+def _read_add_raft_voter_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AddRaftVoterRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AddRaftVoterRequest] = []
     for _ in range(n):
@@ -146,7 +165,7 @@ def _read_add_raft_voter_request(buffer: bytes, position: int, version: int, n: 
         length -= 1
         if not 0 <= length * 5 <= limit - position:
             raise bad_length("listeners", length, position)
-        m.listeners, position = _read_listener(buffer, position, version, length)
+        m.listeners, position = _read_listener(buffer, position, version, length, quota)
         if version >= 1:
             m.ack_when_committed, length = _oB.unpack_from(buffer, position)
             position += 2

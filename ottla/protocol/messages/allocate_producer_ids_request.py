@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int32, Int64, Message
-from ottla.protocol.wire import new, skip_tagged_fields
+from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
 
 _iq = Struct(">iq")
 _iqB = Struct(">iqB")
@@ -31,15 +31,22 @@ class AllocateProducerIdsRequest(Message):
         self.broker_epoch = broker_epoch
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[AllocateProducerIdsRequest, int]:
-        (m,), position = _read_allocate_producer_ids_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[AllocateProducerIdsRequest, int]:
+        (m,), position = _read_allocate_producer_ids_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_allocate_producer_ids_request(out, [self], version)
 
 
-def _read_allocate_producer_ids_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AllocateProducerIdsRequest], int]:
+def _read_allocate_producer_ids_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AllocateProducerIdsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[AllocateProducerIdsRequest] = []
     for _ in range(n):
         m = new(AllocateProducerIdsRequest)

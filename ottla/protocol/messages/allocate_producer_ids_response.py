@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int32, Int64, Message
-from ottla.protocol.wire import new, skip_tagged_fields
+from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
 
 _ihqi = Struct(">ihqi")
 _ihqiB = Struct(">ihqiB")
@@ -36,15 +36,22 @@ class AllocateProducerIdsResponse(Message):
         self.producer_id_len = producer_id_len
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[AllocateProducerIdsResponse, int]:
-        (m,), position = _read_allocate_producer_ids_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[AllocateProducerIdsResponse, int]:
+        (m,), position = _read_allocate_producer_ids_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_allocate_producer_ids_response(out, [self], version)
 
 
-def _read_allocate_producer_ids_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AllocateProducerIdsResponse], int]:
+def _read_allocate_producer_ids_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AllocateProducerIdsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[AllocateProducerIdsResponse] = []
     for _ in range(n):
         m = new(AllocateProducerIdsResponse)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _do = Struct(">d?")
 _doB = Struct(">d?B")
@@ -82,11 +89,13 @@ class AlterClientQuotasRequest(Message):
         self.validate_only = validate_only
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[AlterClientQuotasRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[AlterClientQuotasRequest, int]:
         if version >= 1:
-            (m,), position = _read_alter_client_quotas_request(buffer, position, version, 1)
+            (m,), position = _read_alter_client_quotas_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_alter_client_quotas_request_classic(buffer, position, version, 1)
+            (m,), position = _read_alter_client_quotas_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -96,7 +105,12 @@ class AlterClientQuotasRequest(Message):
             _write_alter_client_quotas_request_classic(out, [self], version)
 
 
-def _read_entity_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[EntityData], int]:
+def _read_entity_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[EntityData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[EntityData] = []
     for _ in range(n):
@@ -153,7 +167,12 @@ def _write_entity_data(out: bytearray, items: list[EntityData], version: int) ->
         out.append(0)
 
 
-def _read_entity_data_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[EntityData], int]:
+def _read_entity_data_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[EntityData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[EntityData] = []
     for _ in range(n):
@@ -193,7 +212,12 @@ def _write_entity_data_classic(out: bytearray, items: list[EntityData], version:
             out += piece
 
 
-def _read_op_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OpData], int]:
+def _read_op_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OpData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OpData] = []
     for _ in range(n):
@@ -228,7 +252,12 @@ def _write_op_data(out: bytearray, items: list[OpData], version: int) -> None:
         out.append(0)
 
 
-def _read_op_data_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OpData], int]:
+def _read_op_data_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OpData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OpData] = []
     for _ in range(n):
@@ -254,7 +283,12 @@ def _write_op_data_classic(out: bytearray, items: list[OpData], version: int) ->
         out += _do.pack(m.value, m.remove)
 
 
-def _read_entry_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[EntryData], int]:
+def _read_entry_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[EntryData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[EntryData] = []
     for _ in range(n):
@@ -266,7 +300,7 @@ def _read_entry_data(buffer: bytes, position: int, version: int, n: int) -> tupl
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("entity", length, position)
-        m.entity, position = _read_entity_data(buffer, position, version, length)
+        m.entity, position = _read_entity_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -274,7 +308,7 @@ def _read_entry_data(buffer: bytes, position: int, version: int, n: int) -> tupl
         length -= 1
         if not 0 <= length * 11 <= limit - position:
             raise bad_length("ops", length, position)
-        m.ops, position = _read_op_data(buffer, position, version, length)
+        m.ops, position = _read_op_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -300,7 +334,12 @@ def _write_entry_data(out: bytearray, items: list[EntryData], version: int) -> N
         out.append(0)
 
 
-def _read_entry_data_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[EntryData], int]:
+def _read_entry_data_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[EntryData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[EntryData] = []
     for _ in range(n):
@@ -309,12 +348,12 @@ def _read_entry_data_classic(buffer: bytes, position: int, version: int, n: int)
         position += 4
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("entity", length, position)
-        m.entity, position = _read_entity_data_classic(buffer, position, version, length)
+        m.entity, position = _read_entity_data_classic(buffer, position, version, length, quota)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         if not 0 <= length * 11 <= limit - position:
             raise bad_length("ops", length, position)
-        m.ops, position = _read_op_data_classic(buffer, position, version, length)
+        m.ops, position = _read_op_data_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -327,7 +366,12 @@ def _write_entry_data_classic(out: bytearray, items: list[EntryData], version: i
         _write_op_data_classic(out, m.ops, version)
 
 
-def _read_alter_client_quotas_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterClientQuotasRequest], int]:
+def _read_alter_client_quotas_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterClientQuotasRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterClientQuotasRequest] = []
     for _ in range(n):
@@ -339,7 +383,7 @@ def _read_alter_client_quotas_request(buffer: bytes, position: int, version: int
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("entries", length, position)
-        m.entries, position = _read_entry_data(buffer, position, version, length)
+        m.entries, position = _read_entry_data(buffer, position, version, length, quota)
         m.validate_only, length = _oB.unpack_from(buffer, position)
         position += 2
         if length:
@@ -360,7 +404,12 @@ def _write_alter_client_quotas_request(out: bytearray, items: list[AlterClientQu
         out.append(0)
 
 
-def _read_alter_client_quotas_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterClientQuotasRequest], int]:
+def _read_alter_client_quotas_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterClientQuotasRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterClientQuotasRequest] = []
     for _ in range(n):
@@ -369,7 +418,7 @@ def _read_alter_client_quotas_request_classic(buffer: bytes, position: int, vers
         position += 4
         if not 0 <= length * 8 <= limit - position:
             raise bad_length("entries", length, position)
-        m.entries, position = _read_entry_data_classic(buffer, position, version, length)
+        m.entries, position = _read_entry_data_classic(buffer, position, version, length, quota)
         (m.validate_only,) = _o.unpack_from(buffer, position)
         position += 1
         items.append(m)

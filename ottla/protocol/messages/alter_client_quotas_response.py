@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _hB = Struct(">hB")
@@ -67,11 +74,13 @@ class AlterClientQuotasResponse(Message):
         self.entries = [] if entries is EMPTY else entries
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[AlterClientQuotasResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[AlterClientQuotasResponse, int]:
         if version >= 1:
-            (m,), position = _read_alter_client_quotas_response(buffer, position, version, 1)
+            (m,), position = _read_alter_client_quotas_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_alter_client_quotas_response_classic(buffer, position, version, 1)
+            (m,), position = _read_alter_client_quotas_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -81,7 +90,12 @@ class AlterClientQuotasResponse(Message):
             _write_alter_client_quotas_response_classic(out, [self], version)
 
 
-def _read_entity_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[EntityData], int]:
+def _read_entity_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[EntityData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[EntityData] = []
     for _ in range(n):
@@ -138,7 +152,12 @@ def _write_entity_data(out: bytearray, items: list[EntityData], version: int) ->
         out.append(0)
 
 
-def _read_entity_data_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[EntityData], int]:
+def _read_entity_data_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[EntityData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[EntityData] = []
     for _ in range(n):
@@ -178,7 +197,12 @@ def _write_entity_data_classic(out: bytearray, items: list[EntityData], version:
             out += piece
 
 
-def _read_entry_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[EntryData], int]:
+def _read_entry_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[EntryData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[EntryData] = []
     for _ in range(n):
@@ -202,7 +226,7 @@ def _read_entry_data(buffer: bytes, position: int, version: int, n: int) -> tupl
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("entity", length, position)
-        m.entity, position = _read_entity_data(buffer, position, version, length)
+        m.entity, position = _read_entity_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -234,7 +258,12 @@ def _write_entry_data(out: bytearray, items: list[EntryData], version: int) -> N
         out.append(0)
 
 
-def _read_entry_data_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[EntryData], int]:
+def _read_entry_data_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[EntryData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[EntryData] = []
     for _ in range(n):
@@ -253,7 +282,7 @@ def _read_entry_data_classic(buffer: bytes, position: int, version: int, n: int)
         position += 4
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("entity", length, position)
-        m.entity, position = _read_entity_data_classic(buffer, position, version, length)
+        m.entity, position = _read_entity_data_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -272,7 +301,12 @@ def _write_entry_data_classic(out: bytearray, items: list[EntryData], version: i
         _write_entity_data_classic(out, m.entity, version)
 
 
-def _read_alter_client_quotas_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterClientQuotasResponse], int]:
+def _read_alter_client_quotas_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterClientQuotasResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterClientQuotasResponse] = []
     for _ in range(n):
@@ -284,7 +318,7 @@ def _read_alter_client_quotas_response(buffer: bytes, position: int, version: in
         length -= 1
         if not 0 <= length * 5 <= limit - position:
             raise bad_length("entries", length, position)
-        m.entries, position = _read_entry_data(buffer, position, version, length)
+        m.entries, position = _read_entry_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -305,7 +339,12 @@ def _write_alter_client_quotas_response(out: bytearray, items: list[AlterClientQ
         out.append(0)
 
 
-def _read_alter_client_quotas_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterClientQuotasResponse], int]:
+def _read_alter_client_quotas_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterClientQuotasResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterClientQuotasResponse] = []
     for _ in range(n):
@@ -314,7 +353,7 @@ def _read_alter_client_quotas_response_classic(buffer: bytes, position: int, ver
         position += 8
         if not 0 <= length * 8 <= limit - position:
             raise bad_length("entries", length, position)
-        m.entries, position = _read_entry_data_classic(buffer, position, version, length)
+        m.entries, position = _read_entry_data_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

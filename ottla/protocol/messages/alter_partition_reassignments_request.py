@@ -12,6 +12,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_unsigned_varint,
 )
 
@@ -74,15 +75,22 @@ class AlterPartitionReassignmentsRequest(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[AlterPartitionReassignmentsRequest, int]:
-        (m,), position = _read_alter_partition_reassignments_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[AlterPartitionReassignmentsRequest, int]:
+        (m,), position = _read_alter_partition_reassignments_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_alter_partition_reassignments_request(out, [self], version)
 
 
-def _read_reassignable_partition(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ReassignablePartition], int]:
+def _read_reassignable_partition(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ReassignablePartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ReassignablePartition] = []
     for _ in range(n):
@@ -123,7 +131,12 @@ def _write_reassignable_partition(out: bytearray, items: list[ReassignablePartit
         out.append(0)
 
 
-def _read_reassignable_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ReassignableTopic], int]:
+def _read_reassignable_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ReassignableTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ReassignableTopic] = []
     for _ in range(n):
@@ -144,7 +157,7 @@ def _read_reassignable_topic(buffer: bytes, position: int, version: int, n: int)
         length -= 1
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_reassignable_partition(buffer, position, version, length)
+        m.partitions, position = _read_reassignable_partition(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -171,7 +184,12 @@ def _write_reassignable_topic(out: bytearray, items: list[ReassignableTopic], ve
         out.append(0)
 
 
-def _read_alter_partition_reassignments_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterPartitionReassignmentsRequest], int]:
+def _read_alter_partition_reassignments_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterPartitionReassignmentsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterPartitionReassignmentsRequest] = []
     for _ in range(n):
@@ -188,7 +206,7 @@ def _read_alter_partition_reassignments_request(buffer: bytes, position: int, ve
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_reassignable_topic(buffer, position, version, length)
+        m.topics, position = _read_reassignable_topic(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _ih = Struct(">ih")
 _ihB = Struct(">ihB")
@@ -73,15 +80,22 @@ class AlterPartitionReassignmentsResponse(Message):
         self.responses = [] if responses is EMPTY else responses
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[AlterPartitionReassignmentsResponse, int]:
-        (m,), position = _read_alter_partition_reassignments_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[AlterPartitionReassignmentsResponse, int]:
+        (m,), position = _read_alter_partition_reassignments_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_alter_partition_reassignments_response(out, [self], version)
 
 
-def _read_reassignable_partition_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ReassignablePartitionResponse], int]:
+def _read_reassignable_partition_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ReassignablePartitionResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ReassignablePartitionResponse] = []
     for _ in range(n):
@@ -123,7 +137,12 @@ def _write_reassignable_partition_response(out: bytearray, items: list[Reassigna
         out.append(0)
 
 
-def _read_reassignable_topic_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ReassignableTopicResponse], int]:
+def _read_reassignable_topic_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ReassignableTopicResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ReassignableTopicResponse] = []
     for _ in range(n):
@@ -144,7 +163,7 @@ def _read_reassignable_topic_response(buffer: bytes, position: int, version: int
         length -= 1
         if not 0 <= length * 8 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_reassignable_partition_response(buffer, position, version, length)
+        m.partitions, position = _read_reassignable_partition_response(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -171,7 +190,12 @@ def _write_reassignable_topic_response(out: bytearray, items: list[ReassignableT
         out.append(0)
 
 
-def _read_alter_partition_reassignments_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterPartitionReassignmentsResponse], int]:
+def _read_alter_partition_reassignments_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterPartitionReassignmentsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterPartitionReassignmentsResponse] = []
     for _ in range(n):
@@ -200,7 +224,7 @@ def _read_alter_partition_reassignments_response(buffer: bytes, position: int, v
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("responses", length, position)
-        m.responses, position = _read_reassignable_topic_response(buffer, position, version, length)
+        m.responses, position = _read_reassignable_topic_response(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

@@ -13,6 +13,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_unsigned_varint,
 )
 
@@ -103,15 +104,22 @@ class AlterPartitionRequest(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[AlterPartitionRequest, int]:
-        (m,), position = _read_alter_partition_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[AlterPartitionRequest, int]:
+        (m,), position = _read_alter_partition_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_alter_partition_request(out, [self], version)
 
 
-def _read_broker_state(buffer: bytes, position: int, version: int, n: int) -> tuple[list[BrokerState], int]:
+def _read_broker_state(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[BrokerState], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[BrokerState] = []
     for _ in range(n):
         m = new(BrokerState)
@@ -129,7 +137,12 @@ def _write_broker_state(out: bytearray, items: list[BrokerState], version: int) 
         out.append(0)
 
 
-def _read_partition_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[PartitionData] = []
     for _ in range(n):
@@ -156,7 +169,7 @@ def _read_partition_data(buffer: bytes, position: int, version: int, n: int) -> 
             length -= 1
             if not 0 <= length * 13 <= limit - position:
                 raise bad_length("new_isr_with_epochs", length, position)
-            m.new_isr_with_epochs, position = _read_broker_state(buffer, position, version, length)
+            m.new_isr_with_epochs, position = _read_broker_state(buffer, position, version, length, quota)
         else:
             m.new_isr_with_epochs = []
         m.leader_recovery_state, m.partition_epoch, length = _biB.unpack_from(buffer, position)
@@ -188,7 +201,12 @@ def _write_partition_data(out: bytearray, items: list[PartitionData], version: i
         out.append(0)
 
 
-def _read_topic_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicData], int]:
+def _read_topic_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
@@ -200,7 +218,7 @@ def _read_topic_data(buffer: bytes, position: int, version: int, n: int) -> tupl
         length -= 1
         if not 0 <= length * 15 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_partition_data(buffer, position, version, length)
+        m.partitions, position = _read_partition_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -223,7 +241,12 @@ def _write_topic_data(out: bytearray, items: list[TopicData], version: int) -> N
         out.append(0)
 
 
-def _read_alter_partition_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterPartitionRequest], int]:
+def _read_alter_partition_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterPartitionRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterPartitionRequest] = []
     for _ in range(n):
@@ -235,7 +258,7 @@ def _read_alter_partition_request(buffer: bytes, position: int, version: int, n:
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_topic_data(buffer, position, version, length)
+        m.topics, position = _read_topic_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

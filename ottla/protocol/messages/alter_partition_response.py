@@ -13,6 +13,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_unsigned_varint,
 )
 
@@ -91,15 +92,22 @@ class AlterPartitionResponse(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[AlterPartitionResponse, int]:
-        (m,), position = _read_alter_partition_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[AlterPartitionResponse, int]:
+        (m,), position = _read_alter_partition_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_alter_partition_response(out, [self], version)
 
 
-def _read_partition_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[PartitionData] = []
     for _ in range(n):
@@ -134,7 +142,12 @@ def _write_partition_data(out: bytearray, items: list[PartitionData], version: i
         out.append(0)
 
 
-def _read_topic_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicData], int]:
+def _read_topic_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
@@ -146,7 +159,7 @@ def _read_topic_data(buffer: bytes, position: int, version: int, n: int) -> tupl
         length -= 1
         if not 0 <= length * 21 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_partition_data(buffer, position, version, length)
+        m.partitions, position = _read_partition_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -169,7 +182,12 @@ def _write_topic_data(out: bytearray, items: list[TopicData], version: int) -> N
         out.append(0)
 
 
-def _read_alter_partition_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterPartitionResponse], int]:
+def _read_alter_partition_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterPartitionResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterPartitionResponse] = []
     for _ in range(n):
@@ -181,7 +199,7 @@ def _read_alter_partition_response(buffer: bytes, position: int, version: int, n
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_topic_data(buffer, position, version, length)
+        m.topics, position = _read_topic_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

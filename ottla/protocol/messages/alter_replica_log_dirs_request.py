@@ -12,6 +12,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_unsigned_varint,
 )
 
@@ -67,11 +68,13 @@ class AlterReplicaLogDirsRequest(Message):
         self.dirs = [] if dirs is EMPTY else dirs
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[AlterReplicaLogDirsRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[AlterReplicaLogDirsRequest, int]:
         if version >= 2:
-            (m,), position = _read_alter_replica_log_dirs_request(buffer, position, version, 1)
+            (m,), position = _read_alter_replica_log_dirs_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_alter_replica_log_dirs_request_classic(buffer, position, version, 1)
+            (m,), position = _read_alter_replica_log_dirs_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -81,7 +84,12 @@ class AlterReplicaLogDirsRequest(Message):
             _write_alter_replica_log_dirs_request_classic(out, [self], version)
 
 
-def _read_alter_replica_log_dir_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterReplicaLogDirTopic], int]:
+def _read_alter_replica_log_dir_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterReplicaLogDirTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterReplicaLogDirTopic] = []
     for _ in range(n):
@@ -130,7 +138,12 @@ def _write_alter_replica_log_dir_topic(out: bytearray, items: list[AlterReplicaL
         out.append(0)
 
 
-def _read_alter_replica_log_dir_topic_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterReplicaLogDirTopic], int]:
+def _read_alter_replica_log_dir_topic_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterReplicaLogDirTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterReplicaLogDirTopic] = []
     for _ in range(n):
@@ -161,7 +174,12 @@ def _write_alter_replica_log_dir_topic_classic(out: bytearray, items: list[Alter
         out += pack_numbers("i", m.partitions)
 
 
-def _read_alter_replica_log_dir(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterReplicaLogDir], int]:
+def _read_alter_replica_log_dir(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterReplicaLogDir], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterReplicaLogDir] = []
     for _ in range(n):
@@ -182,7 +200,7 @@ def _read_alter_replica_log_dir(buffer: bytes, position: int, version: int, n: i
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_alter_replica_log_dir_topic(buffer, position, version, length)
+        m.topics, position = _read_alter_replica_log_dir_topic(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -209,7 +227,12 @@ def _write_alter_replica_log_dir(out: bytearray, items: list[AlterReplicaLogDir]
         out.append(0)
 
 
-def _read_alter_replica_log_dir_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterReplicaLogDir], int]:
+def _read_alter_replica_log_dir_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterReplicaLogDir], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterReplicaLogDir] = []
     for _ in range(n):
@@ -225,7 +248,7 @@ def _read_alter_replica_log_dir_classic(buffer: bytes, position: int, version: i
         position += 4
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_alter_replica_log_dir_topic_classic(buffer, position, version, length)
+        m.topics, position = _read_alter_replica_log_dir_topic_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -239,7 +262,12 @@ def _write_alter_replica_log_dir_classic(out: bytearray, items: list[AlterReplic
         _write_alter_replica_log_dir_topic_classic(out, m.topics, version)
 
 
-def _read_alter_replica_log_dirs_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterReplicaLogDirsRequest], int]:
+def _read_alter_replica_log_dirs_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterReplicaLogDirsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterReplicaLogDirsRequest] = []
     for _ in range(n):
@@ -251,7 +279,7 @@ def _read_alter_replica_log_dirs_request(buffer: bytes, position: int, version: 
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("dirs", length, position)
-        m.dirs, position = _read_alter_replica_log_dir(buffer, position, version, length)
+        m.dirs, position = _read_alter_replica_log_dir(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -271,7 +299,12 @@ def _write_alter_replica_log_dirs_request(out: bytearray, items: list[AlterRepli
         out.append(0)
 
 
-def _read_alter_replica_log_dirs_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterReplicaLogDirsRequest], int]:
+def _read_alter_replica_log_dirs_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterReplicaLogDirsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterReplicaLogDirsRequest] = []
     for _ in range(n):
@@ -280,7 +313,7 @@ def _read_alter_replica_log_dirs_request_classic(buffer: bytes, position: int, v
         position += 4
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("dirs", length, position)
-        m.dirs, position = _read_alter_replica_log_dir_classic(buffer, position, version, length)
+        m.dirs, position = _read_alter_replica_log_dir_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -65,11 +72,13 @@ class AlterReplicaLogDirsResponse(Message):
         self.results = [] if results is EMPTY else results
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[AlterReplicaLogDirsResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[AlterReplicaLogDirsResponse, int]:
         if version >= 2:
-            (m,), position = _read_alter_replica_log_dirs_response(buffer, position, version, 1)
+            (m,), position = _read_alter_replica_log_dirs_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_alter_replica_log_dirs_response_classic(buffer, position, version, 1)
+            (m,), position = _read_alter_replica_log_dirs_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -79,7 +88,12 @@ class AlterReplicaLogDirsResponse(Message):
             _write_alter_replica_log_dirs_response_classic(out, [self], version)
 
 
-def _read_alter_replica_log_dir_partition_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterReplicaLogDirPartitionResult], int]:
+def _read_alter_replica_log_dir_partition_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterReplicaLogDirPartitionResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[AlterReplicaLogDirPartitionResult] = []
     for _ in range(n):
         m = new(AlterReplicaLogDirPartitionResult)
@@ -97,7 +111,12 @@ def _write_alter_replica_log_dir_partition_result(out: bytearray, items: list[Al
         out.append(0)
 
 
-def _read_alter_replica_log_dir_partition_result_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterReplicaLogDirPartitionResult], int]:
+def _read_alter_replica_log_dir_partition_result_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterReplicaLogDirPartitionResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[AlterReplicaLogDirPartitionResult] = []
     for _ in range(n):
         m = new(AlterReplicaLogDirPartitionResult)
@@ -112,7 +131,12 @@ def _write_alter_replica_log_dir_partition_result_classic(out: bytearray, items:
         out += _ih.pack(m.partition_index, m.error_code)
 
 
-def _read_alter_replica_log_dir_topic_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterReplicaLogDirTopicResult], int]:
+def _read_alter_replica_log_dir_topic_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterReplicaLogDirTopicResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterReplicaLogDirTopicResult] = []
     for _ in range(n):
@@ -133,7 +157,7 @@ def _read_alter_replica_log_dir_topic_result(buffer: bytes, position: int, versi
         length -= 1
         if not 0 <= length * 7 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_alter_replica_log_dir_partition_result(buffer, position, version, length)
+        m.partitions, position = _read_alter_replica_log_dir_partition_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -160,7 +184,12 @@ def _write_alter_replica_log_dir_topic_result(out: bytearray, items: list[AlterR
         out.append(0)
 
 
-def _read_alter_replica_log_dir_topic_result_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterReplicaLogDirTopicResult], int]:
+def _read_alter_replica_log_dir_topic_result_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterReplicaLogDirTopicResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterReplicaLogDirTopicResult] = []
     for _ in range(n):
@@ -176,7 +205,7 @@ def _read_alter_replica_log_dir_topic_result_classic(buffer: bytes, position: in
         position += 4
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_alter_replica_log_dir_partition_result_classic(buffer, position, version, length)
+        m.partitions, position = _read_alter_replica_log_dir_partition_result_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -190,7 +219,12 @@ def _write_alter_replica_log_dir_topic_result_classic(out: bytearray, items: lis
         _write_alter_replica_log_dir_partition_result_classic(out, m.partitions, version)
 
 
-def _read_alter_replica_log_dirs_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterReplicaLogDirsResponse], int]:
+def _read_alter_replica_log_dirs_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterReplicaLogDirsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterReplicaLogDirsResponse] = []
     for _ in range(n):
@@ -202,7 +236,7 @@ def _read_alter_replica_log_dirs_response(buffer: bytes, position: int, version:
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("results", length, position)
-        m.results, position = _read_alter_replica_log_dir_topic_result(buffer, position, version, length)
+        m.results, position = _read_alter_replica_log_dir_topic_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -223,7 +257,12 @@ def _write_alter_replica_log_dirs_response(out: bytearray, items: list[AlterRepl
         out.append(0)
 
 
-def _read_alter_replica_log_dirs_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterReplicaLogDirsResponse], int]:
+def _read_alter_replica_log_dirs_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterReplicaLogDirsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterReplicaLogDirsResponse] = []
     for _ in range(n):
@@ -232,7 +271,7 @@ def _read_alter_replica_log_dirs_response_classic(buffer: bytes, position: int, 
         position += 8
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("results", length, position)
-        m.results, position = _read_alter_replica_log_dir_topic_result_classic(buffer, position, version, length)
+        m.results, position = _read_alter_replica_log_dir_topic_result_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

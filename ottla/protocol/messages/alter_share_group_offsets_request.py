@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int32, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _iq = Struct(">iq")
 _iqB = Struct(">iqB")
@@ -61,15 +68,22 @@ class AlterShareGroupOffsetsRequest(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[AlterShareGroupOffsetsRequest, int]:
-        (m,), position = _read_alter_share_group_offsets_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[AlterShareGroupOffsetsRequest, int]:
+        (m,), position = _read_alter_share_group_offsets_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_alter_share_group_offsets_request(out, [self], version)
 
 
-def _read_alter_share_group_offsets_request_partition(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterShareGroupOffsetsRequestPartition], int]:
+def _read_alter_share_group_offsets_request_partition(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterShareGroupOffsetsRequestPartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[AlterShareGroupOffsetsRequestPartition] = []
     for _ in range(n):
         m = new(AlterShareGroupOffsetsRequestPartition)
@@ -87,7 +101,12 @@ def _write_alter_share_group_offsets_request_partition(out: bytearray, items: li
         out.append(0)
 
 
-def _read_alter_share_group_offsets_request_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterShareGroupOffsetsRequestTopic], int]:
+def _read_alter_share_group_offsets_request_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterShareGroupOffsetsRequestTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterShareGroupOffsetsRequestTopic] = []
     for _ in range(n):
@@ -108,7 +127,7 @@ def _read_alter_share_group_offsets_request_topic(buffer: bytes, position: int, 
         length -= 1
         if not 0 <= length * 13 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_alter_share_group_offsets_request_partition(buffer, position, version, length)
+        m.partitions, position = _read_alter_share_group_offsets_request_partition(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -135,7 +154,12 @@ def _write_alter_share_group_offsets_request_topic(out: bytearray, items: list[A
         out.append(0)
 
 
-def _read_alter_share_group_offsets_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterShareGroupOffsetsRequest], int]:
+def _read_alter_share_group_offsets_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterShareGroupOffsetsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterShareGroupOffsetsRequest] = []
     for _ in range(n):
@@ -156,7 +180,7 @@ def _read_alter_share_group_offsets_request(buffer: bytes, position: int, versio
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_alter_share_group_offsets_request_topic(buffer, position, version, length)
+        m.topics, position = _read_alter_share_group_offsets_request_topic(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

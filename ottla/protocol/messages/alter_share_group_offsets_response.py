@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _ih = Struct(">ih")
 _ihB = Struct(">ihB")
@@ -74,15 +81,22 @@ class AlterShareGroupOffsetsResponse(Message):
         self.responses = [] if responses is EMPTY else responses
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[AlterShareGroupOffsetsResponse, int]:
-        (m,), position = _read_alter_share_group_offsets_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[AlterShareGroupOffsetsResponse, int]:
+        (m,), position = _read_alter_share_group_offsets_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_alter_share_group_offsets_response(out, [self], version)
 
 
-def _read_alter_share_group_offsets_response_partition(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterShareGroupOffsetsResponsePartition], int]:
+def _read_alter_share_group_offsets_response_partition(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterShareGroupOffsetsResponsePartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterShareGroupOffsetsResponsePartition] = []
     for _ in range(n):
@@ -124,7 +138,12 @@ def _write_alter_share_group_offsets_response_partition(out: bytearray, items: l
         out.append(0)
 
 
-def _read_alter_share_group_offsets_response_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterShareGroupOffsetsResponseTopic], int]:
+def _read_alter_share_group_offsets_response_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterShareGroupOffsetsResponseTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterShareGroupOffsetsResponseTopic] = []
     for _ in range(n):
@@ -145,7 +164,7 @@ def _read_alter_share_group_offsets_response_topic(buffer: bytes, position: int,
         length -= 1
         if not 0 <= length * 8 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_alter_share_group_offsets_response_partition(buffer, position, version, length)
+        m.partitions, position = _read_alter_share_group_offsets_response_partition(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -175,7 +194,12 @@ def _write_alter_share_group_offsets_response_topic(out: bytearray, items: list[
         out.append(0)
 
 
-def _read_alter_share_group_offsets_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterShareGroupOffsetsResponse], int]:
+def _read_alter_share_group_offsets_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterShareGroupOffsetsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterShareGroupOffsetsResponse] = []
     for _ in range(n):
@@ -199,7 +223,7 @@ def _read_alter_share_group_offsets_response(buffer: bytes, position: int, versi
         length -= 1
         if not 0 <= length * 19 <= limit - position:
             raise bad_length("responses", length, position)
-        m.responses, position = _read_alter_share_group_offsets_response_topic(buffer, position, version, length)
+        m.responses, position = _read_alter_share_group_offsets_response_topic(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

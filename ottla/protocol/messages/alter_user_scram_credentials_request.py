@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int8, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _b = Struct(">b")
 _bB = Struct(">bB")
@@ -71,15 +78,22 @@ class AlterUserScramCredentialsRequest(Message):
         self.upsertions = [] if upsertions is EMPTY else upsertions
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[AlterUserScramCredentialsRequest, int]:
-        (m,), position = _read_alter_user_scram_credentials_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[AlterUserScramCredentialsRequest, int]:
+        (m,), position = _read_alter_user_scram_credentials_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_alter_user_scram_credentials_request(out, [self], version)
 
 
-def _read_scram_credential_deletion(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ScramCredentialDeletion], int]:
+def _read_scram_credential_deletion(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ScramCredentialDeletion], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ScramCredentialDeletion] = []
     for _ in range(n):
@@ -114,7 +128,12 @@ def _write_scram_credential_deletion(out: bytearray, items: list[ScramCredential
         out.append(0)
 
 
-def _read_scram_credential_upsertion(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ScramCredentialUpsertion], int]:
+def _read_scram_credential_upsertion(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ScramCredentialUpsertion], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ScramCredentialUpsertion] = []
     for _ in range(n):
@@ -179,7 +198,12 @@ def _write_scram_credential_upsertion(out: bytearray, items: list[ScramCredentia
         out.append(0)
 
 
-def _read_alter_user_scram_credentials_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterUserScramCredentialsRequest], int]:
+def _read_alter_user_scram_credentials_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterUserScramCredentialsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterUserScramCredentialsRequest] = []
     for _ in range(n):
@@ -191,7 +215,7 @@ def _read_alter_user_scram_credentials_request(buffer: bytes, position: int, ver
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("deletions", length, position)
-        m.deletions, position = _read_scram_credential_deletion(buffer, position, version, length)
+        m.deletions, position = _read_scram_credential_deletion(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -199,7 +223,7 @@ def _read_alter_user_scram_credentials_request(buffer: bytes, position: int, ver
         length -= 1
         if not 0 <= length * 9 <= limit - position:
             raise bad_length("upsertions", length, position)
-        m.upsertions, position = _read_scram_credential_upsertion(buffer, position, version, length)
+        m.upsertions, position = _read_scram_credential_upsertion(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

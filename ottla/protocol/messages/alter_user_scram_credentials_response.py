@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _hB = Struct(">hB")
@@ -50,15 +57,22 @@ class AlterUserScramCredentialsResponse(Message):
         self.results = [] if results is EMPTY else results
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[AlterUserScramCredentialsResponse, int]:
-        (m,), position = _read_alter_user_scram_credentials_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[AlterUserScramCredentialsResponse, int]:
+        (m,), position = _read_alter_user_scram_credentials_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_alter_user_scram_credentials_response(out, [self], version)
 
 
-def _read_alter_user_scram_credentials_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterUserScramCredentialsResult], int]:
+def _read_alter_user_scram_credentials_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterUserScramCredentialsResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterUserScramCredentialsResult] = []
     for _ in range(n):
@@ -116,7 +130,12 @@ def _write_alter_user_scram_credentials_result(out: bytearray, items: list[Alter
         out.append(0)
 
 
-def _read_alter_user_scram_credentials_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterUserScramCredentialsResponse], int]:
+def _read_alter_user_scram_credentials_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterUserScramCredentialsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterUserScramCredentialsResponse] = []
     for _ in range(n):
@@ -128,7 +147,7 @@ def _read_alter_user_scram_credentials_response(buffer: bytes, position: int, ve
         length -= 1
         if not 0 <= length * 5 <= limit - position:
             raise bad_length("results", length, position)
-        m.results, position = _read_alter_user_scram_credentials_result(buffer, position, version, length)
+        m.results, position = _read_alter_user_scram_credentials_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

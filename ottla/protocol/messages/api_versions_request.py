@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from ottla.protocol.message import Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 
 class ApiVersionsRequest(Message):
@@ -26,11 +33,13 @@ class ApiVersionsRequest(Message):
         self.client_software_version = client_software_version
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ApiVersionsRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ApiVersionsRequest, int]:
         if version >= 3:
-            (m,), position = _read_api_versions_request(buffer, position, version, 1)
+            (m,), position = _read_api_versions_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_api_versions_request_classic(buffer, position, version, 1)
+            (m,), position = _read_api_versions_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -40,7 +49,12 @@ class ApiVersionsRequest(Message):
             _write_api_versions_request_classic(out, [self], version)
 
 
-def _read_api_versions_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ApiVersionsRequest], int]:
+def _read_api_versions_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ApiVersionsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ApiVersionsRequest] = []
     for _ in range(n):
@@ -90,7 +104,12 @@ def _write_api_versions_request(out: bytearray, items: list[ApiVersionsRequest],
         out.append(0)
 
 
-def _read_api_versions_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ApiVersionsRequest], int]:
+def _read_api_versions_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ApiVersionsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[ApiVersionsRequest] = []
     for _ in range(n):
         m = new(ApiVersionsRequest)

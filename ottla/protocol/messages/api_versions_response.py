@@ -10,6 +10,7 @@ from ottla.protocol.wire import (
     new,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_tagged_field,
     write_unsigned_varint,
 )
@@ -111,11 +112,13 @@ class ApiVersionsResponse(Message):
         self.zk_migration_ready = zk_migration_ready
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ApiVersionsResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ApiVersionsResponse, int]:
         if version >= 3:
-            (m,), position = _read_api_versions_response(buffer, position, version, 1)
+            (m,), position = _read_api_versions_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_api_versions_response_classic(buffer, position, version, 1)
+            (m,), position = _read_api_versions_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -125,7 +128,12 @@ class ApiVersionsResponse(Message):
             _write_api_versions_response_classic(out, [self], version)
 
 
-def _read_api_version(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ApiVersion], int]:
+def _read_api_version(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ApiVersion], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[ApiVersion] = []
     for _ in range(n):
         m = new(ApiVersion)
@@ -143,7 +151,12 @@ def _write_api_version(out: bytearray, items: list[ApiVersion], version: int) ->
         out.append(0)
 
 
-def _read_api_version_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ApiVersion], int]:
+def _read_api_version_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ApiVersion], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[ApiVersion] = []
     for _ in range(n):
         m = new(ApiVersion)
@@ -158,7 +171,12 @@ def _write_api_version_classic(out: bytearray, items: list[ApiVersion], version:
         out += _hhh.pack(m.api_key, m.min_version, m.max_version)
 
 
-def _read_supported_feature_key(buffer: bytes, position: int, version: int, n: int) -> tuple[list[SupportedFeatureKey], int]:
+def _read_supported_feature_key(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[SupportedFeatureKey], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[SupportedFeatureKey] = []
     for _ in range(n):
@@ -193,7 +211,12 @@ def _write_supported_feature_key(out: bytearray, items: list[SupportedFeatureKey
         out.append(0)
 
 
-def _read_finalized_feature_key(buffer: bytes, position: int, version: int, n: int) -> tuple[list[FinalizedFeatureKey], int]:
+def _read_finalized_feature_key(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[FinalizedFeatureKey], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[FinalizedFeatureKey] = []
     for _ in range(n):
@@ -228,7 +251,12 @@ def _write_finalized_feature_key(out: bytearray, items: list[FinalizedFeatureKey
         out.append(0)
 
 
-def _read_api_versions_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ApiVersionsResponse], int]:
+def _read_api_versions_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ApiVersionsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ApiVersionsResponse] = []
     for _ in range(n):
@@ -244,7 +272,7 @@ def _read_api_versions_response(buffer: bytes, position: int, version: int, n: i
         length -= 1
         if not 0 <= length * 7 <= limit - position:
             raise bad_length("api_keys", length, position)
-        m.api_keys, position = _read_api_version(buffer, position, version, length)
+        m.api_keys, position = _read_api_version(buffer, position, version, length, quota)
         m.throttle_time_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length:
@@ -263,7 +291,7 @@ def _read_api_versions_response(buffer: bytes, position: int, version: int, n: i
                     length -= 1
                     if not 0 <= length * 6 <= limit - position:
                         raise bad_length("supported_features", length, position)
-                    m.supported_features, position = _read_supported_feature_key(buffer, position, version, length)
+                    m.supported_features, position = _read_supported_feature_key(buffer, position, version, length, quota)
                     if position != tag_end:
                         raise bad_length("supported_features", size, tag_end - size)
                 elif tag == 1:
@@ -279,7 +307,7 @@ def _read_api_versions_response(buffer: bytes, position: int, version: int, n: i
                     length -= 1
                     if not 0 <= length * 6 <= limit - position:
                         raise bad_length("finalized_features", length, position)
-                    m.finalized_features, position = _read_finalized_feature_key(buffer, position, version, length)
+                    m.finalized_features, position = _read_finalized_feature_key(buffer, position, version, length, quota)
                     if position != tag_end:
                         raise bad_length("finalized_features", size, tag_end - size)
                 elif tag == 3:
@@ -341,7 +369,12 @@ def _write_api_versions_response(out: bytearray, items: list[ApiVersionsResponse
                 write_tagged_field(out, 3, content)
 
 
-def _read_api_versions_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ApiVersionsResponse], int]:
+def _read_api_versions_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ApiVersionsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ApiVersionsResponse] = []
     for _ in range(n):
@@ -354,7 +387,7 @@ def _read_api_versions_response_classic(buffer: bytes, position: int, version: i
         position += 6
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("api_keys", length, position)
-        m.api_keys, position = _read_api_version_classic(buffer, position, version, length)
+        m.api_keys, position = _read_api_version_classic(buffer, position, version, length, quota)
         if version >= 1:
             (m.throttle_time_ms,) = _i.unpack_from(buffer, position)
             position += 4

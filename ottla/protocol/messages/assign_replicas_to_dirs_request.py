@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int32, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _i = Struct(">i")
 _iB = Struct(">iB")
@@ -81,15 +88,22 @@ class AssignReplicasToDirsRequest(Message):
         self.directories = [] if directories is EMPTY else directories
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[AssignReplicasToDirsRequest, int]:
-        (m,), position = _read_assign_replicas_to_dirs_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[AssignReplicasToDirsRequest, int]:
+        (m,), position = _read_assign_replicas_to_dirs_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_assign_replicas_to_dirs_request(out, [self], version)
 
 
-def _read_partition_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[PartitionData] = []
     for _ in range(n):
         m = new(PartitionData)
@@ -107,7 +121,12 @@ def _write_partition_data(out: bytearray, items: list[PartitionData], version: i
         out.append(0)
 
 
-def _read_topic_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicData], int]:
+def _read_topic_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
@@ -119,7 +138,7 @@ def _read_topic_data(buffer: bytes, position: int, version: int, n: int) -> tupl
         length -= 1
         if not 0 <= length * 5 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_partition_data(buffer, position, version, length)
+        m.partitions, position = _read_partition_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -142,7 +161,12 @@ def _write_topic_data(out: bytearray, items: list[TopicData], version: int) -> N
         out.append(0)
 
 
-def _read_directory_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DirectoryData], int]:
+def _read_directory_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DirectoryData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DirectoryData] = []
     for _ in range(n):
@@ -154,7 +178,7 @@ def _read_directory_data(buffer: bytes, position: int, version: int, n: int) -> 
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_topic_data(buffer, position, version, length)
+        m.topics, position = _read_topic_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -177,7 +201,12 @@ def _write_directory_data(out: bytearray, items: list[DirectoryData], version: i
         out.append(0)
 
 
-def _read_assign_replicas_to_dirs_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AssignReplicasToDirsRequest], int]:
+def _read_assign_replicas_to_dirs_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AssignReplicasToDirsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AssignReplicasToDirsRequest] = []
     for _ in range(n):
@@ -189,7 +218,7 @@ def _read_assign_replicas_to_dirs_request(buffer: bytes, position: int, version:
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("directories", length, position)
-        m.directories, position = _read_directory_data(buffer, position, version, length)
+        m.directories, position = _read_directory_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int32, Message, UInt16
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _H = Struct(">H")
 _HB = Struct(">HB")
@@ -95,11 +102,13 @@ class BeginQuorumEpochRequest(Message):
         self.leader_endpoints = [] if leader_endpoints is EMPTY else leader_endpoints
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[BeginQuorumEpochRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[BeginQuorumEpochRequest, int]:
         if version >= 1:
-            (m,), position = _read_begin_quorum_epoch_request(buffer, position, version, 1)
+            (m,), position = _read_begin_quorum_epoch_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_begin_quorum_epoch_request_classic(buffer, position, version, 1)
+            (m,), position = _read_begin_quorum_epoch_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -109,7 +118,12 @@ class BeginQuorumEpochRequest(Message):
             _write_begin_quorum_epoch_request_classic(out, [self], version)
 
 
-def _read_partition_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[PartitionData] = []
     for _ in range(n):
         m = new(PartitionData)
@@ -129,7 +143,12 @@ def _write_partition_data(out: bytearray, items: list[PartitionData], version: i
         out.append(0)
 
 
-def _read_partition_data_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[PartitionData] = []
     for _ in range(n):
         m = new(PartitionData)
@@ -145,7 +164,12 @@ def _write_partition_data_classic(out: bytearray, items: list[PartitionData], ve
         out += _iii.pack(m.partition_index, m.leader_id, m.leader_epoch)
 
 
-def _read_topic_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicData], int]:
+def _read_topic_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
@@ -166,7 +190,7 @@ def _read_topic_data(buffer: bytes, position: int, version: int, n: int) -> tupl
         length -= 1
         if not 0 <= length * 29 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_partition_data(buffer, position, version, length)
+        m.partitions, position = _read_partition_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -193,7 +217,12 @@ def _write_topic_data(out: bytearray, items: list[TopicData], version: int) -> N
         out.append(0)
 
 
-def _read_topic_data_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicData], int]:
+def _read_topic_data_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
@@ -209,7 +238,7 @@ def _read_topic_data_classic(buffer: bytes, position: int, version: int, n: int)
         position += 4
         if not 0 <= length * 12 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_partition_data_classic(buffer, position, version, length)
+        m.partitions, position = _read_partition_data_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -223,7 +252,12 @@ def _write_topic_data_classic(out: bytearray, items: list[TopicData], version: i
         _write_partition_data_classic(out, m.partitions, version)
 
 
-def _read_leader_endpoint(buffer: bytes, position: int, version: int, n: int) -> tuple[list[LeaderEndpoint], int]:
+def _read_leader_endpoint(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[LeaderEndpoint], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[LeaderEndpoint] = []
     for _ in range(n):
@@ -274,7 +308,12 @@ def _write_leader_endpoint(out: bytearray, items: list[LeaderEndpoint], version:
         out.append(0)
 
 
-def _read_begin_quorum_epoch_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[BeginQuorumEpochRequest], int]:
+def _read_begin_quorum_epoch_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[BeginQuorumEpochRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[BeginQuorumEpochRequest] = []
     for _ in range(n):
@@ -298,7 +337,7 @@ def _read_begin_quorum_epoch_request(buffer: bytes, position: int, version: int,
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_topic_data(buffer, position, version, length)
+        m.topics, position = _read_topic_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -306,7 +345,7 @@ def _read_begin_quorum_epoch_request(buffer: bytes, position: int, version: int,
         length -= 1
         if not 0 <= length * 5 <= limit - position:
             raise bad_length("leader_endpoints", length, position)
-        m.leader_endpoints, position = _read_leader_endpoint(buffer, position, version, length)
+        m.leader_endpoints, position = _read_leader_endpoint(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -344,7 +383,12 @@ def _write_begin_quorum_epoch_request(out: bytearray, items: list[BeginQuorumEpo
         out.append(0)
 
 
-def _read_begin_quorum_epoch_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[BeginQuorumEpochRequest], int]:
+def _read_begin_quorum_epoch_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[BeginQuorumEpochRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[BeginQuorumEpochRequest] = []
     for _ in range(n):
@@ -365,7 +409,7 @@ def _read_begin_quorum_epoch_request_classic(buffer: bytes, position: int, versi
         position += 4
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_topic_data_classic(buffer, position, version, length)
+        m.topics, position = _read_topic_data_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

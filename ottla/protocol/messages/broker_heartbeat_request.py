@@ -12,6 +12,7 @@ from ottla.protocol.wire import (
     pack_uuids,
     read_unsigned_varint,
     read_uuids,
+    too_many_elements,
     write_tagged_field,
     write_unsigned_varint,
 )
@@ -53,15 +54,22 @@ class BrokerHeartbeatRequest(Message):
         self.cordoned_log_dirs = cordoned_log_dirs
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[BrokerHeartbeatRequest, int]:
-        (m,), position = _read_broker_heartbeat_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[BrokerHeartbeatRequest, int]:
+        (m,), position = _read_broker_heartbeat_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_broker_heartbeat_request(out, [self], version)
 
 
-def _read_broker_heartbeat_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[BrokerHeartbeatRequest], int]:
+def _read_broker_heartbeat_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[BrokerHeartbeatRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[BrokerHeartbeatRequest] = []
     for _ in range(n):

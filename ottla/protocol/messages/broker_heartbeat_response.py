@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int32, Message
-from ottla.protocol.wire import new, skip_tagged_fields
+from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
 
 _ihooo = Struct(">ih???")
 _ihoooB = Struct(">ih???B")
@@ -38,15 +38,22 @@ class BrokerHeartbeatResponse(Message):
         self.should_shut_down = should_shut_down
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[BrokerHeartbeatResponse, int]:
-        (m,), position = _read_broker_heartbeat_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[BrokerHeartbeatResponse, int]:
+        (m,), position = _read_broker_heartbeat_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_broker_heartbeat_response(out, [self], version)
 
 
-def _read_broker_heartbeat_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[BrokerHeartbeatResponse], int]:
+def _read_broker_heartbeat_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[BrokerHeartbeatResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[BrokerHeartbeatResponse] = []
     for _ in range(n):
         m = new(BrokerHeartbeatResponse)

@@ -13,6 +13,7 @@ from ottla.protocol.wire import (
     read_unsigned_varint,
     read_uuids,
     skip_tagged_fields,
+    too_many_elements,
     write_unsigned_varint,
 )
 
@@ -103,15 +104,22 @@ class BrokerRegistrationRequest(Message):
         self.previous_broker_epoch = previous_broker_epoch
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[BrokerRegistrationRequest, int]:
-        (m,), position = _read_broker_registration_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[BrokerRegistrationRequest, int]:
+        (m,), position = _read_broker_registration_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_broker_registration_request(out, [self], version)
 
 
-def _read_listener(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Listener], int]:
+def _read_listener(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Listener], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Listener] = []
     for _ in range(n):
@@ -162,7 +170,12 @@ def _write_listener(out: bytearray, items: list[Listener], version: int) -> None
         out.append(0)
 
 
-def _read_feature(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Feature], int]:
+def _read_feature(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Feature], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Feature] = []
     for _ in range(n):
@@ -197,7 +210,12 @@ def _write_feature(out: bytearray, items: list[Feature], version: int) -> None:
         out.append(0)
 
 
-def _read_broker_registration_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[BrokerRegistrationRequest], int]:
+def _read_broker_registration_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[BrokerRegistrationRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[BrokerRegistrationRequest] = []
     for _ in range(n):
@@ -218,7 +236,7 @@ def _read_broker_registration_request(buffer: bytes, position: int, version: int
         length -= 1
         if not 0 <= length * 7 <= limit - position:
             raise bad_length("listeners", length, position)
-        m.listeners, position = _read_listener(buffer, position, version, length)
+        m.listeners, position = _read_listener(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -226,7 +244,7 @@ def _read_broker_registration_request(buffer: bytes, position: int, version: int
         length -= 1
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("features", length, position)
-        m.features, position = _read_feature(buffer, position, version, length)
+        m.features, position = _read_feature(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int32, Int64, Message
-from ottla.protocol.wire import new, skip_tagged_fields
+from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
 
 _ihq = Struct(">ihq")
 _ihqB = Struct(">ihqB")
@@ -33,15 +33,22 @@ class BrokerRegistrationResponse(Message):
         self.broker_epoch = broker_epoch
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[BrokerRegistrationResponse, int]:
-        (m,), position = _read_broker_registration_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[BrokerRegistrationResponse, int]:
+        (m,), position = _read_broker_registration_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_broker_registration_response(out, [self], version)
 
 
-def _read_broker_registration_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[BrokerRegistrationResponse], int]:
+def _read_broker_registration_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[BrokerRegistrationResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[BrokerRegistrationResponse] = []
     for _ in range(n):
         m = new(BrokerRegistrationResponse)

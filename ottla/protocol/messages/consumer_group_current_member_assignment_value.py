@@ -13,6 +13,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_tagged_field,
     write_unsigned_varint,
 )
@@ -70,15 +71,22 @@ class ConsumerGroupCurrentMemberAssignmentValue(Message):
         self.partitions_pending_revocation = [] if partitions_pending_revocation is EMPTY else partitions_pending_revocation
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ConsumerGroupCurrentMemberAssignmentValue, int]:
-        (m,), position = _read_consumer_group_current_member_assignment_value(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ConsumerGroupCurrentMemberAssignmentValue, int]:
+        (m,), position = _read_consumer_group_current_member_assignment_value(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_consumer_group_current_member_assignment_value(out, [self], version)
 
 
-def _read_topic_partitions(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicPartitions], int]:
+def _read_topic_partitions(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicPartitions], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicPartitions] = []
     for _ in range(n):
@@ -150,7 +158,12 @@ def _write_topic_partitions(out: bytearray, items: list[TopicPartitions], versio
                 write_tagged_field(out, 0, content)
 
 
-def _read_consumer_group_current_member_assignment_value(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ConsumerGroupCurrentMemberAssignmentValue], int]:
+def _read_consumer_group_current_member_assignment_value(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ConsumerGroupCurrentMemberAssignmentValue], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ConsumerGroupCurrentMemberAssignmentValue] = []
     for _ in range(n):
@@ -162,7 +175,7 @@ def _read_consumer_group_current_member_assignment_value(buffer: bytes, position
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("assigned_partitions", length, position)
-        m.assigned_partitions, position = _read_topic_partitions(buffer, position, version, length)
+        m.assigned_partitions, position = _read_topic_partitions(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -170,7 +183,7 @@ def _read_consumer_group_current_member_assignment_value(buffer: bytes, position
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("partitions_pending_revocation", length, position)
-        m.partitions_pending_revocation, position = _read_topic_partitions(buffer, position, version, length)
+        m.partitions_pending_revocation, position = _read_topic_partitions(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

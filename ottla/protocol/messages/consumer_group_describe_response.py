@@ -14,6 +14,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_compact_strings,
     write_unsigned_varint,
 )
@@ -152,15 +153,22 @@ class ConsumerGroupDescribeResponse(Message):
         self.groups = [] if groups is EMPTY else groups
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ConsumerGroupDescribeResponse, int]:
-        (m,), position = _read_consumer_group_describe_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ConsumerGroupDescribeResponse, int]:
+        (m,), position = _read_consumer_group_describe_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_consumer_group_describe_response(out, [self], version)
 
 
-def _read_topic_partitions(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicPartitions], int]:
+def _read_topic_partitions(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicPartitions], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicPartitions] = []
     for _ in range(n):
@@ -212,7 +220,12 @@ def _write_topic_partitions(out: bytearray, items: list[TopicPartitions], versio
         out.append(0)
 
 
-def _read_assignment(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Assignment], int]:
+def _read_assignment(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Assignment], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Assignment] = []
     for _ in range(n):
@@ -224,7 +237,7 @@ def _read_assignment(buffer: bytes, position: int, version: int, n: int) -> tupl
         length -= 1
         if not 0 <= length * 19 <= limit - position:
             raise bad_length("topic_partitions", length, position)
-        m.topic_partitions, position = _read_topic_partitions(buffer, position, version, length)
+        m.topic_partitions, position = _read_topic_partitions(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -244,7 +257,12 @@ def _write_assignment(out: bytearray, items: list[Assignment], version: int) -> 
         out.append(0)
 
 
-def _read_member(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Member], int]:
+def _read_member(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Member], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Member] = []
     for _ in range(n):
@@ -307,7 +325,7 @@ def _read_member(buffer: bytes, position: int, version: int, n: int) -> tuple[li
         length -= 1
         if not 0 <= length <= limit - position:
             raise bad_length("subscribed_topic_names", length, position)
-        m.subscribed_topic_names, position = read_compact_strings(buffer, position, length)
+        m.subscribed_topic_names, position = read_compact_strings(buffer, position, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -320,8 +338,8 @@ def _read_member(buffer: bytes, position: int, version: int, n: int) -> tuple[li
                 raise bad_length("subscribed_topic_regex", length - 1, position)
             m.subscribed_topic_regex = buffer[position:end].decode()
             position = end
-        (m.assignment,), position = _read_assignment(buffer, position, version, 1)
-        (m.target_assignment,), position = _read_assignment(buffer, position, version, 1)
+        (m.assignment,), position = _read_assignment(buffer, position, version, 1, quota)
+        (m.target_assignment,), position = _read_assignment(buffer, position, version, 1, quota)
         if version >= 1:
             m.member_type, length = _bB.unpack_from(buffer, position)
             position += 2
@@ -405,7 +423,12 @@ def _write_member(out: bytearray, items: list[Member], version: int) -> None:
         out.append(0)
 
 
-def _read_described_group(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribedGroup], int]:
+def _read_described_group(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribedGroup], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribedGroup] = []
     for _ in range(n):
@@ -456,7 +479,7 @@ def _read_described_group(buffer: bytes, position: int, version: int, n: int) ->
         length -= 1
         if not 0 <= length * 16 <= limit - position:
             raise bad_length("members", length, position)
-        m.members, position = _read_member(buffer, position, version, length)
+        m.members, position = _read_member(buffer, position, version, length, quota)
         m.authorized_operations, length = _iB.unpack_from(buffer, position)
         position += 5
         if length:
@@ -511,7 +534,12 @@ def _write_described_group(out: bytearray, items: list[DescribedGroup], version:
         out.append(0)
 
 
-def _read_consumer_group_describe_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ConsumerGroupDescribeResponse], int]:
+def _read_consumer_group_describe_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ConsumerGroupDescribeResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ConsumerGroupDescribeResponse] = []
     for _ in range(n):
@@ -523,7 +551,7 @@ def _read_consumer_group_describe_response(buffer: bytes, position: int, version
         length -= 1
         if not 0 <= length * 20 <= limit - position:
             raise bad_length("groups", length, position)
-        m.groups, position = _read_described_group(buffer, position, version, length)
+        m.groups, position = _read_described_group(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

@@ -14,6 +14,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_compact_strings,
     write_unsigned_varint,
 )
@@ -79,15 +80,22 @@ class ConsumerGroupHeartbeatRequest(Message):
         self.topic_partitions = topic_partitions
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ConsumerGroupHeartbeatRequest, int]:
-        (m,), position = _read_consumer_group_heartbeat_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ConsumerGroupHeartbeatRequest, int]:
+        (m,), position = _read_consumer_group_heartbeat_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_consumer_group_heartbeat_request(out, [self], version)
 
 
-def _read_topic_partitions(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicPartitions], int]:
+def _read_topic_partitions(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicPartitions], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicPartitions] = []
     for _ in range(n):
@@ -123,7 +131,12 @@ def _write_topic_partitions(out: bytearray, items: list[TopicPartitions], versio
         out.append(0)
 
 
-def _read_consumer_group_heartbeat_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ConsumerGroupHeartbeatRequest], int]:
+def _read_consumer_group_heartbeat_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ConsumerGroupHeartbeatRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ConsumerGroupHeartbeatRequest] = []
     for _ in range(n):
@@ -180,7 +193,7 @@ def _read_consumer_group_heartbeat_request(buffer: bytes, position: int, version
             length -= 1
             if not 0 <= length <= limit - position:
                 raise bad_length("subscribed_topic_names", length, position)
-            m.subscribed_topic_names, position = read_compact_strings(buffer, position, length)
+            m.subscribed_topic_names, position = read_compact_strings(buffer, position, length, quota)
         if version == 1:
             length = buffer[position]
             position += 1
@@ -218,7 +231,7 @@ def _read_consumer_group_heartbeat_request(buffer: bytes, position: int, version
             length -= 1
             if not 0 <= length * 18 <= limit - position:
                 raise bad_length("topic_partitions", length, position)
-            m.topic_partitions, position = _read_topic_partitions(buffer, position, version, length)
+            m.topic_partitions, position = _read_topic_partitions(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

@@ -13,6 +13,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_unsigned_varint,
 )
 
@@ -85,15 +86,22 @@ class ConsumerGroupHeartbeatResponse(Message):
         self.assignment = assignment
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ConsumerGroupHeartbeatResponse, int]:
-        (m,), position = _read_consumer_group_heartbeat_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ConsumerGroupHeartbeatResponse, int]:
+        (m,), position = _read_consumer_group_heartbeat_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_consumer_group_heartbeat_response(out, [self], version)
 
 
-def _read_topic_partitions(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicPartitions], int]:
+def _read_topic_partitions(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicPartitions], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicPartitions] = []
     for _ in range(n):
@@ -129,7 +137,12 @@ def _write_topic_partitions(out: bytearray, items: list[TopicPartitions], versio
         out.append(0)
 
 
-def _read_assignment(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Assignment], int]:
+def _read_assignment(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Assignment], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Assignment] = []
     for _ in range(n):
@@ -141,7 +154,7 @@ def _read_assignment(buffer: bytes, position: int, version: int, n: int) -> tupl
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("topic_partitions", length, position)
-        m.topic_partitions, position = _read_topic_partitions(buffer, position, version, length)
+        m.topic_partitions, position = _read_topic_partitions(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -161,7 +174,12 @@ def _write_assignment(out: bytearray, items: list[Assignment], version: int) -> 
         out.append(0)
 
 
-def _read_consumer_group_heartbeat_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ConsumerGroupHeartbeatResponse], int]:
+def _read_consumer_group_heartbeat_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ConsumerGroupHeartbeatResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ConsumerGroupHeartbeatResponse] = []
     for _ in range(n):
@@ -195,7 +213,7 @@ def _read_consumer_group_heartbeat_response(buffer: bytes, position: int, versio
         if length < 0:
             m.assignment = None
         else:
-            (m.assignment,), position = _read_assignment(buffer, position, version, 1)
+            (m.assignment,), position = _read_assignment(buffer, position, version, 1, quota)
         length = buffer[position]
         position += 1
         if length:

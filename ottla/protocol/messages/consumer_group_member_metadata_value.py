@@ -11,6 +11,7 @@ from ottla.protocol.wire import (
     read_compact_strings,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_compact_strings,
     write_tagged_field,
     write_unsigned_varint,
@@ -89,15 +90,22 @@ class ConsumerGroupMemberMetadataValue(Message):
         self.classic_member_metadata = classic_member_metadata
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ConsumerGroupMemberMetadataValue, int]:
-        (m,), position = _read_consumer_group_member_metadata_value(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ConsumerGroupMemberMetadataValue, int]:
+        (m,), position = _read_consumer_group_member_metadata_value(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_consumer_group_member_metadata_value(out, [self], version)
 
 
-def _read_classic_protocol(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ClassicProtocol], int]:
+def _read_classic_protocol(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ClassicProtocol], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ClassicProtocol] = []
     for _ in range(n):
@@ -146,7 +154,12 @@ def _write_classic_protocol(out: bytearray, items: list[ClassicProtocol], versio
         out.append(0)
 
 
-def _read_classic_member_metadata(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ClassicMemberMetadata], int]:
+def _read_classic_member_metadata(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ClassicMemberMetadata], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ClassicMemberMetadata] = []
     for _ in range(n):
@@ -158,7 +171,7 @@ def _read_classic_member_metadata(buffer: bytes, position: int, version: int, n:
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("supported_protocols", length, position)
-        m.supported_protocols, position = _read_classic_protocol(buffer, position, version, length)
+        m.supported_protocols, position = _read_classic_protocol(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -179,7 +192,12 @@ def _write_classic_member_metadata(out: bytearray, items: list[ClassicMemberMeta
         out.append(0)
 
 
-def _read_consumer_group_member_metadata_value(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ConsumerGroupMemberMetadataValue], int]:
+def _read_consumer_group_member_metadata_value(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ConsumerGroupMemberMetadataValue], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ConsumerGroupMemberMetadataValue] = []
     for _ in range(n):
@@ -234,7 +252,7 @@ def _read_consumer_group_member_metadata_value(buffer: bytes, position: int, ver
         length -= 1
         if not 0 <= length <= limit - position:
             raise bad_length("subscribed_topic_names", length, position)
-        m.subscribed_topic_names, position = read_compact_strings(buffer, position, length)
+        m.subscribed_topic_names, position = read_compact_strings(buffer, position, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -275,7 +293,7 @@ def _read_consumer_group_member_metadata_value(buffer: bytes, position: int, ver
                     if length < 0:
                         m.classic_member_metadata = None
                     else:
-                        (m.classic_member_metadata,), position = _read_classic_member_metadata(buffer, position, version, 1)
+                        (m.classic_member_metadata,), position = _read_classic_member_metadata(buffer, position, version, 1, quota)
                     if position != tag_end:
                         raise bad_length("classic_member_metadata", size, tag_end - size)
                 position = tag_end

@@ -12,6 +12,7 @@ from ottla.protocol.wire import (
     read_compact_strings,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_compact_strings,
     write_unsigned_varint,
 )
@@ -75,15 +76,22 @@ class ConsumerGroupPartitionMetadataValue(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ConsumerGroupPartitionMetadataValue, int]:
-        (m,), position = _read_consumer_group_partition_metadata_value(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ConsumerGroupPartitionMetadataValue, int]:
+        (m,), position = _read_consumer_group_partition_metadata_value(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_consumer_group_partition_metadata_value(out, [self], version)
 
 
-def _read_partition_metadata(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionMetadata], int]:
+def _read_partition_metadata(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionMetadata], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[PartitionMetadata] = []
     for _ in range(n):
@@ -95,7 +103,7 @@ def _read_partition_metadata(buffer: bytes, position: int, version: int, n: int)
         length -= 1
         if not 0 <= length <= limit - position:
             raise bad_length("racks", length, position)
-        m.racks, position = read_compact_strings(buffer, position, length)
+        m.racks, position = read_compact_strings(buffer, position, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -116,7 +124,12 @@ def _write_partition_metadata(out: bytearray, items: list[PartitionMetadata], ve
         out.append(0)
 
 
-def _read_topic_metadata(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicMetadata], int]:
+def _read_topic_metadata(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicMetadata], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicMetadata] = []
     for _ in range(n):
@@ -137,7 +150,7 @@ def _read_topic_metadata(buffer: bytes, position: int, version: int, n: int) -> 
         length -= 1
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("partition_metadata", length, position)
-        m.partition_metadata, position = _read_partition_metadata(buffer, position, version, length)
+        m.partition_metadata, position = _read_partition_metadata(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -168,7 +181,12 @@ def _write_topic_metadata(out: bytearray, items: list[TopicMetadata], version: i
         out.append(0)
 
 
-def _read_consumer_group_partition_metadata_value(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ConsumerGroupPartitionMetadataValue], int]:
+def _read_consumer_group_partition_metadata_value(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ConsumerGroupPartitionMetadataValue], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ConsumerGroupPartitionMetadataValue] = []
     for _ in range(n):
@@ -180,7 +198,7 @@ def _read_consumer_group_partition_metadata_value(buffer: bytes, position: int, 
         length -= 1
         if not 0 <= length * 23 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_topic_metadata(buffer, position, version, length)
+        m.topics, position = _read_topic_metadata(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

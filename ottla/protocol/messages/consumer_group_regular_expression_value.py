@@ -11,6 +11,7 @@ from ottla.protocol.wire import (
     read_compact_strings,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_compact_strings,
     write_unsigned_varint,
 )
@@ -41,15 +42,22 @@ class ConsumerGroupRegularExpressionValue(Message):
         self.timestamp = timestamp
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ConsumerGroupRegularExpressionValue, int]:
-        (m,), position = _read_consumer_group_regular_expression_value(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ConsumerGroupRegularExpressionValue, int]:
+        (m,), position = _read_consumer_group_regular_expression_value(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_consumer_group_regular_expression_value(out, [self], version)
 
 
-def _read_consumer_group_regular_expression_value(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ConsumerGroupRegularExpressionValue], int]:
+def _read_consumer_group_regular_expression_value(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ConsumerGroupRegularExpressionValue], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ConsumerGroupRegularExpressionValue] = []
     for _ in range(n):
@@ -61,7 +69,7 @@ def _read_consumer_group_regular_expression_value(buffer: bytes, position: int, 
         length -= 1
         if not 0 <= length <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = read_compact_strings(buffer, position, length)
+        m.topics, position = read_compact_strings(buffer, position, length, quota)
         m.version, m.timestamp, length = _qqB.unpack_from(buffer, position)
         position += 17
         if length:

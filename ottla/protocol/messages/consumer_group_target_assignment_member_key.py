@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import NEVER, Message
-from ottla.protocol.wire import bad_length, new
+from ottla.protocol.wire import bad_length, new, too_many_elements
 
 _h = Struct(">h")
 
@@ -30,15 +30,22 @@ class ConsumerGroupTargetAssignmentMemberKey(Message):
         self.member_id = member_id
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ConsumerGroupTargetAssignmentMemberKey, int]:
-        (m,), position = _read_consumer_group_target_assignment_member_key_classic(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ConsumerGroupTargetAssignmentMemberKey, int]:
+        (m,), position = _read_consumer_group_target_assignment_member_key_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_consumer_group_target_assignment_member_key_classic(out, [self], version)
 
 
-def _read_consumer_group_target_assignment_member_key_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ConsumerGroupTargetAssignmentMemberKey], int]:
+def _read_consumer_group_target_assignment_member_key_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ConsumerGroupTargetAssignmentMemberKey], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ConsumerGroupTargetAssignmentMemberKey] = []
     for _ in range(n):

@@ -13,6 +13,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_unsigned_varint,
 )
 
@@ -53,15 +54,22 @@ class ConsumerGroupTargetAssignmentMemberValue(Message):
         self.topic_partitions = [] if topic_partitions is EMPTY else topic_partitions
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ConsumerGroupTargetAssignmentMemberValue, int]:
-        (m,), position = _read_consumer_group_target_assignment_member_value(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ConsumerGroupTargetAssignmentMemberValue, int]:
+        (m,), position = _read_consumer_group_target_assignment_member_value(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_consumer_group_target_assignment_member_value(out, [self], version)
 
 
-def _read_topic_partition(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicPartition], int]:
+def _read_topic_partition(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicPartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicPartition] = []
     for _ in range(n):
@@ -97,7 +105,12 @@ def _write_topic_partition(out: bytearray, items: list[TopicPartition], version:
         out.append(0)
 
 
-def _read_consumer_group_target_assignment_member_value(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ConsumerGroupTargetAssignmentMemberValue], int]:
+def _read_consumer_group_target_assignment_member_value(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ConsumerGroupTargetAssignmentMemberValue], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ConsumerGroupTargetAssignmentMemberValue] = []
     for _ in range(n):
@@ -109,7 +122,7 @@ def _read_consumer_group_target_assignment_member_value(buffer: bytes, position:
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("topic_partitions", length, position)
-        m.topic_partitions, position = _read_topic_partition(buffer, position, version, length)
+        m.topic_partitions, position = _read_topic_partition(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

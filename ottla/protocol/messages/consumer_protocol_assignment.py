@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, NEVER, Data, Int32, Message
-from ottla.protocol.wire import bad_length, new, pack_numbers, read_numbers
+from ottla.protocol.wire import bad_length, new, pack_numbers, read_numbers, too_many_elements
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -45,15 +45,22 @@ class ConsumerProtocolAssignment(Message):
         self.user_data = user_data
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ConsumerProtocolAssignment, int]:
-        (m,), position = _read_consumer_protocol_assignment_classic(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ConsumerProtocolAssignment, int]:
+        (m,), position = _read_consumer_protocol_assignment_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_consumer_protocol_assignment_classic(out, [self], version)
 
 
-def _read_topic_partition_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicPartition], int]:
+def _read_topic_partition_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicPartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicPartition] = []
     for _ in range(n):
@@ -84,7 +91,12 @@ def _write_topic_partition_classic(out: bytearray, items: list[TopicPartition], 
         out += pack_numbers("i", m.partitions)
 
 
-def _read_consumer_protocol_assignment_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ConsumerProtocolAssignment], int]:
+def _read_consumer_protocol_assignment_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ConsumerProtocolAssignment], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ConsumerProtocolAssignment] = []
     for _ in range(n):
@@ -93,7 +105,7 @@ def _read_consumer_protocol_assignment_classic(buffer: bytes, position: int, ver
         position += 4
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("assigned_partitions", length, position)
-        m.assigned_partitions, position = _read_topic_partition_classic(buffer, position, version, length)
+        m.assigned_partitions, position = _read_topic_partition_classic(buffer, position, version, length, quota)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         if length < 0:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, NEVER, Data, Int32, Message
-from ottla.protocol.wire import bad_length, new, pack_numbers, read_numbers, read_strings, write_strings
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    pack_numbers,
+    read_numbers,
+    read_strings,
+    too_many_elements,
+    write_strings,
+)
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -53,15 +61,22 @@ class ConsumerProtocolSubscription(Message):
         self.rack_id = rack_id
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ConsumerProtocolSubscription, int]:
-        (m,), position = _read_consumer_protocol_subscription_classic(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ConsumerProtocolSubscription, int]:
+        (m,), position = _read_consumer_protocol_subscription_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_consumer_protocol_subscription_classic(out, [self], version)
 
 
-def _read_topic_partition_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicPartition], int]:
+def _read_topic_partition_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicPartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicPartition] = []
     for _ in range(n):
@@ -92,7 +107,12 @@ def _write_topic_partition_classic(out: bytearray, items: list[TopicPartition], 
         out += pack_numbers("i", m.partitions)
 
 
-def _read_consumer_protocol_subscription_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ConsumerProtocolSubscription], int]:
+def _read_consumer_protocol_subscription_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ConsumerProtocolSubscription], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ConsumerProtocolSubscription] = []
     for _ in range(n):
@@ -101,7 +121,7 @@ def _read_consumer_protocol_subscription_classic(buffer: bytes, position: int, v
         position += 4
         if not 0 <= length * 2 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = read_strings(buffer, position, length)
+        m.topics, position = read_strings(buffer, position, length, quota)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         if length < 0:
@@ -117,7 +137,7 @@ def _read_consumer_protocol_subscription_classic(buffer: bytes, position: int, v
             position += 4
             if not 0 <= length * 6 <= limit - position:
                 raise bad_length("owned_partitions", length, position)
-            m.owned_partitions, position = _read_topic_partition_classic(buffer, position, version, length)
+            m.owned_partitions, position = _read_topic_partition_classic(buffer, position, version, length, quota)
         else:
             m.owned_partitions = []
         if version >= 2:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import NEVER, Int16, Message
-from ottla.protocol.wire import new
+from ottla.protocol.wire import new, too_many_elements
 
 _h = Struct(">h")
 
@@ -27,15 +27,22 @@ class ControlRecordTypeSchema(Message):
         self.type = type
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ControlRecordTypeSchema, int]:
-        (m,), position = _read_control_record_type_schema_classic(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ControlRecordTypeSchema, int]:
+        (m,), position = _read_control_record_type_schema_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_control_record_type_schema_classic(out, [self], version)
 
 
-def _read_control_record_type_schema_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ControlRecordTypeSchema], int]:
+def _read_control_record_type_schema_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ControlRecordTypeSchema], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[ControlRecordTypeSchema] = []
     for _ in range(n):
         m = new(ControlRecordTypeSchema)

@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message, UInt16
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _Hh = Struct(">Hh")
 _HhB = Struct(">HhB")
@@ -80,15 +87,22 @@ class ControllerRegistrationRequest(Message):
         self.features = [] if features is EMPTY else features
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ControllerRegistrationRequest, int]:
-        (m,), position = _read_controller_registration_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ControllerRegistrationRequest, int]:
+        (m,), position = _read_controller_registration_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_controller_registration_request(out, [self], version)
 
 
-def _read_listener(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Listener], int]:
+def _read_listener(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Listener], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Listener] = []
     for _ in range(n):
@@ -139,7 +153,12 @@ def _write_listener(out: bytearray, items: list[Listener], version: int) -> None
         out.append(0)
 
 
-def _read_feature(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Feature], int]:
+def _read_feature(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Feature], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Feature] = []
     for _ in range(n):
@@ -174,7 +193,12 @@ def _write_feature(out: bytearray, items: list[Feature], version: int) -> None:
         out.append(0)
 
 
-def _read_controller_registration_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ControllerRegistrationRequest], int]:
+def _read_controller_registration_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ControllerRegistrationRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ControllerRegistrationRequest] = []
     for _ in range(n):
@@ -186,7 +210,7 @@ def _read_controller_registration_request(buffer: bytes, position: int, version:
         length -= 1
         if not 0 <= length * 7 <= limit - position:
             raise bad_length("listeners", length, position)
-        m.listeners, position = _read_listener(buffer, position, version, length)
+        m.listeners, position = _read_listener(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -194,7 +218,7 @@ def _read_controller_registration_request(buffer: bytes, position: int, version:
         length -= 1
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("features", length, position)
-        m.features, position = _read_feature(buffer, position, version, length)
+        m.features, position = _read_feature(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int8, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _b = Struct(">b")
 _bB = Struct(">bB")
@@ -61,11 +68,13 @@ class CreateAclsRequest(Message):
         self.creations = [] if creations is EMPTY else creations
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[CreateAclsRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[CreateAclsRequest, int]:
         if version >= 2:
-            (m,), position = _read_create_acls_request(buffer, position, version, 1)
+            (m,), position = _read_create_acls_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_create_acls_request_classic(buffer, position, version, 1)
+            (m,), position = _read_create_acls_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -75,7 +84,12 @@ class CreateAclsRequest(Message):
             _write_create_acls_request_classic(out, [self], version)
 
 
-def _read_acl_creation(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AclCreation], int]:
+def _read_acl_creation(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AclCreation], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AclCreation] = []
     for _ in range(n):
@@ -144,7 +158,12 @@ def _write_acl_creation(out: bytearray, items: list[AclCreation], version: int) 
         out.append(0)
 
 
-def _read_acl_creation_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AclCreation], int]:
+def _read_acl_creation_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AclCreation], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AclCreation] = []
     for _ in range(n):
@@ -190,7 +209,12 @@ def _write_acl_creation_classic(out: bytearray, items: list[AclCreation], versio
         out += _bb.pack(m.operation, m.permission_type)
 
 
-def _read_create_acls_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreateAclsRequest], int]:
+def _read_create_acls_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreateAclsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreateAclsRequest] = []
     for _ in range(n):
@@ -202,7 +226,7 @@ def _read_create_acls_request(buffer: bytes, position: int, version: int, n: int
         length -= 1
         if not 0 <= length * 8 <= limit - position:
             raise bad_length("creations", length, position)
-        m.creations, position = _read_acl_creation(buffer, position, version, length)
+        m.creations, position = _read_acl_creation(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -222,7 +246,12 @@ def _write_create_acls_request(out: bytearray, items: list[CreateAclsRequest], v
         out.append(0)
 
 
-def _read_create_acls_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreateAclsRequest], int]:
+def _read_create_acls_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreateAclsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreateAclsRequest] = []
     for _ in range(n):
@@ -231,7 +260,7 @@ def _read_create_acls_request_classic(buffer: bytes, position: int, version: int
         position += 4
         if not 0 <= length * 10 <= limit - position:
             raise bad_length("creations", length, position)
-        m.creations, position = _read_acl_creation_classic(buffer, position, version, length)
+        m.creations, position = _read_acl_creation_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

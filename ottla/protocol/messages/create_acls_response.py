@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _hB = Struct(">hB")
@@ -50,11 +57,13 @@ class CreateAclsResponse(Message):
         self.results = [] if results is EMPTY else results
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[CreateAclsResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[CreateAclsResponse, int]:
         if version >= 2:
-            (m,), position = _read_create_acls_response(buffer, position, version, 1)
+            (m,), position = _read_create_acls_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_create_acls_response_classic(buffer, position, version, 1)
+            (m,), position = _read_create_acls_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -64,7 +73,12 @@ class CreateAclsResponse(Message):
             _write_create_acls_response_classic(out, [self], version)
 
 
-def _read_acl_creation_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AclCreationResult], int]:
+def _read_acl_creation_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AclCreationResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AclCreationResult] = []
     for _ in range(n):
@@ -106,7 +120,12 @@ def _write_acl_creation_result(out: bytearray, items: list[AclCreationResult], v
         out.append(0)
 
 
-def _read_acl_creation_result_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AclCreationResult], int]:
+def _read_acl_creation_result_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AclCreationResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AclCreationResult] = []
     for _ in range(n):
@@ -137,7 +156,12 @@ def _write_acl_creation_result_classic(out: bytearray, items: list[AclCreationRe
             out += piece
 
 
-def _read_create_acls_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreateAclsResponse], int]:
+def _read_create_acls_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreateAclsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreateAclsResponse] = []
     for _ in range(n):
@@ -149,7 +173,7 @@ def _read_create_acls_response(buffer: bytes, position: int, version: int, n: in
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("results", length, position)
-        m.results, position = _read_acl_creation_result(buffer, position, version, length)
+        m.results, position = _read_acl_creation_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -170,7 +194,12 @@ def _write_create_acls_response(out: bytearray, items: list[CreateAclsResponse],
         out.append(0)
 
 
-def _read_create_acls_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreateAclsResponse], int]:
+def _read_create_acls_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreateAclsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreateAclsResponse] = []
     for _ in range(n):
@@ -179,7 +208,7 @@ def _read_create_acls_response_classic(buffer: bytes, position: int, version: in
         position += 8
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("results", length, position)
-        m.results, position = _read_acl_creation_result_classic(buffer, position, version, length)
+        m.results, position = _read_acl_creation_result_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -53,11 +60,13 @@ class CreateDelegationTokenRequest(Message):
         self.max_lifetime_ms = max_lifetime_ms
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[CreateDelegationTokenRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[CreateDelegationTokenRequest, int]:
         if version >= 2:
-            (m,), position = _read_create_delegation_token_request(buffer, position, version, 1)
+            (m,), position = _read_create_delegation_token_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_create_delegation_token_request_classic(buffer, position, version, 1)
+            (m,), position = _read_create_delegation_token_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -67,7 +76,12 @@ class CreateDelegationTokenRequest(Message):
             _write_create_delegation_token_request_classic(out, [self], version)
 
 
-def _read_creatable_renewers(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreatableRenewers], int]:
+def _read_creatable_renewers(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreatableRenewers], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreatableRenewers] = []
     for _ in range(n):
@@ -117,7 +131,12 @@ def _write_creatable_renewers(out: bytearray, items: list[CreatableRenewers], ve
         out.append(0)
 
 
-def _read_creatable_renewers_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreatableRenewers], int]:
+def _read_creatable_renewers_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreatableRenewers], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreatableRenewers] = []
     for _ in range(n):
@@ -150,7 +169,12 @@ def _write_creatable_renewers_classic(out: bytearray, items: list[CreatableRenew
         out += piece
 
 
-def _read_create_delegation_token_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreateDelegationTokenRequest], int]:
+def _read_create_delegation_token_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreateDelegationTokenRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreateDelegationTokenRequest] = []
     for _ in range(n):
@@ -192,7 +216,7 @@ def _read_create_delegation_token_request(buffer: bytes, position: int, version:
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("renewers", length, position)
-        m.renewers, position = _read_creatable_renewers(buffer, position, version, length)
+        m.renewers, position = _read_creatable_renewers(buffer, position, version, length, quota)
         m.max_lifetime_ms, length = _qB.unpack_from(buffer, position)
         position += 9
         if length:
@@ -237,7 +261,12 @@ def _write_create_delegation_token_request(out: bytearray, items: list[CreateDel
         out.append(0)
 
 
-def _read_create_delegation_token_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreateDelegationTokenRequest], int]:
+def _read_create_delegation_token_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreateDelegationTokenRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreateDelegationTokenRequest] = []
     for _ in range(n):
@@ -248,7 +277,7 @@ def _read_create_delegation_token_request_classic(buffer: bytes, position: int, 
         position += 4
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("renewers", length, position)
-        m.renewers, position = _read_creatable_renewers_classic(buffer, position, version, length)
+        m.renewers, position = _read_creatable_renewers_classic(buffer, position, version, length, quota)
         (m.max_lifetime_ms,) = _q.unpack_from(buffer, position)
         position += 8
         items.append(m)

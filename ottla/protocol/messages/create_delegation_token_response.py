@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int32, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _hB = Struct(">hB")
@@ -60,11 +67,13 @@ class CreateDelegationTokenResponse(Message):
         self.throttle_time_ms = throttle_time_ms
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[CreateDelegationTokenResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[CreateDelegationTokenResponse, int]:
         if version >= 2:
-            (m,), position = _read_create_delegation_token_response(buffer, position, version, 1)
+            (m,), position = _read_create_delegation_token_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_create_delegation_token_response_classic(buffer, position, version, 1)
+            (m,), position = _read_create_delegation_token_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -74,7 +83,12 @@ class CreateDelegationTokenResponse(Message):
             _write_create_delegation_token_response_classic(out, [self], version)
 
 
-def _read_create_delegation_token_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreateDelegationTokenResponse], int]:
+def _read_create_delegation_token_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreateDelegationTokenResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreateDelegationTokenResponse] = []
     for _ in range(n):
@@ -198,7 +212,12 @@ def _write_create_delegation_token_response(out: bytearray, items: list[CreateDe
         out.append(0)
 
 
-def _read_create_delegation_token_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreateDelegationTokenResponse], int]:
+def _read_create_delegation_token_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreateDelegationTokenResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreateDelegationTokenResponse] = []
     for _ in range(n):

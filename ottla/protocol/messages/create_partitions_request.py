@@ -12,6 +12,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_unsigned_varint,
 )
 
@@ -77,11 +78,13 @@ class CreatePartitionsRequest(Message):
         self.validate_only = validate_only
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[CreatePartitionsRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[CreatePartitionsRequest, int]:
         if version >= 2:
-            (m,), position = _read_create_partitions_request(buffer, position, version, 1)
+            (m,), position = _read_create_partitions_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_create_partitions_request_classic(buffer, position, version, 1)
+            (m,), position = _read_create_partitions_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -91,7 +94,12 @@ class CreatePartitionsRequest(Message):
             _write_create_partitions_request_classic(out, [self], version)
 
 
-def _read_create_partitions_assignment(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreatePartitionsAssignment], int]:
+def _read_create_partitions_assignment(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreatePartitionsAssignment], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreatePartitionsAssignment] = []
     for _ in range(n):
@@ -124,7 +132,12 @@ def _write_create_partitions_assignment(out: bytearray, items: list[CreatePartit
         out.append(0)
 
 
-def _read_create_partitions_assignment_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreatePartitionsAssignment], int]:
+def _read_create_partitions_assignment_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreatePartitionsAssignment], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreatePartitionsAssignment] = []
     for _ in range(n):
@@ -145,7 +158,12 @@ def _write_create_partitions_assignment_classic(out: bytearray, items: list[Crea
         out += pack_numbers("i", m.broker_ids)
 
 
-def _read_create_partitions_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreatePartitionsTopic], int]:
+def _read_create_partitions_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreatePartitionsTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreatePartitionsTopic] = []
     for _ in range(n):
@@ -169,7 +187,7 @@ def _read_create_partitions_topic(buffer: bytes, position: int, version: int, n:
             length -= 1
             if not 0 <= length * 2 <= limit - position:
                 raise bad_length("assignments", length, position)
-            m.assignments, position = _read_create_partitions_assignment(buffer, position, version, length)
+            m.assignments, position = _read_create_partitions_assignment(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -201,7 +219,12 @@ def _write_create_partitions_topic(out: bytearray, items: list[CreatePartitionsT
         out.append(0)
 
 
-def _read_create_partitions_topic_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreatePartitionsTopic], int]:
+def _read_create_partitions_topic_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreatePartitionsTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreatePartitionsTopic] = []
     for _ in range(n):
@@ -220,7 +243,7 @@ def _read_create_partitions_topic_classic(buffer: bytes, position: int, version:
         else:
             if not 0 <= length * 4 <= limit - position:
                 raise bad_length("assignments", length, position)
-            m.assignments, position = _read_create_partitions_assignment_classic(buffer, position, version, length)
+            m.assignments, position = _read_create_partitions_assignment_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -239,7 +262,12 @@ def _write_create_partitions_topic_classic(out: bytearray, items: list[CreatePar
             _write_create_partitions_assignment_classic(out, assignments, version)
 
 
-def _read_create_partitions_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreatePartitionsRequest], int]:
+def _read_create_partitions_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreatePartitionsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreatePartitionsRequest] = []
     for _ in range(n):
@@ -251,7 +279,7 @@ def _read_create_partitions_request(buffer: bytes, position: int, version: int, 
         length -= 1
         if not 0 <= length * 7 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_create_partitions_topic(buffer, position, version, length)
+        m.topics, position = _read_create_partitions_topic(buffer, position, version, length, quota)
         m.timeout_ms, m.validate_only, length = _ioB.unpack_from(buffer, position)
         position += 6
         if length:
@@ -272,7 +300,12 @@ def _write_create_partitions_request(out: bytearray, items: list[CreatePartition
         out.append(0)
 
 
-def _read_create_partitions_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreatePartitionsRequest], int]:
+def _read_create_partitions_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreatePartitionsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreatePartitionsRequest] = []
     for _ in range(n):
@@ -281,7 +314,7 @@ def _read_create_partitions_request_classic(buffer: bytes, position: int, versio
         position += 4
         if not 0 <= length * 10 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_create_partitions_topic_classic(buffer, position, version, length)
+        m.topics, position = _read_create_partitions_topic_classic(buffer, position, version, length, quota)
         m.timeout_ms, m.validate_only = _io.unpack_from(buffer, position)
         position += 5
         items.append(m)

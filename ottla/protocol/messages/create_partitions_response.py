@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _hB = Struct(">hB")
@@ -52,11 +59,13 @@ class CreatePartitionsResponse(Message):
         self.results = [] if results is EMPTY else results
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[CreatePartitionsResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[CreatePartitionsResponse, int]:
         if version >= 2:
-            (m,), position = _read_create_partitions_response(buffer, position, version, 1)
+            (m,), position = _read_create_partitions_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_create_partitions_response_classic(buffer, position, version, 1)
+            (m,), position = _read_create_partitions_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -66,7 +75,12 @@ class CreatePartitionsResponse(Message):
             _write_create_partitions_response_classic(out, [self], version)
 
 
-def _read_create_partitions_topic_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreatePartitionsTopicResult], int]:
+def _read_create_partitions_topic_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreatePartitionsTopicResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreatePartitionsTopicResult] = []
     for _ in range(n):
@@ -124,7 +138,12 @@ def _write_create_partitions_topic_result(out: bytearray, items: list[CreatePart
         out.append(0)
 
 
-def _read_create_partitions_topic_result_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreatePartitionsTopicResult], int]:
+def _read_create_partitions_topic_result_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreatePartitionsTopicResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreatePartitionsTopicResult] = []
     for _ in range(n):
@@ -165,7 +184,12 @@ def _write_create_partitions_topic_result_classic(out: bytearray, items: list[Cr
             out += piece
 
 
-def _read_create_partitions_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreatePartitionsResponse], int]:
+def _read_create_partitions_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreatePartitionsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreatePartitionsResponse] = []
     for _ in range(n):
@@ -177,7 +201,7 @@ def _read_create_partitions_response(buffer: bytes, position: int, version: int,
         length -= 1
         if not 0 <= length * 5 <= limit - position:
             raise bad_length("results", length, position)
-        m.results, position = _read_create_partitions_topic_result(buffer, position, version, length)
+        m.results, position = _read_create_partitions_topic_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -198,7 +222,12 @@ def _write_create_partitions_response(out: bytearray, items: list[CreatePartitio
         out.append(0)
 
 
-def _read_create_partitions_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreatePartitionsResponse], int]:
+def _read_create_partitions_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreatePartitionsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreatePartitionsResponse] = []
     for _ in range(n):
@@ -207,7 +236,7 @@ def _read_create_partitions_response_classic(buffer: bytes, position: int, versi
         position += 8
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("results", length, position)
-        m.results, position = _read_create_partitions_topic_result_classic(buffer, position, version, length)
+        m.results, position = _read_create_partitions_topic_result_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

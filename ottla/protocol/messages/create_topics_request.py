@@ -12,6 +12,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_unsigned_varint,
 )
 
@@ -102,11 +103,13 @@ class CreateTopicsRequest(Message):
         self.validate_only = validate_only
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[CreateTopicsRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[CreateTopicsRequest, int]:
         if version >= 5:
-            (m,), position = _read_create_topics_request(buffer, position, version, 1)
+            (m,), position = _read_create_topics_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_create_topics_request_classic(buffer, position, version, 1)
+            (m,), position = _read_create_topics_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -116,7 +119,12 @@ class CreateTopicsRequest(Message):
             _write_create_topics_request_classic(out, [self], version)
 
 
-def _read_creatable_replica_assignment(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreatableReplicaAssignment], int]:
+def _read_creatable_replica_assignment(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreatableReplicaAssignment], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreatableReplicaAssignment] = []
     for _ in range(n):
@@ -150,7 +158,12 @@ def _write_creatable_replica_assignment(out: bytearray, items: list[CreatableRep
         out.append(0)
 
 
-def _read_creatable_replica_assignment_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreatableReplicaAssignment], int]:
+def _read_creatable_replica_assignment_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreatableReplicaAssignment], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreatableReplicaAssignment] = []
     for _ in range(n):
@@ -172,7 +185,12 @@ def _write_creatable_replica_assignment_classic(out: bytearray, items: list[Crea
         out += pack_numbers("i", m.broker_ids)
 
 
-def _read_creatable_topic_config(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreatableTopicConfig], int]:
+def _read_creatable_topic_config(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreatableTopicConfig], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreatableTopicConfig] = []
     for _ in range(n):
@@ -229,7 +247,12 @@ def _write_creatable_topic_config(out: bytearray, items: list[CreatableTopicConf
         out.append(0)
 
 
-def _read_creatable_topic_config_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreatableTopicConfig], int]:
+def _read_creatable_topic_config_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreatableTopicConfig], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreatableTopicConfig] = []
     for _ in range(n):
@@ -269,7 +292,12 @@ def _write_creatable_topic_config_classic(out: bytearray, items: list[CreatableT
             out += piece
 
 
-def _read_creatable_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreatableTopic], int]:
+def _read_creatable_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreatableTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreatableTopic] = []
     for _ in range(n):
@@ -290,7 +318,7 @@ def _read_creatable_topic(buffer: bytes, position: int, version: int, n: int) ->
         length -= 1
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("assignments", length, position)
-        m.assignments, position = _read_creatable_replica_assignment(buffer, position, version, length)
+        m.assignments, position = _read_creatable_replica_assignment(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -298,7 +326,7 @@ def _read_creatable_topic(buffer: bytes, position: int, version: int, n: int) ->
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("configs", length, position)
-        m.configs, position = _read_creatable_topic_config(buffer, position, version, length)
+        m.configs, position = _read_creatable_topic_config(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -332,7 +360,12 @@ def _write_creatable_topic(out: bytearray, items: list[CreatableTopic], version:
         out.append(0)
 
 
-def _read_creatable_topic_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreatableTopic], int]:
+def _read_creatable_topic_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreatableTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreatableTopic] = []
     for _ in range(n):
@@ -348,12 +381,12 @@ def _read_creatable_topic_classic(buffer: bytes, position: int, version: int, n:
         position += 10
         if not 0 <= length * 8 <= limit - position:
             raise bad_length("assignments", length, position)
-        m.assignments, position = _read_creatable_replica_assignment_classic(buffer, position, version, length)
+        m.assignments, position = _read_creatable_replica_assignment_classic(buffer, position, version, length, quota)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("configs", length, position)
-        m.configs, position = _read_creatable_topic_config_classic(buffer, position, version, length)
+        m.configs, position = _read_creatable_topic_config_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -370,7 +403,12 @@ def _write_creatable_topic_classic(out: bytearray, items: list[CreatableTopic], 
         _write_creatable_topic_config_classic(out, m.configs, version)
 
 
-def _read_create_topics_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreateTopicsRequest], int]:
+def _read_create_topics_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreateTopicsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreateTopicsRequest] = []
     for _ in range(n):
@@ -382,7 +420,7 @@ def _read_create_topics_request(buffer: bytes, position: int, version: int, n: i
         length -= 1
         if not 0 <= length * 10 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_creatable_topic(buffer, position, version, length)
+        m.topics, position = _read_creatable_topic(buffer, position, version, length, quota)
         m.timeout_ms, m.validate_only, length = _ioB.unpack_from(buffer, position)
         position += 6
         if length:
@@ -403,7 +441,12 @@ def _write_create_topics_request(out: bytearray, items: list[CreateTopicsRequest
         out.append(0)
 
 
-def _read_create_topics_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreateTopicsRequest], int]:
+def _read_create_topics_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreateTopicsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreateTopicsRequest] = []
     for _ in range(n):
@@ -412,7 +455,7 @@ def _read_create_topics_request_classic(buffer: bytes, position: int, version: i
         position += 4
         if not 0 <= length * 16 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_creatable_topic_classic(buffer, position, version, length)
+        m.topics, position = _read_creatable_topic_classic(buffer, position, version, length, quota)
         m.timeout_ms, m.validate_only = _io.unpack_from(buffer, position)
         position += 5
         items.append(m)

@@ -11,6 +11,7 @@ from ottla.protocol.wire import (
     new,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_tagged_field,
     write_unsigned_varint,
 )
@@ -101,11 +102,13 @@ class CreateTopicsResponse(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[CreateTopicsResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[CreateTopicsResponse, int]:
         if version >= 5:
-            (m,), position = _read_create_topics_response(buffer, position, version, 1)
+            (m,), position = _read_create_topics_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_create_topics_response_classic(buffer, position, version, 1)
+            (m,), position = _read_create_topics_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -115,7 +118,12 @@ class CreateTopicsResponse(Message):
             _write_create_topics_response_classic(out, [self], version)
 
 
-def _read_creatable_topic_configs(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreatableTopicConfigs], int]:
+def _read_creatable_topic_configs(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreatableTopicConfigs], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreatableTopicConfigs] = []
     for _ in range(n):
@@ -173,7 +181,12 @@ def _write_creatable_topic_configs(out: bytearray, items: list[CreatableTopicCon
         out.append(0)
 
 
-def _read_creatable_topic_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreatableTopicResult], int]:
+def _read_creatable_topic_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreatableTopicResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreatableTopicResult] = []
     for _ in range(n):
@@ -215,7 +228,7 @@ def _read_creatable_topic_result(buffer: bytes, position: int, version: int, n: 
             length -= 1
             if not 0 <= length * 6 <= limit - position:
                 raise bad_length("configs", length, position)
-            m.configs, position = _read_creatable_topic_configs(buffer, position, version, length)
+            m.configs, position = _read_creatable_topic_configs(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -284,7 +297,12 @@ def _write_creatable_topic_result(out: bytearray, items: list[CreatableTopicResu
                 write_tagged_field(out, 0, content)
 
 
-def _read_creatable_topic_result_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreatableTopicResult], int]:
+def _read_creatable_topic_result_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreatableTopicResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreatableTopicResult] = []
     for _ in range(n):
@@ -330,7 +348,12 @@ def _write_creatable_topic_result_classic(out: bytearray, items: list[CreatableT
             out += piece
 
 
-def _read_create_topics_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreateTopicsResponse], int]:
+def _read_create_topics_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreateTopicsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreateTopicsResponse] = []
     for _ in range(n):
@@ -342,7 +365,7 @@ def _read_create_topics_response(buffer: bytes, position: int, version: int, n: 
         length -= 1
         if not 0 <= length * 12 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_creatable_topic_result(buffer, position, version, length)
+        m.topics, position = _read_creatable_topic_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -363,7 +386,12 @@ def _write_create_topics_response(out: bytearray, items: list[CreateTopicsRespon
         out.append(0)
 
 
-def _read_create_topics_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CreateTopicsResponse], int]:
+def _read_create_topics_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CreateTopicsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CreateTopicsResponse] = []
     for _ in range(n):
@@ -372,7 +400,7 @@ def _read_create_topics_response_classic(buffer: bytes, position: int, version: 
         position += 8
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_creatable_topic_result_classic(buffer, position, version, length)
+        m.topics, position = _read_creatable_topic_result_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

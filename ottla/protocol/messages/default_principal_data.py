@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _o = Struct(">?")
 _oB = Struct(">?B")
@@ -32,15 +39,22 @@ class DefaultPrincipalData(Message):
         self.token_authenticated = token_authenticated
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DefaultPrincipalData, int]:
-        (m,), position = _read_default_principal_data(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DefaultPrincipalData, int]:
+        (m,), position = _read_default_principal_data(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_default_principal_data(out, [self], version)
 
 
-def _read_default_principal_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DefaultPrincipalData], int]:
+def _read_default_principal_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DefaultPrincipalData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DefaultPrincipalData] = []
     for _ in range(n):

@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int8, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _b = Struct(">b")
 _bB = Struct(">bB")
@@ -62,11 +69,13 @@ class DeleteAclsRequest(Message):
         self.filters = [] if filters is EMPTY else filters
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DeleteAclsRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DeleteAclsRequest, int]:
         if version >= 2:
-            (m,), position = _read_delete_acls_request(buffer, position, version, 1)
+            (m,), position = _read_delete_acls_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_delete_acls_request_classic(buffer, position, version, 1)
+            (m,), position = _read_delete_acls_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -76,7 +85,12 @@ class DeleteAclsRequest(Message):
             _write_delete_acls_request_classic(out, [self], version)
 
 
-def _read_delete_acls_filter(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteAclsFilter], int]:
+def _read_delete_acls_filter(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteAclsFilter], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteAclsFilter] = []
     for _ in range(n):
@@ -166,7 +180,12 @@ def _write_delete_acls_filter(out: bytearray, items: list[DeleteAclsFilter], ver
         out.append(0)
 
 
-def _read_delete_acls_filter_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteAclsFilter], int]:
+def _read_delete_acls_filter_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteAclsFilter], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteAclsFilter] = []
     for _ in range(n):
@@ -235,7 +254,12 @@ def _write_delete_acls_filter_classic(out: bytearray, items: list[DeleteAclsFilt
         out += _bb.pack(m.operation, m.permission_type)
 
 
-def _read_delete_acls_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteAclsRequest], int]:
+def _read_delete_acls_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteAclsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteAclsRequest] = []
     for _ in range(n):
@@ -247,7 +271,7 @@ def _read_delete_acls_request(buffer: bytes, position: int, version: int, n: int
         length -= 1
         if not 0 <= length * 8 <= limit - position:
             raise bad_length("filters", length, position)
-        m.filters, position = _read_delete_acls_filter(buffer, position, version, length)
+        m.filters, position = _read_delete_acls_filter(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -267,7 +291,12 @@ def _write_delete_acls_request(out: bytearray, items: list[DeleteAclsRequest], v
         out.append(0)
 
 
-def _read_delete_acls_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteAclsRequest], int]:
+def _read_delete_acls_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteAclsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteAclsRequest] = []
     for _ in range(n):
@@ -276,7 +305,7 @@ def _read_delete_acls_request_classic(buffer: bytes, position: int, version: int
         position += 4
         if not 0 <= length * 10 <= limit - position:
             raise bad_length("filters", length, position)
-        m.filters, position = _read_delete_acls_filter_classic(buffer, position, version, length)
+        m.filters, position = _read_delete_acls_filter_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

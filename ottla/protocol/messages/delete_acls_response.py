@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _b = Struct(">b")
 _bB = Struct(">bB")
@@ -90,11 +97,13 @@ class DeleteAclsResponse(Message):
         self.filter_results = [] if filter_results is EMPTY else filter_results
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DeleteAclsResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DeleteAclsResponse, int]:
         if version >= 2:
-            (m,), position = _read_delete_acls_response(buffer, position, version, 1)
+            (m,), position = _read_delete_acls_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_delete_acls_response_classic(buffer, position, version, 1)
+            (m,), position = _read_delete_acls_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -104,7 +113,12 @@ class DeleteAclsResponse(Message):
             _write_delete_acls_response_classic(out, [self], version)
 
 
-def _read_delete_acls_matching_acl(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteAclsMatchingAcl], int]:
+def _read_delete_acls_matching_acl(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteAclsMatchingAcl], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteAclsMatchingAcl] = []
     for _ in range(n):
@@ -197,7 +211,12 @@ def _write_delete_acls_matching_acl(out: bytearray, items: list[DeleteAclsMatchi
         out.append(0)
 
 
-def _read_delete_acls_matching_acl_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteAclsMatchingAcl], int]:
+def _read_delete_acls_matching_acl_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteAclsMatchingAcl], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteAclsMatchingAcl] = []
     for _ in range(n):
@@ -261,7 +280,12 @@ def _write_delete_acls_matching_acl_classic(out: bytearray, items: list[DeleteAc
         out += _bb.pack(m.operation, m.permission_type)
 
 
-def _read_delete_acls_filter_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteAclsFilterResult], int]:
+def _read_delete_acls_filter_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteAclsFilterResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteAclsFilterResult] = []
     for _ in range(n):
@@ -285,7 +309,7 @@ def _read_delete_acls_filter_result(buffer: bytes, position: int, version: int, 
         length -= 1
         if not 0 <= length * 11 <= limit - position:
             raise bad_length("matching_acls", length, position)
-        m.matching_acls, position = _read_delete_acls_matching_acl(buffer, position, version, length)
+        m.matching_acls, position = _read_delete_acls_matching_acl(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -317,7 +341,12 @@ def _write_delete_acls_filter_result(out: bytearray, items: list[DeleteAclsFilte
         out.append(0)
 
 
-def _read_delete_acls_filter_result_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteAclsFilterResult], int]:
+def _read_delete_acls_filter_result_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteAclsFilterResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteAclsFilterResult] = []
     for _ in range(n):
@@ -336,7 +365,7 @@ def _read_delete_acls_filter_result_classic(buffer: bytes, position: int, versio
         position += 4
         if not 0 <= length * 14 <= limit - position:
             raise bad_length("matching_acls", length, position)
-        m.matching_acls, position = _read_delete_acls_matching_acl_classic(buffer, position, version, length)
+        m.matching_acls, position = _read_delete_acls_matching_acl_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -355,7 +384,12 @@ def _write_delete_acls_filter_result_classic(out: bytearray, items: list[DeleteA
         _write_delete_acls_matching_acl_classic(out, m.matching_acls, version)
 
 
-def _read_delete_acls_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteAclsResponse], int]:
+def _read_delete_acls_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteAclsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteAclsResponse] = []
     for _ in range(n):
@@ -367,7 +401,7 @@ def _read_delete_acls_response(buffer: bytes, position: int, version: int, n: in
         length -= 1
         if not 0 <= length * 5 <= limit - position:
             raise bad_length("filter_results", length, position)
-        m.filter_results, position = _read_delete_acls_filter_result(buffer, position, version, length)
+        m.filter_results, position = _read_delete_acls_filter_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -388,7 +422,12 @@ def _write_delete_acls_response(out: bytearray, items: list[DeleteAclsResponse],
         out.append(0)
 
 
-def _read_delete_acls_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteAclsResponse], int]:
+def _read_delete_acls_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteAclsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteAclsResponse] = []
     for _ in range(n):
@@ -397,7 +436,7 @@ def _read_delete_acls_response_classic(buffer: bytes, position: int, version: in
         position += 8
         if not 0 <= length * 8 <= limit - position:
             raise bad_length("filter_results", length, position)
-        m.filter_results, position = _read_delete_acls_filter_result_classic(buffer, position, version, length)
+        m.filter_results, position = _read_delete_acls_filter_result_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

@@ -12,6 +12,7 @@ from ottla.protocol.wire import (
     read_strings,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_compact_strings,
     write_strings,
     write_unsigned_varint,
@@ -38,11 +39,13 @@ class DeleteGroupsRequest(Message):
         self.groups_names = [] if groups_names is EMPTY else groups_names
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DeleteGroupsRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DeleteGroupsRequest, int]:
         if version >= 2:
-            (m,), position = _read_delete_groups_request(buffer, position, version, 1)
+            (m,), position = _read_delete_groups_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_delete_groups_request_classic(buffer, position, version, 1)
+            (m,), position = _read_delete_groups_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -52,7 +55,12 @@ class DeleteGroupsRequest(Message):
             _write_delete_groups_request_classic(out, [self], version)
 
 
-def _read_delete_groups_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteGroupsRequest], int]:
+def _read_delete_groups_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteGroupsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteGroupsRequest] = []
     for _ in range(n):
@@ -64,7 +72,7 @@ def _read_delete_groups_request(buffer: bytes, position: int, version: int, n: i
         length -= 1
         if not 0 <= length <= limit - position:
             raise bad_length("groups_names", length, position)
-        m.groups_names, position = read_compact_strings(buffer, position, length)
+        m.groups_names, position = read_compact_strings(buffer, position, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -84,7 +92,12 @@ def _write_delete_groups_request(out: bytearray, items: list[DeleteGroupsRequest
         out.append(0)
 
 
-def _read_delete_groups_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteGroupsRequest], int]:
+def _read_delete_groups_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteGroupsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteGroupsRequest] = []
     for _ in range(n):
@@ -93,7 +106,7 @@ def _read_delete_groups_request_classic(buffer: bytes, position: int, version: i
         position += 4
         if not 0 <= length * 2 <= limit - position:
             raise bad_length("groups_names", length, position)
-        m.groups_names, position = read_strings(buffer, position, length)
+        m.groups_names, position = read_strings(buffer, position, length, quota)
         items.append(m)
     return items, position
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _hB = Struct(">hB")
@@ -49,11 +56,13 @@ class DeleteGroupsResponse(Message):
         self.results = [] if results is EMPTY else results
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DeleteGroupsResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DeleteGroupsResponse, int]:
         if version >= 2:
-            (m,), position = _read_delete_groups_response(buffer, position, version, 1)
+            (m,), position = _read_delete_groups_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_delete_groups_response_classic(buffer, position, version, 1)
+            (m,), position = _read_delete_groups_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -63,7 +72,12 @@ class DeleteGroupsResponse(Message):
             _write_delete_groups_response_classic(out, [self], version)
 
 
-def _read_deletable_group_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeletableGroupResult], int]:
+def _read_deletable_group_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeletableGroupResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeletableGroupResult] = []
     for _ in range(n):
@@ -98,7 +112,12 @@ def _write_deletable_group_result(out: bytearray, items: list[DeletableGroupResu
         out.append(0)
 
 
-def _read_deletable_group_result_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeletableGroupResult], int]:
+def _read_deletable_group_result_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeletableGroupResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeletableGroupResult] = []
     for _ in range(n):
@@ -124,7 +143,12 @@ def _write_deletable_group_result_classic(out: bytearray, items: list[DeletableG
         out += _h.pack(m.error_code)
 
 
-def _read_delete_groups_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteGroupsResponse], int]:
+def _read_delete_groups_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteGroupsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteGroupsResponse] = []
     for _ in range(n):
@@ -136,7 +160,7 @@ def _read_delete_groups_response(buffer: bytes, position: int, version: int, n: 
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("results", length, position)
-        m.results, position = _read_deletable_group_result(buffer, position, version, length)
+        m.results, position = _read_deletable_group_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -157,7 +181,12 @@ def _write_delete_groups_response(out: bytearray, items: list[DeleteGroupsRespon
         out.append(0)
 
 
-def _read_delete_groups_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteGroupsResponse], int]:
+def _read_delete_groups_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteGroupsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteGroupsResponse] = []
     for _ in range(n):
@@ -166,7 +195,7 @@ def _read_delete_groups_response_classic(buffer: bytes, position: int, version: 
         position += 8
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("results", length, position)
-        m.results, position = _read_deletable_group_result_classic(buffer, position, version, length)
+        m.results, position = _read_deletable_group_result_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

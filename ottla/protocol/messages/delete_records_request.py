@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int32, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -64,11 +71,13 @@ class DeleteRecordsRequest(Message):
         self.timeout_ms = timeout_ms
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DeleteRecordsRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DeleteRecordsRequest, int]:
         if version >= 2:
-            (m,), position = _read_delete_records_request(buffer, position, version, 1)
+            (m,), position = _read_delete_records_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_delete_records_request_classic(buffer, position, version, 1)
+            (m,), position = _read_delete_records_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -78,7 +87,12 @@ class DeleteRecordsRequest(Message):
             _write_delete_records_request_classic(out, [self], version)
 
 
-def _read_delete_records_partition(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteRecordsPartition], int]:
+def _read_delete_records_partition(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteRecordsPartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[DeleteRecordsPartition] = []
     for _ in range(n):
         m = new(DeleteRecordsPartition)
@@ -96,7 +110,12 @@ def _write_delete_records_partition(out: bytearray, items: list[DeleteRecordsPar
         out.append(0)
 
 
-def _read_delete_records_partition_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteRecordsPartition], int]:
+def _read_delete_records_partition_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteRecordsPartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[DeleteRecordsPartition] = []
     for _ in range(n):
         m = new(DeleteRecordsPartition)
@@ -111,7 +130,12 @@ def _write_delete_records_partition_classic(out: bytearray, items: list[DeleteRe
         out += _iq.pack(m.partition_index, m.offset)
 
 
-def _read_delete_records_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteRecordsTopic], int]:
+def _read_delete_records_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteRecordsTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteRecordsTopic] = []
     for _ in range(n):
@@ -132,7 +156,7 @@ def _read_delete_records_topic(buffer: bytes, position: int, version: int, n: in
         length -= 1
         if not 0 <= length * 13 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_delete_records_partition(buffer, position, version, length)
+        m.partitions, position = _read_delete_records_partition(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -159,7 +183,12 @@ def _write_delete_records_topic(out: bytearray, items: list[DeleteRecordsTopic],
         out.append(0)
 
 
-def _read_delete_records_topic_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteRecordsTopic], int]:
+def _read_delete_records_topic_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteRecordsTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteRecordsTopic] = []
     for _ in range(n):
@@ -175,7 +204,7 @@ def _read_delete_records_topic_classic(buffer: bytes, position: int, version: in
         position += 4
         if not 0 <= length * 12 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_delete_records_partition_classic(buffer, position, version, length)
+        m.partitions, position = _read_delete_records_partition_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -189,7 +218,12 @@ def _write_delete_records_topic_classic(out: bytearray, items: list[DeleteRecord
         _write_delete_records_partition_classic(out, m.partitions, version)
 
 
-def _read_delete_records_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteRecordsRequest], int]:
+def _read_delete_records_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteRecordsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteRecordsRequest] = []
     for _ in range(n):
@@ -201,7 +235,7 @@ def _read_delete_records_request(buffer: bytes, position: int, version: int, n: 
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_delete_records_topic(buffer, position, version, length)
+        m.topics, position = _read_delete_records_topic(buffer, position, version, length, quota)
         m.timeout_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length:
@@ -222,7 +256,12 @@ def _write_delete_records_request(out: bytearray, items: list[DeleteRecordsReque
         out.append(0)
 
 
-def _read_delete_records_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteRecordsRequest], int]:
+def _read_delete_records_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteRecordsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteRecordsRequest] = []
     for _ in range(n):
@@ -231,7 +270,7 @@ def _read_delete_records_request_classic(buffer: bytes, position: int, version: 
         position += 4
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_delete_records_topic_classic(buffer, position, version, length)
+        m.topics, position = _read_delete_records_topic_classic(buffer, position, version, length, quota)
         (m.timeout_ms,) = _i.unpack_from(buffer, position)
         position += 4
         items.append(m)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -67,11 +74,13 @@ class DeleteRecordsResponse(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DeleteRecordsResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DeleteRecordsResponse, int]:
         if version >= 2:
-            (m,), position = _read_delete_records_response(buffer, position, version, 1)
+            (m,), position = _read_delete_records_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_delete_records_response_classic(buffer, position, version, 1)
+            (m,), position = _read_delete_records_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -81,7 +90,12 @@ class DeleteRecordsResponse(Message):
             _write_delete_records_response_classic(out, [self], version)
 
 
-def _read_delete_records_partition_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteRecordsPartitionResult], int]:
+def _read_delete_records_partition_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteRecordsPartitionResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[DeleteRecordsPartitionResult] = []
     for _ in range(n):
         m = new(DeleteRecordsPartitionResult)
@@ -99,7 +113,12 @@ def _write_delete_records_partition_result(out: bytearray, items: list[DeleteRec
         out.append(0)
 
 
-def _read_delete_records_partition_result_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteRecordsPartitionResult], int]:
+def _read_delete_records_partition_result_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteRecordsPartitionResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[DeleteRecordsPartitionResult] = []
     for _ in range(n):
         m = new(DeleteRecordsPartitionResult)
@@ -114,7 +133,12 @@ def _write_delete_records_partition_result_classic(out: bytearray, items: list[D
         out += _iqh.pack(m.partition_index, m.low_watermark, m.error_code)
 
 
-def _read_delete_records_topic_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteRecordsTopicResult], int]:
+def _read_delete_records_topic_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteRecordsTopicResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteRecordsTopicResult] = []
     for _ in range(n):
@@ -135,7 +159,7 @@ def _read_delete_records_topic_result(buffer: bytes, position: int, version: int
         length -= 1
         if not 0 <= length * 15 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_delete_records_partition_result(buffer, position, version, length)
+        m.partitions, position = _read_delete_records_partition_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -162,7 +186,12 @@ def _write_delete_records_topic_result(out: bytearray, items: list[DeleteRecords
         out.append(0)
 
 
-def _read_delete_records_topic_result_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteRecordsTopicResult], int]:
+def _read_delete_records_topic_result_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteRecordsTopicResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteRecordsTopicResult] = []
     for _ in range(n):
@@ -178,7 +207,7 @@ def _read_delete_records_topic_result_classic(buffer: bytes, position: int, vers
         position += 4
         if not 0 <= length * 14 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_delete_records_partition_result_classic(buffer, position, version, length)
+        m.partitions, position = _read_delete_records_partition_result_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -192,7 +221,12 @@ def _write_delete_records_topic_result_classic(out: bytearray, items: list[Delet
         _write_delete_records_partition_result_classic(out, m.partitions, version)
 
 
-def _read_delete_records_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteRecordsResponse], int]:
+def _read_delete_records_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteRecordsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteRecordsResponse] = []
     for _ in range(n):
@@ -204,7 +238,7 @@ def _read_delete_records_response(buffer: bytes, position: int, version: int, n:
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_delete_records_topic_result(buffer, position, version, length)
+        m.topics, position = _read_delete_records_topic_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -225,7 +259,12 @@ def _write_delete_records_response(out: bytearray, items: list[DeleteRecordsResp
         out.append(0)
 
 
-def _read_delete_records_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteRecordsResponse], int]:
+def _read_delete_records_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteRecordsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteRecordsResponse] = []
     for _ in range(n):
@@ -234,7 +273,7 @@ def _read_delete_records_response_classic(buffer: bytes, position: int, version:
         position += 8
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_delete_records_topic_result_classic(buffer, position, version, length)
+        m.topics, position = _read_delete_records_topic_result_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from ottla.protocol.message import EMPTY, Data, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 
 class DeleteShareGroupOffsetsRequestTopic(Data):
@@ -39,15 +46,22 @@ class DeleteShareGroupOffsetsRequest(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DeleteShareGroupOffsetsRequest, int]:
-        (m,), position = _read_delete_share_group_offsets_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DeleteShareGroupOffsetsRequest, int]:
+        (m,), position = _read_delete_share_group_offsets_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_delete_share_group_offsets_request(out, [self], version)
 
 
-def _read_delete_share_group_offsets_request_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteShareGroupOffsetsRequestTopic], int]:
+def _read_delete_share_group_offsets_request_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteShareGroupOffsetsRequestTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteShareGroupOffsetsRequestTopic] = []
     for _ in range(n):
@@ -81,7 +95,12 @@ def _write_delete_share_group_offsets_request_topic(out: bytearray, items: list[
         out.append(0)
 
 
-def _read_delete_share_group_offsets_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteShareGroupOffsetsRequest], int]:
+def _read_delete_share_group_offsets_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteShareGroupOffsetsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteShareGroupOffsetsRequest] = []
     for _ in range(n):
@@ -102,7 +121,7 @@ def _read_delete_share_group_offsets_request(buffer: bytes, position: int, versi
         length -= 1
         if not 0 <= length * 2 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_delete_share_group_offsets_request_topic(buffer, position, version, length)
+        m.topics, position = _read_delete_share_group_offsets_request_topic(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _ih = Struct(">ih")
 _ihB = Struct(">ihB")
@@ -59,15 +66,22 @@ class DeleteShareGroupOffsetsResponse(Message):
         self.responses = [] if responses is EMPTY else responses
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DeleteShareGroupOffsetsResponse, int]:
-        (m,), position = _read_delete_share_group_offsets_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DeleteShareGroupOffsetsResponse, int]:
+        (m,), position = _read_delete_share_group_offsets_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_delete_share_group_offsets_response(out, [self], version)
 
 
-def _read_delete_share_group_offsets_response_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteShareGroupOffsetsResponseTopic], int]:
+def _read_delete_share_group_offsets_response_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteShareGroupOffsetsResponseTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteShareGroupOffsetsResponseTopic] = []
     for _ in range(n):
@@ -127,7 +141,12 @@ def _write_delete_share_group_offsets_response_topic(out: bytearray, items: list
         out.append(0)
 
 
-def _read_delete_share_group_offsets_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteShareGroupOffsetsResponse], int]:
+def _read_delete_share_group_offsets_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteShareGroupOffsetsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteShareGroupOffsetsResponse] = []
     for _ in range(n):
@@ -151,7 +170,7 @@ def _read_delete_share_group_offsets_response(buffer: bytes, position: int, vers
         length -= 1
         if not 0 <= length * 21 <= limit - position:
             raise bad_length("responses", length, position)
-        m.responses, position = _read_delete_share_group_offsets_response_topic(buffer, position, version, length)
+        m.responses, position = _read_delete_share_group_offsets_response_topic(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _i = Struct(">i")
 _iB = Struct(">iB")
@@ -62,15 +69,22 @@ class DeleteShareGroupStateRequest(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DeleteShareGroupStateRequest, int]:
-        (m,), position = _read_delete_share_group_state_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DeleteShareGroupStateRequest, int]:
+        (m,), position = _read_delete_share_group_state_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_delete_share_group_state_request(out, [self], version)
 
 
-def _read_partition_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[PartitionData] = []
     for _ in range(n):
         m = new(PartitionData)
@@ -88,7 +102,12 @@ def _write_partition_data(out: bytearray, items: list[PartitionData], version: i
         out.append(0)
 
 
-def _read_delete_state_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteStateData], int]:
+def _read_delete_state_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteStateData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteStateData] = []
     for _ in range(n):
@@ -100,7 +119,7 @@ def _read_delete_state_data(buffer: bytes, position: int, version: int, n: int) 
         length -= 1
         if not 0 <= length * 5 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_partition_data(buffer, position, version, length)
+        m.partitions, position = _read_partition_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -123,7 +142,12 @@ def _write_delete_state_data(out: bytearray, items: list[DeleteStateData], versi
         out.append(0)
 
 
-def _read_delete_share_group_state_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteShareGroupStateRequest], int]:
+def _read_delete_share_group_state_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteShareGroupStateRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteShareGroupStateRequest] = []
     for _ in range(n):
@@ -144,7 +168,7 @@ def _read_delete_share_group_state_request(buffer: bytes, position: int, version
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_delete_state_data(buffer, position, version, length)
+        m.topics, position = _read_delete_state_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

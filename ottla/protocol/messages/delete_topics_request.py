@@ -13,6 +13,7 @@ from ottla.protocol.wire import (
     read_strings,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_compact_strings,
     write_strings,
     write_unsigned_varint,
@@ -62,11 +63,13 @@ class DeleteTopicsRequest(Message):
         self.timeout_ms = timeout_ms
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DeleteTopicsRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DeleteTopicsRequest, int]:
         if version >= 4:
-            (m,), position = _read_delete_topics_request(buffer, position, version, 1)
+            (m,), position = _read_delete_topics_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_delete_topics_request_classic(buffer, position, version, 1)
+            (m,), position = _read_delete_topics_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -76,7 +79,12 @@ class DeleteTopicsRequest(Message):
             _write_delete_topics_request_classic(out, [self], version)
 
 
-def _read_delete_topic_state(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteTopicState], int]:
+def _read_delete_topic_state(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteTopicState], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteTopicState] = []
     for _ in range(n):
@@ -120,7 +128,12 @@ def _write_delete_topic_state(out: bytearray, items: list[DeleteTopicState], ver
         out.append(0)
 
 
-def _read_delete_topics_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteTopicsRequest], int]:
+def _read_delete_topics_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteTopicsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteTopicsRequest] = []
     for _ in range(n):
@@ -133,7 +146,7 @@ def _read_delete_topics_request(buffer: bytes, position: int, version: int, n: i
             length -= 1
             if not 0 <= length * 18 <= limit - position:
                 raise bad_length("topics", length, position)
-            m.topics, position = _read_delete_topic_state(buffer, position, version, length)
+            m.topics, position = _read_delete_topic_state(buffer, position, version, length, quota)
         else:
             m.topics = []
         if version <= 5:
@@ -144,7 +157,7 @@ def _read_delete_topics_request(buffer: bytes, position: int, version: int, n: i
             length -= 1
             if not 0 <= length <= limit - position:
                 raise bad_length("topic_names", length, position)
-            m.topic_names, position = read_compact_strings(buffer, position, length)
+            m.topic_names, position = read_compact_strings(buffer, position, length, quota)
         else:
             m.topic_names = []
         m.timeout_ms, length = _iB.unpack_from(buffer, position)
@@ -175,7 +188,12 @@ def _write_delete_topics_request(out: bytearray, items: list[DeleteTopicsRequest
         out.append(0)
 
 
-def _read_delete_topics_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteTopicsRequest], int]:
+def _read_delete_topics_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteTopicsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteTopicsRequest] = []
     for _ in range(n):
@@ -185,7 +203,7 @@ def _read_delete_topics_request_classic(buffer: bytes, position: int, version: i
         position += 4
         if not 0 <= length * 2 <= limit - position:
             raise bad_length("topic_names", length, position)
-        m.topic_names, position = read_strings(buffer, position, length)
+        m.topic_names, position = read_strings(buffer, position, length, quota)
         (m.timeout_ms,) = _i.unpack_from(buffer, position)
         position += 4
         items.append(m)

@@ -12,6 +12,7 @@ from ottla.protocol.wire import (
     new,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     unexpected_null,
     write_unsigned_varint,
 )
@@ -63,11 +64,13 @@ class DeleteTopicsResponse(Message):
         self.responses = [] if responses is EMPTY else responses
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DeleteTopicsResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DeleteTopicsResponse, int]:
         if version >= 4:
-            (m,), position = _read_delete_topics_response(buffer, position, version, 1)
+            (m,), position = _read_delete_topics_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_delete_topics_response_classic(buffer, position, version, 1)
+            (m,), position = _read_delete_topics_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -77,7 +80,12 @@ class DeleteTopicsResponse(Message):
             _write_delete_topics_response_classic(out, [self], version)
 
 
-def _read_deletable_topic_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeletableTopicResult], int]:
+def _read_deletable_topic_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeletableTopicResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeletableTopicResult] = []
     for _ in range(n):
@@ -162,7 +170,12 @@ def _write_deletable_topic_result(out: bytearray, items: list[DeletableTopicResu
         out.append(0)
 
 
-def _read_deletable_topic_result_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeletableTopicResult], int]:
+def _read_deletable_topic_result_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeletableTopicResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeletableTopicResult] = []
     for _ in range(n):
@@ -193,7 +206,12 @@ def _write_deletable_topic_result_classic(out: bytearray, items: list[DeletableT
         out += _h.pack(m.error_code)
 
 
-def _read_delete_topics_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteTopicsResponse], int]:
+def _read_delete_topics_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteTopicsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteTopicsResponse] = []
     for _ in range(n):
@@ -205,7 +223,7 @@ def _read_delete_topics_response(buffer: bytes, position: int, version: int, n: 
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("responses", length, position)
-        m.responses, position = _read_deletable_topic_result(buffer, position, version, length)
+        m.responses, position = _read_deletable_topic_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -226,7 +244,12 @@ def _write_delete_topics_response(out: bytearray, items: list[DeleteTopicsRespon
         out.append(0)
 
 
-def _read_delete_topics_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DeleteTopicsResponse], int]:
+def _read_delete_topics_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DeleteTopicsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DeleteTopicsResponse] = []
     for _ in range(n):
@@ -235,7 +258,7 @@ def _read_delete_topics_response_classic(buffer: bytes, position: int, version: 
         position += 8
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("responses", length, position)
-        m.responses, position = _read_deletable_topic_result_classic(buffer, position, version, length)
+        m.responses, position = _read_deletable_topic_result_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int8, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _b = Struct(">b")
 _bB = Struct(">bB")
@@ -48,11 +55,13 @@ class DescribeAclsRequest(Message):
         self.permission_type = permission_type
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DescribeAclsRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DescribeAclsRequest, int]:
         if version >= 2:
-            (m,), position = _read_describe_acls_request(buffer, position, version, 1)
+            (m,), position = _read_describe_acls_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_describe_acls_request_classic(buffer, position, version, 1)
+            (m,), position = _read_describe_acls_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -62,7 +71,12 @@ class DescribeAclsRequest(Message):
             _write_describe_acls_request_classic(out, [self], version)
 
 
-def _read_describe_acls_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeAclsRequest], int]:
+def _read_describe_acls_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeAclsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeAclsRequest] = []
     for _ in range(n):
@@ -152,7 +166,12 @@ def _write_describe_acls_request(out: bytearray, items: list[DescribeAclsRequest
         out.append(0)
 
 
-def _read_describe_acls_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeAclsRequest], int]:
+def _read_describe_acls_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeAclsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeAclsRequest] = []
     for _ in range(n):

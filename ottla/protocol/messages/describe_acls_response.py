@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _b = Struct(">b")
 _bB = Struct(">bB")
@@ -84,11 +91,13 @@ class DescribeAclsResponse(Message):
         self.resources = [] if resources is EMPTY else resources
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DescribeAclsResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DescribeAclsResponse, int]:
         if version >= 2:
-            (m,), position = _read_describe_acls_response(buffer, position, version, 1)
+            (m,), position = _read_describe_acls_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_describe_acls_response_classic(buffer, position, version, 1)
+            (m,), position = _read_describe_acls_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -98,7 +107,12 @@ class DescribeAclsResponse(Message):
             _write_describe_acls_response_classic(out, [self], version)
 
 
-def _read_acl_description(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AclDescription], int]:
+def _read_acl_description(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AclDescription], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AclDescription] = []
     for _ in range(n):
@@ -149,7 +163,12 @@ def _write_acl_description(out: bytearray, items: list[AclDescription], version:
         out.append(0)
 
 
-def _read_acl_description_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AclDescription], int]:
+def _read_acl_description_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AclDescription], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AclDescription] = []
     for _ in range(n):
@@ -185,7 +204,12 @@ def _write_acl_description_classic(out: bytearray, items: list[AclDescription], 
         out += _bb.pack(m.operation, m.permission_type)
 
 
-def _read_describe_acls_resource(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeAclsResource], int]:
+def _read_describe_acls_resource(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeAclsResource], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeAclsResource] = []
     for _ in range(n):
@@ -206,7 +230,7 @@ def _read_describe_acls_resource(buffer: bytes, position: int, version: int, n: 
         length -= 1
         if not 0 <= length * 5 <= limit - position:
             raise bad_length("acls", length, position)
-        m.acls, position = _read_acl_description(buffer, position, version, length)
+        m.acls, position = _read_acl_description(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -235,7 +259,12 @@ def _write_describe_acls_resource(out: bytearray, items: list[DescribeAclsResour
         out.append(0)
 
 
-def _read_describe_acls_resource_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeAclsResource], int]:
+def _read_describe_acls_resource_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeAclsResource], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeAclsResource] = []
     for _ in range(n):
@@ -251,7 +280,7 @@ def _read_describe_acls_resource_classic(buffer: bytes, position: int, version: 
         position += 5
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("acls", length, position)
-        m.acls, position = _read_acl_description_classic(buffer, position, version, length)
+        m.acls, position = _read_acl_description_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -266,7 +295,12 @@ def _write_describe_acls_resource_classic(out: bytearray, items: list[DescribeAc
         _write_acl_description_classic(out, m.acls, version)
 
 
-def _read_describe_acls_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeAclsResponse], int]:
+def _read_describe_acls_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeAclsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeAclsResponse] = []
     for _ in range(n):
@@ -290,7 +324,7 @@ def _read_describe_acls_response(buffer: bytes, position: int, version: int, n: 
         length -= 1
         if not 0 <= length * 5 <= limit - position:
             raise bad_length("resources", length, position)
-        m.resources, position = _read_describe_acls_resource(buffer, position, version, length)
+        m.resources, position = _read_describe_acls_resource(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -322,7 +356,12 @@ def _write_describe_acls_response(out: bytearray, items: list[DescribeAclsRespon
         out.append(0)
 
 
-def _read_describe_acls_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeAclsResponse], int]:
+def _read_describe_acls_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeAclsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeAclsResponse] = []
     for _ in range(n):
@@ -341,7 +380,7 @@ def _read_describe_acls_response_classic(buffer: bytes, position: int, version: 
         position += 4
         if not 0 <= length * 8 <= limit - position:
             raise bad_length("resources", length, position)
-        m.resources, position = _read_describe_acls_resource_classic(buffer, position, version, length)
+        m.resources, position = _read_describe_acls_resource_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

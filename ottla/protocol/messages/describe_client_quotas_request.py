@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int8, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _b = Struct(">b")
 _bB = Struct(">bB")
@@ -53,11 +60,13 @@ class DescribeClientQuotasRequest(Message):
         self.strict = strict
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DescribeClientQuotasRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DescribeClientQuotasRequest, int]:
         if version >= 1:
-            (m,), position = _read_describe_client_quotas_request(buffer, position, version, 1)
+            (m,), position = _read_describe_client_quotas_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_describe_client_quotas_request_classic(buffer, position, version, 1)
+            (m,), position = _read_describe_client_quotas_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -67,7 +76,12 @@ class DescribeClientQuotasRequest(Message):
             _write_describe_client_quotas_request_classic(out, [self], version)
 
 
-def _read_component_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ComponentData], int]:
+def _read_component_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ComponentData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ComponentData] = []
     for _ in range(n):
@@ -125,7 +139,12 @@ def _write_component_data(out: bytearray, items: list[ComponentData], version: i
         out.append(0)
 
 
-def _read_component_data_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ComponentData], int]:
+def _read_component_data_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ComponentData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ComponentData] = []
     for _ in range(n):
@@ -166,7 +185,12 @@ def _write_component_data_classic(out: bytearray, items: list[ComponentData], ve
             out += piece
 
 
-def _read_describe_client_quotas_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeClientQuotasRequest], int]:
+def _read_describe_client_quotas_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeClientQuotasRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeClientQuotasRequest] = []
     for _ in range(n):
@@ -178,7 +202,7 @@ def _read_describe_client_quotas_request(buffer: bytes, position: int, version: 
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("components", length, position)
-        m.components, position = _read_component_data(buffer, position, version, length)
+        m.components, position = _read_component_data(buffer, position, version, length, quota)
         m.strict, length = _oB.unpack_from(buffer, position)
         position += 2
         if length:
@@ -199,7 +223,12 @@ def _write_describe_client_quotas_request(out: bytearray, items: list[DescribeCl
         out.append(0)
 
 
-def _read_describe_client_quotas_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeClientQuotasRequest], int]:
+def _read_describe_client_quotas_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeClientQuotasRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeClientQuotasRequest] = []
     for _ in range(n):
@@ -208,7 +237,7 @@ def _read_describe_client_quotas_request_classic(buffer: bytes, position: int, v
         position += 4
         if not 0 <= length * 5 <= limit - position:
             raise bad_length("components", length, position)
-        m.components, position = _read_component_data_classic(buffer, position, version, length)
+        m.components, position = _read_component_data_classic(buffer, position, version, length, quota)
         (m.strict,) = _o.unpack_from(buffer, position)
         position += 1
         items.append(m)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _d = Struct(">d")
 _dB = Struct(">dB")
@@ -86,11 +93,13 @@ class DescribeClientQuotasResponse(Message):
         self.entries = [] if entries is EMPTY else entries
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DescribeClientQuotasResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DescribeClientQuotasResponse, int]:
         if version >= 1:
-            (m,), position = _read_describe_client_quotas_response(buffer, position, version, 1)
+            (m,), position = _read_describe_client_quotas_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_describe_client_quotas_response_classic(buffer, position, version, 1)
+            (m,), position = _read_describe_client_quotas_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -100,7 +109,12 @@ class DescribeClientQuotasResponse(Message):
             _write_describe_client_quotas_response_classic(out, [self], version)
 
 
-def _read_entity_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[EntityData], int]:
+def _read_entity_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[EntityData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[EntityData] = []
     for _ in range(n):
@@ -157,7 +171,12 @@ def _write_entity_data(out: bytearray, items: list[EntityData], version: int) ->
         out.append(0)
 
 
-def _read_entity_data_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[EntityData], int]:
+def _read_entity_data_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[EntityData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[EntityData] = []
     for _ in range(n):
@@ -197,7 +216,12 @@ def _write_entity_data_classic(out: bytearray, items: list[EntityData], version:
             out += piece
 
 
-def _read_value_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ValueData], int]:
+def _read_value_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ValueData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ValueData] = []
     for _ in range(n):
@@ -232,7 +256,12 @@ def _write_value_data(out: bytearray, items: list[ValueData], version: int) -> N
         out.append(0)
 
 
-def _read_value_data_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ValueData], int]:
+def _read_value_data_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ValueData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ValueData] = []
     for _ in range(n):
@@ -258,7 +287,12 @@ def _write_value_data_classic(out: bytearray, items: list[ValueData], version: i
         out += _d.pack(m.value)
 
 
-def _read_entry_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[EntryData], int]:
+def _read_entry_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[EntryData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[EntryData] = []
     for _ in range(n):
@@ -270,7 +304,7 @@ def _read_entry_data(buffer: bytes, position: int, version: int, n: int) -> tupl
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("entity", length, position)
-        m.entity, position = _read_entity_data(buffer, position, version, length)
+        m.entity, position = _read_entity_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -278,7 +312,7 @@ def _read_entry_data(buffer: bytes, position: int, version: int, n: int) -> tupl
         length -= 1
         if not 0 <= length * 10 <= limit - position:
             raise bad_length("values", length, position)
-        m.values, position = _read_value_data(buffer, position, version, length)
+        m.values, position = _read_value_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -304,7 +338,12 @@ def _write_entry_data(out: bytearray, items: list[EntryData], version: int) -> N
         out.append(0)
 
 
-def _read_entry_data_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[EntryData], int]:
+def _read_entry_data_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[EntryData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[EntryData] = []
     for _ in range(n):
@@ -313,12 +352,12 @@ def _read_entry_data_classic(buffer: bytes, position: int, version: int, n: int)
         position += 4
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("entity", length, position)
-        m.entity, position = _read_entity_data_classic(buffer, position, version, length)
+        m.entity, position = _read_entity_data_classic(buffer, position, version, length, quota)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         if not 0 <= length * 10 <= limit - position:
             raise bad_length("values", length, position)
-        m.values, position = _read_value_data_classic(buffer, position, version, length)
+        m.values, position = _read_value_data_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -331,7 +370,12 @@ def _write_entry_data_classic(out: bytearray, items: list[EntryData], version: i
         _write_value_data_classic(out, m.values, version)
 
 
-def _read_describe_client_quotas_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeClientQuotasResponse], int]:
+def _read_describe_client_quotas_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeClientQuotasResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeClientQuotasResponse] = []
     for _ in range(n):
@@ -358,7 +402,7 @@ def _read_describe_client_quotas_response(buffer: bytes, position: int, version:
             length -= 1
             if not 0 <= length * 3 <= limit - position:
                 raise bad_length("entries", length, position)
-            m.entries, position = _read_entry_data(buffer, position, version, length)
+            m.entries, position = _read_entry_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -394,7 +438,12 @@ def _write_describe_client_quotas_response(out: bytearray, items: list[DescribeC
         out.append(0)
 
 
-def _read_describe_client_quotas_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeClientQuotasResponse], int]:
+def _read_describe_client_quotas_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeClientQuotasResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeClientQuotasResponse] = []
     for _ in range(n):
@@ -416,7 +465,7 @@ def _read_describe_client_quotas_response_classic(buffer: bytes, position: int, 
         else:
             if not 0 <= length * 8 <= limit - position:
                 raise bad_length("entries", length, position)
-            m.entries, position = _read_entry_data_classic(buffer, position, version, length)
+            m.entries, position = _read_entry_data_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

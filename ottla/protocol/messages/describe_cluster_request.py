@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int8, Message
-from ottla.protocol.wire import new, skip_tagged_fields
+from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
 
 _o = Struct(">?")
 _oB = Struct(">?B")
@@ -38,15 +38,22 @@ class DescribeClusterRequest(Message):
         self.include_fenced_brokers = include_fenced_brokers
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DescribeClusterRequest, int]:
-        (m,), position = _read_describe_cluster_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DescribeClusterRequest, int]:
+        (m,), position = _read_describe_cluster_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_describe_cluster_request(out, [self], version)
 
 
-def _read_describe_cluster_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeClusterRequest], int]:
+def _read_describe_cluster_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeClusterRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[DescribeClusterRequest] = []
     for _ in range(n):
         m = new(DescribeClusterRequest)

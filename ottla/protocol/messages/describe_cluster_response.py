@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _b = Struct(">b")
 _bB = Struct(">bB")
@@ -74,15 +81,22 @@ class DescribeClusterResponse(Message):
         self.cluster_authorized_operations = cluster_authorized_operations
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DescribeClusterResponse, int]:
-        (m,), position = _read_describe_cluster_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DescribeClusterResponse, int]:
+        (m,), position = _read_describe_cluster_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_describe_cluster_response(out, [self], version)
 
 
-def _read_describe_cluster_broker(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeClusterBroker], int]:
+def _read_describe_cluster_broker(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeClusterBroker], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeClusterBroker] = []
     for _ in range(n):
@@ -148,7 +162,12 @@ def _write_describe_cluster_broker(out: bytearray, items: list[DescribeClusterBr
         out.append(0)
 
 
-def _read_describe_cluster_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeClusterResponse], int]:
+def _read_describe_cluster_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeClusterResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeClusterResponse] = []
     for _ in range(n):
@@ -186,7 +205,7 @@ def _read_describe_cluster_response(buffer: bytes, position: int, version: int, 
         length -= 1
         if not 0 <= length * 11 <= limit - position:
             raise bad_length("brokers", length, position)
-        m.brokers, position = _read_describe_cluster_broker(buffer, position, version, length)
+        m.brokers, position = _read_describe_cluster_broker(buffer, position, version, length, quota)
         m.cluster_authorized_operations, length = _iB.unpack_from(buffer, position)
         position += 5
         if length:

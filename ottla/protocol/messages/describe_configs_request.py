@@ -12,6 +12,7 @@ from ottla.protocol.wire import (
     read_strings,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_compact_strings,
     write_strings,
     write_unsigned_varint,
@@ -67,11 +68,13 @@ class DescribeConfigsRequest(Message):
         self.include_documentation = include_documentation
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DescribeConfigsRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DescribeConfigsRequest, int]:
         if version >= 4:
-            (m,), position = _read_describe_configs_request(buffer, position, version, 1)
+            (m,), position = _read_describe_configs_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_describe_configs_request_classic(buffer, position, version, 1)
+            (m,), position = _read_describe_configs_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -81,7 +84,12 @@ class DescribeConfigsRequest(Message):
             _write_describe_configs_request_classic(out, [self], version)
 
 
-def _read_describe_configs_resource(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeConfigsResource], int]:
+def _read_describe_configs_resource(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeConfigsResource], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeConfigsResource] = []
     for _ in range(n):
@@ -105,7 +113,7 @@ def _read_describe_configs_resource(buffer: bytes, position: int, version: int, 
             length -= 1
             if not 0 <= length <= limit - position:
                 raise bad_length("configuration_keys", length, position)
-            m.configuration_keys, position = read_compact_strings(buffer, position, length)
+            m.configuration_keys, position = read_compact_strings(buffer, position, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -137,7 +145,12 @@ def _write_describe_configs_resource(out: bytearray, items: list[DescribeConfigs
         out.append(0)
 
 
-def _read_describe_configs_resource_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeConfigsResource], int]:
+def _read_describe_configs_resource_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeConfigsResource], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeConfigsResource] = []
     for _ in range(n):
@@ -156,7 +169,7 @@ def _read_describe_configs_resource_classic(buffer: bytes, position: int, versio
         else:
             if not 0 <= length * 2 <= limit - position:
                 raise bad_length("configuration_keys", length, position)
-            m.configuration_keys, position = read_strings(buffer, position, length)
+            m.configuration_keys, position = read_strings(buffer, position, length, quota)
         items.append(m)
     return items, position
 
@@ -174,7 +187,12 @@ def _write_describe_configs_resource_classic(out: bytearray, items: list[Describ
             write_strings(out, configuration_keys)
 
 
-def _read_describe_configs_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeConfigsRequest], int]:
+def _read_describe_configs_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeConfigsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeConfigsRequest] = []
     for _ in range(n):
@@ -186,7 +204,7 @@ def _read_describe_configs_request(buffer: bytes, position: int, version: int, n
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("resources", length, position)
-        m.resources, position = _read_describe_configs_resource(buffer, position, version, length)
+        m.resources, position = _read_describe_configs_resource(buffer, position, version, length, quota)
         m.include_synonyms, m.include_documentation, length = _ooB.unpack_from(buffer, position)
         position += 3
         if length:
@@ -207,7 +225,12 @@ def _write_describe_configs_request(out: bytearray, items: list[DescribeConfigsR
         out.append(0)
 
 
-def _read_describe_configs_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeConfigsRequest], int]:
+def _read_describe_configs_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeConfigsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeConfigsRequest] = []
     for _ in range(n):
@@ -216,7 +239,7 @@ def _read_describe_configs_request_classic(buffer: bytes, position: int, version
         position += 4
         if not 0 <= length * 7 <= limit - position:
             raise bad_length("resources", length, position)
-        m.resources, position = _read_describe_configs_resource_classic(buffer, position, version, length)
+        m.resources, position = _read_describe_configs_resource_classic(buffer, position, version, length, quota)
         if version >= 3:
             m.include_synonyms, m.include_documentation = _oo.unpack_from(buffer, position)
             position += 2

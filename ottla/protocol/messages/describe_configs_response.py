@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _b = Struct(">b")
 _bB = Struct(">bB")
@@ -110,11 +117,13 @@ class DescribeConfigsResponse(Message):
         self.results = [] if results is EMPTY else results
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DescribeConfigsResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DescribeConfigsResponse, int]:
         if version >= 4:
-            (m,), position = _read_describe_configs_response(buffer, position, version, 1)
+            (m,), position = _read_describe_configs_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_describe_configs_response_classic(buffer, position, version, 1)
+            (m,), position = _read_describe_configs_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -124,7 +133,12 @@ class DescribeConfigsResponse(Message):
             _write_describe_configs_response_classic(out, [self], version)
 
 
-def _read_describe_configs_synonym(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeConfigsSynonym], int]:
+def _read_describe_configs_synonym(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeConfigsSynonym], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeConfigsSynonym] = []
     for _ in range(n):
@@ -182,7 +196,12 @@ def _write_describe_configs_synonym(out: bytearray, items: list[DescribeConfigsS
         out.append(0)
 
 
-def _read_describe_configs_synonym_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeConfigsSynonym], int]:
+def _read_describe_configs_synonym_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeConfigsSynonym], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeConfigsSynonym] = []
     for _ in range(n):
@@ -225,7 +244,12 @@ def _write_describe_configs_synonym_classic(out: bytearray, items: list[Describe
         out += _b.pack(m.source)
 
 
-def _read_describe_configs_resource_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeConfigsResourceResult], int]:
+def _read_describe_configs_resource_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeConfigsResourceResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeConfigsResourceResult] = []
     for _ in range(n):
@@ -258,7 +282,7 @@ def _read_describe_configs_resource_result(buffer: bytes, position: int, version
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("synonyms", length, position)
-        m.synonyms, position = _read_describe_configs_synonym(buffer, position, version, length)
+        m.synonyms, position = _read_describe_configs_synonym(buffer, position, version, length, quota)
         m.config_type, length = _bB.unpack_from(buffer, position)
         position += 2
         if length > 127:
@@ -321,7 +345,12 @@ def _write_describe_configs_resource_result(out: bytearray, items: list[Describe
         out.append(0)
 
 
-def _read_describe_configs_resource_result_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeConfigsResourceResult], int]:
+def _read_describe_configs_resource_result_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeConfigsResourceResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeConfigsResourceResult] = []
     for _ in range(n):
@@ -347,7 +376,7 @@ def _read_describe_configs_resource_result_classic(buffer: bytes, position: int,
         position += 7
         if not 0 <= length * 5 <= limit - position:
             raise bad_length("synonyms", length, position)
-        m.synonyms, position = _read_describe_configs_synonym_classic(buffer, position, version, length)
+        m.synonyms, position = _read_describe_configs_synonym_classic(buffer, position, version, length, quota)
         if version >= 3:
             (m.config_type,) = _b.unpack_from(buffer, position)
             position += 1
@@ -397,7 +426,12 @@ def _write_describe_configs_resource_result_classic(out: bytearray, items: list[
                 out += piece
 
 
-def _read_describe_configs_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeConfigsResult], int]:
+def _read_describe_configs_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeConfigsResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeConfigsResult] = []
     for _ in range(n):
@@ -430,7 +464,7 @@ def _read_describe_configs_result(buffer: bytes, position: int, version: int, n:
         length -= 1
         if not 0 <= length * 9 <= limit - position:
             raise bad_length("configs", length, position)
-        m.configs, position = _read_describe_configs_resource_result(buffer, position, version, length)
+        m.configs, position = _read_describe_configs_resource_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -470,7 +504,12 @@ def _write_describe_configs_result(out: bytearray, items: list[DescribeConfigsRe
         out.append(0)
 
 
-def _read_describe_configs_result_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeConfigsResult], int]:
+def _read_describe_configs_result_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeConfigsResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeConfigsResult] = []
     for _ in range(n):
@@ -496,7 +535,7 @@ def _read_describe_configs_result_classic(buffer: bytes, position: int, version:
         position += 4
         if not 0 <= length * 11 <= limit - position:
             raise bad_length("configs", length, position)
-        m.configs, position = _read_describe_configs_resource_result_classic(buffer, position, version, length)
+        m.configs, position = _read_describe_configs_resource_result_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -518,7 +557,12 @@ def _write_describe_configs_result_classic(out: bytearray, items: list[DescribeC
         _write_describe_configs_resource_result_classic(out, m.configs, version)
 
 
-def _read_describe_configs_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeConfigsResponse], int]:
+def _read_describe_configs_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeConfigsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeConfigsResponse] = []
     for _ in range(n):
@@ -530,7 +574,7 @@ def _read_describe_configs_response(buffer: bytes, position: int, version: int, 
         length -= 1
         if not 0 <= length * 7 <= limit - position:
             raise bad_length("results", length, position)
-        m.results, position = _read_describe_configs_result(buffer, position, version, length)
+        m.results, position = _read_describe_configs_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -551,7 +595,12 @@ def _write_describe_configs_response(out: bytearray, items: list[DescribeConfigs
         out.append(0)
 
 
-def _read_describe_configs_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeConfigsResponse], int]:
+def _read_describe_configs_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeConfigsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeConfigsResponse] = []
     for _ in range(n):
@@ -560,7 +609,7 @@ def _read_describe_configs_response_classic(buffer: bytes, position: int, versio
         position += 8
         if not 0 <= length * 11 <= limit - position:
             raise bad_length("results", length, position)
-        m.results, position = _read_describe_configs_result_classic(buffer, position, version, length)
+        m.results, position = _read_describe_configs_result_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

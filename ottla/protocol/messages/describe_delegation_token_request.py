@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -44,11 +51,13 @@ class DescribeDelegationTokenRequest(Message):
         self.owners = [] if owners is EMPTY else owners
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DescribeDelegationTokenRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DescribeDelegationTokenRequest, int]:
         if version >= 2:
-            (m,), position = _read_describe_delegation_token_request(buffer, position, version, 1)
+            (m,), position = _read_describe_delegation_token_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_describe_delegation_token_request_classic(buffer, position, version, 1)
+            (m,), position = _read_describe_delegation_token_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -58,7 +67,12 @@ class DescribeDelegationTokenRequest(Message):
             _write_describe_delegation_token_request_classic(out, [self], version)
 
 
-def _read_describe_delegation_token_owner(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeDelegationTokenOwner], int]:
+def _read_describe_delegation_token_owner(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeDelegationTokenOwner], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeDelegationTokenOwner] = []
     for _ in range(n):
@@ -108,7 +122,12 @@ def _write_describe_delegation_token_owner(out: bytearray, items: list[DescribeD
         out.append(0)
 
 
-def _read_describe_delegation_token_owner_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeDelegationTokenOwner], int]:
+def _read_describe_delegation_token_owner_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeDelegationTokenOwner], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeDelegationTokenOwner] = []
     for _ in range(n):
@@ -141,7 +160,12 @@ def _write_describe_delegation_token_owner_classic(out: bytearray, items: list[D
         out += piece
 
 
-def _read_describe_delegation_token_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeDelegationTokenRequest], int]:
+def _read_describe_delegation_token_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeDelegationTokenRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeDelegationTokenRequest] = []
     for _ in range(n):
@@ -156,7 +180,7 @@ def _read_describe_delegation_token_request(buffer: bytes, position: int, versio
             length -= 1
             if not 0 <= length * 3 <= limit - position:
                 raise bad_length("owners", length, position)
-            m.owners, position = _read_describe_delegation_token_owner(buffer, position, version, length)
+            m.owners, position = _read_describe_delegation_token_owner(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -180,7 +204,12 @@ def _write_describe_delegation_token_request(out: bytearray, items: list[Describ
         out.append(0)
 
 
-def _read_describe_delegation_token_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeDelegationTokenRequest], int]:
+def _read_describe_delegation_token_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeDelegationTokenRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeDelegationTokenRequest] = []
     for _ in range(n):
@@ -192,7 +221,7 @@ def _read_describe_delegation_token_request_classic(buffer: bytes, position: int
         else:
             if not 0 <= length * 4 <= limit - position:
                 raise bad_length("owners", length, position)
-            m.owners, position = _read_describe_delegation_token_owner_classic(buffer, position, version, length)
+            m.owners, position = _read_describe_delegation_token_owner_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _hB = Struct(">hB")
@@ -91,11 +98,13 @@ class DescribeDelegationTokenResponse(Message):
         self.throttle_time_ms = throttle_time_ms
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DescribeDelegationTokenResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DescribeDelegationTokenResponse, int]:
         if version >= 2:
-            (m,), position = _read_describe_delegation_token_response(buffer, position, version, 1)
+            (m,), position = _read_describe_delegation_token_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_describe_delegation_token_response_classic(buffer, position, version, 1)
+            (m,), position = _read_describe_delegation_token_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -105,7 +114,12 @@ class DescribeDelegationTokenResponse(Message):
             _write_describe_delegation_token_response_classic(out, [self], version)
 
 
-def _read_described_delegation_token_renewer(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribedDelegationTokenRenewer], int]:
+def _read_described_delegation_token_renewer(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribedDelegationTokenRenewer], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribedDelegationTokenRenewer] = []
     for _ in range(n):
@@ -155,7 +169,12 @@ def _write_described_delegation_token_renewer(out: bytearray, items: list[Descri
         out.append(0)
 
 
-def _read_described_delegation_token_renewer_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribedDelegationTokenRenewer], int]:
+def _read_described_delegation_token_renewer_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribedDelegationTokenRenewer], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribedDelegationTokenRenewer] = []
     for _ in range(n):
@@ -188,7 +207,12 @@ def _write_described_delegation_token_renewer_classic(out: bytearray, items: lis
         out += piece
 
 
-def _read_described_delegation_token(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribedDelegationToken], int]:
+def _read_described_delegation_token(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribedDelegationToken], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribedDelegationToken] = []
     for _ in range(n):
@@ -260,7 +284,7 @@ def _read_described_delegation_token(buffer: bytes, position: int, version: int,
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("renewers", length, position)
-        m.renewers, position = _read_described_delegation_token_renewer(buffer, position, version, length)
+        m.renewers, position = _read_described_delegation_token_renewer(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -324,7 +348,12 @@ def _write_described_delegation_token(out: bytearray, items: list[DescribedDeleg
         out.append(0)
 
 
-def _read_described_delegation_token_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribedDelegationToken], int]:
+def _read_described_delegation_token_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribedDelegationToken], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribedDelegationToken] = []
     for _ in range(n):
@@ -363,7 +392,7 @@ def _read_described_delegation_token_classic(buffer: bytes, position: int, versi
         position += 4
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("renewers", length, position)
-        m.renewers, position = _read_described_delegation_token_renewer_classic(buffer, position, version, length)
+        m.renewers, position = _read_described_delegation_token_renewer_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -385,7 +414,12 @@ def _write_described_delegation_token_classic(out: bytearray, items: list[Descri
         _write_described_delegation_token_renewer_classic(out, m.renewers, version)
 
 
-def _read_describe_delegation_token_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeDelegationTokenResponse], int]:
+def _read_describe_delegation_token_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeDelegationTokenResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeDelegationTokenResponse] = []
     for _ in range(n):
@@ -397,7 +431,7 @@ def _read_describe_delegation_token_response(buffer: bytes, position: int, versi
         length -= 1
         if not 0 <= length * 30 <= limit - position:
             raise bad_length("tokens", length, position)
-        m.tokens, position = _read_described_delegation_token(buffer, position, version, length)
+        m.tokens, position = _read_described_delegation_token(buffer, position, version, length, quota)
         m.throttle_time_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length:
@@ -419,7 +453,12 @@ def _write_describe_delegation_token_response(out: bytearray, items: list[Descri
         out.append(0)
 
 
-def _read_describe_delegation_token_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeDelegationTokenResponse], int]:
+def _read_describe_delegation_token_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeDelegationTokenResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeDelegationTokenResponse] = []
     for _ in range(n):
@@ -428,7 +467,7 @@ def _read_describe_delegation_token_response_classic(buffer: bytes, position: in
         position += 6
         if not 0 <= length * 38 <= limit - position:
             raise bad_length("tokens", length, position)
-        m.tokens, position = _read_described_delegation_token_classic(buffer, position, version, length)
+        m.tokens, position = _read_described_delegation_token_classic(buffer, position, version, length, quota)
         (m.throttle_time_ms,) = _i.unpack_from(buffer, position)
         position += 4
         items.append(m)

@@ -12,6 +12,7 @@ from ottla.protocol.wire import (
     read_strings,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_compact_strings,
     write_strings,
     write_unsigned_varint,
@@ -42,11 +43,13 @@ class DescribeGroupsRequest(Message):
         self.include_authorized_operations = include_authorized_operations
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DescribeGroupsRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DescribeGroupsRequest, int]:
         if version >= 5:
-            (m,), position = _read_describe_groups_request(buffer, position, version, 1)
+            (m,), position = _read_describe_groups_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_describe_groups_request_classic(buffer, position, version, 1)
+            (m,), position = _read_describe_groups_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -56,7 +59,12 @@ class DescribeGroupsRequest(Message):
             _write_describe_groups_request_classic(out, [self], version)
 
 
-def _read_describe_groups_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeGroupsRequest], int]:
+def _read_describe_groups_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeGroupsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeGroupsRequest] = []
     for _ in range(n):
@@ -68,7 +76,7 @@ def _read_describe_groups_request(buffer: bytes, position: int, version: int, n:
         length -= 1
         if not 0 <= length <= limit - position:
             raise bad_length("groups", length, position)
-        m.groups, position = read_compact_strings(buffer, position, length)
+        m.groups, position = read_compact_strings(buffer, position, length, quota)
         m.include_authorized_operations, length = _oB.unpack_from(buffer, position)
         position += 2
         if length:
@@ -89,7 +97,12 @@ def _write_describe_groups_request(out: bytearray, items: list[DescribeGroupsReq
         out.append(0)
 
 
-def _read_describe_groups_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeGroupsRequest], int]:
+def _read_describe_groups_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeGroupsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeGroupsRequest] = []
     for _ in range(n):
@@ -98,7 +111,7 @@ def _read_describe_groups_request_classic(buffer: bytes, position: int, version:
         position += 4
         if not 0 <= length * 2 <= limit - position:
             raise bad_length("groups", length, position)
-        m.groups, position = read_strings(buffer, position, length)
+        m.groups, position = read_strings(buffer, position, length, quota)
         if version >= 3:
             (m.include_authorized_operations,) = _o.unpack_from(buffer, position)
             position += 1

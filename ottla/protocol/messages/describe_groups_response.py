@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _hh = Struct(">hh")
@@ -89,11 +96,13 @@ class DescribeGroupsResponse(Message):
         self.groups = [] if groups is EMPTY else groups
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DescribeGroupsResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DescribeGroupsResponse, int]:
         if version >= 5:
-            (m,), position = _read_describe_groups_response(buffer, position, version, 1)
+            (m,), position = _read_describe_groups_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_describe_groups_response_classic(buffer, position, version, 1)
+            (m,), position = _read_describe_groups_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -103,7 +112,12 @@ class DescribeGroupsResponse(Message):
             _write_describe_groups_response_classic(out, [self], version)
 
 
-def _read_described_group_member(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribedGroupMember], int]:
+def _read_described_group_member(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribedGroupMember], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribedGroupMember] = []
     for _ in range(n):
@@ -222,7 +236,12 @@ def _write_described_group_member(out: bytearray, items: list[DescribedGroupMemb
         out.append(0)
 
 
-def _read_described_group_member_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribedGroupMember], int]:
+def _read_described_group_member_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribedGroupMember], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribedGroupMember] = []
     for _ in range(n):
@@ -304,7 +323,12 @@ def _write_described_group_member_classic(out: bytearray, items: list[DescribedG
         out += m.member_assignment
 
 
-def _read_described_group(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribedGroup], int]:
+def _read_described_group(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribedGroup], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribedGroup] = []
     for _ in range(n):
@@ -369,7 +393,7 @@ def _read_described_group(buffer: bytes, position: int, version: int, n: int) ->
         length -= 1
         if not 0 <= length * 7 <= limit - position:
             raise bad_length("members", length, position)
-        m.members, position = _read_described_group_member(buffer, position, version, length)
+        m.members, position = _read_described_group_member(buffer, position, version, length, quota)
         m.authorized_operations, length = _iB.unpack_from(buffer, position)
         position += 5
         if length:
@@ -431,7 +455,12 @@ def _write_described_group(out: bytearray, items: list[DescribedGroup], version:
         out.append(0)
 
 
-def _read_described_group_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribedGroup], int]:
+def _read_described_group_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribedGroup], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribedGroup] = []
     for _ in range(n):
@@ -469,7 +498,7 @@ def _read_described_group_classic(buffer: bytes, position: int, version: int, n:
         position += 4
         if not 0 <= length * 14 <= limit - position:
             raise bad_length("members", length, position)
-        m.members, position = _read_described_group_member_classic(buffer, position, version, length)
+        m.members, position = _read_described_group_member_classic(buffer, position, version, length, quota)
         if version >= 3:
             (m.authorized_operations,) = _i.unpack_from(buffer, position)
             position += 4
@@ -499,7 +528,12 @@ def _write_described_group_classic(out: bytearray, items: list[DescribedGroup], 
             out += _i.pack(m.authorized_operations)
 
 
-def _read_describe_groups_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeGroupsResponse], int]:
+def _read_describe_groups_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeGroupsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeGroupsResponse] = []
     for _ in range(n):
@@ -511,7 +545,7 @@ def _read_describe_groups_response(buffer: bytes, position: int, version: int, n
         length -= 1
         if not 0 <= length * 12 <= limit - position:
             raise bad_length("groups", length, position)
-        m.groups, position = _read_described_group(buffer, position, version, length)
+        m.groups, position = _read_described_group(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -532,7 +566,12 @@ def _write_describe_groups_response(out: bytearray, items: list[DescribeGroupsRe
         out.append(0)
 
 
-def _read_describe_groups_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeGroupsResponse], int]:
+def _read_describe_groups_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeGroupsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeGroupsResponse] = []
     for _ in range(n):
@@ -546,7 +585,7 @@ def _read_describe_groups_response_classic(buffer: bytes, position: int, version
             m.throttle_time_ms = 0
         if not 0 <= length * 14 <= limit - position:
             raise bad_length("groups", length, position)
-        m.groups, position = _read_described_group_classic(buffer, position, version, length)
+        m.groups, position = _read_described_group_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

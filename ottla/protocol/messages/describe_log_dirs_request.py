@@ -12,6 +12,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_unsigned_varint,
 )
 
@@ -52,11 +53,13 @@ class DescribeLogDirsRequest(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DescribeLogDirsRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DescribeLogDirsRequest, int]:
         if version >= 2:
-            (m,), position = _read_describe_log_dirs_request(buffer, position, version, 1)
+            (m,), position = _read_describe_log_dirs_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_describe_log_dirs_request_classic(buffer, position, version, 1)
+            (m,), position = _read_describe_log_dirs_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -66,7 +69,12 @@ class DescribeLogDirsRequest(Message):
             _write_describe_log_dirs_request_classic(out, [self], version)
 
 
-def _read_describable_log_dir_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribableLogDirTopic], int]:
+def _read_describable_log_dir_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribableLogDirTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribableLogDirTopic] = []
     for _ in range(n):
@@ -115,7 +123,12 @@ def _write_describable_log_dir_topic(out: bytearray, items: list[DescribableLogD
         out.append(0)
 
 
-def _read_describable_log_dir_topic_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribableLogDirTopic], int]:
+def _read_describable_log_dir_topic_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribableLogDirTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribableLogDirTopic] = []
     for _ in range(n):
@@ -146,7 +159,12 @@ def _write_describable_log_dir_topic_classic(out: bytearray, items: list[Describ
         out += pack_numbers("i", m.partitions)
 
 
-def _read_describe_log_dirs_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeLogDirsRequest], int]:
+def _read_describe_log_dirs_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeLogDirsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeLogDirsRequest] = []
     for _ in range(n):
@@ -161,7 +179,7 @@ def _read_describe_log_dirs_request(buffer: bytes, position: int, version: int, 
             length -= 1
             if not 0 <= length * 3 <= limit - position:
                 raise bad_length("topics", length, position)
-            m.topics, position = _read_describable_log_dir_topic(buffer, position, version, length)
+            m.topics, position = _read_describable_log_dir_topic(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -185,7 +203,12 @@ def _write_describe_log_dirs_request(out: bytearray, items: list[DescribeLogDirs
         out.append(0)
 
 
-def _read_describe_log_dirs_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeLogDirsRequest], int]:
+def _read_describe_log_dirs_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeLogDirsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeLogDirsRequest] = []
     for _ in range(n):
@@ -197,7 +220,7 @@ def _read_describe_log_dirs_request_classic(buffer: bytes, position: int, versio
         else:
             if not 0 <= length * 6 <= limit - position:
                 raise bad_length("topics", length, position)
-            m.topics, position = _read_describable_log_dir_topic_classic(buffer, position, version, length)
+            m.topics, position = _read_describable_log_dir_topic_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

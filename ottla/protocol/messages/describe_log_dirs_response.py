@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _hB = Struct(">hB")
@@ -105,11 +112,13 @@ class DescribeLogDirsResponse(Message):
         self.results = [] if results is EMPTY else results
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DescribeLogDirsResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DescribeLogDirsResponse, int]:
         if version >= 2:
-            (m,), position = _read_describe_log_dirs_response(buffer, position, version, 1)
+            (m,), position = _read_describe_log_dirs_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_describe_log_dirs_response_classic(buffer, position, version, 1)
+            (m,), position = _read_describe_log_dirs_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -119,7 +128,12 @@ class DescribeLogDirsResponse(Message):
             _write_describe_log_dirs_response_classic(out, [self], version)
 
 
-def _read_describe_log_dirs_partition(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeLogDirsPartition], int]:
+def _read_describe_log_dirs_partition(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeLogDirsPartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[DescribeLogDirsPartition] = []
     for _ in range(n):
         m = new(DescribeLogDirsPartition)
@@ -137,7 +151,12 @@ def _write_describe_log_dirs_partition(out: bytearray, items: list[DescribeLogDi
         out.append(0)
 
 
-def _read_describe_log_dirs_partition_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeLogDirsPartition], int]:
+def _read_describe_log_dirs_partition_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeLogDirsPartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[DescribeLogDirsPartition] = []
     for _ in range(n):
         m = new(DescribeLogDirsPartition)
@@ -152,7 +171,12 @@ def _write_describe_log_dirs_partition_classic(out: bytearray, items: list[Descr
         out += _iqqo.pack(m.partition_index, m.partition_size, m.offset_lag, m.is_future_key)
 
 
-def _read_describe_log_dirs_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeLogDirsTopic], int]:
+def _read_describe_log_dirs_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeLogDirsTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeLogDirsTopic] = []
     for _ in range(n):
@@ -173,7 +197,7 @@ def _read_describe_log_dirs_topic(buffer: bytes, position: int, version: int, n:
         length -= 1
         if not 0 <= length * 22 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_describe_log_dirs_partition(buffer, position, version, length)
+        m.partitions, position = _read_describe_log_dirs_partition(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -200,7 +224,12 @@ def _write_describe_log_dirs_topic(out: bytearray, items: list[DescribeLogDirsTo
         out.append(0)
 
 
-def _read_describe_log_dirs_topic_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeLogDirsTopic], int]:
+def _read_describe_log_dirs_topic_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeLogDirsTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeLogDirsTopic] = []
     for _ in range(n):
@@ -216,7 +245,7 @@ def _read_describe_log_dirs_topic_classic(buffer: bytes, position: int, version:
         position += 4
         if not 0 <= length * 21 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_describe_log_dirs_partition_classic(buffer, position, version, length)
+        m.partitions, position = _read_describe_log_dirs_partition_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -230,7 +259,12 @@ def _write_describe_log_dirs_topic_classic(out: bytearray, items: list[DescribeL
         _write_describe_log_dirs_partition_classic(out, m.partitions, version)
 
 
-def _read_describe_log_dirs_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeLogDirsResult], int]:
+def _read_describe_log_dirs_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeLogDirsResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeLogDirsResult] = []
     for _ in range(n):
@@ -251,7 +285,7 @@ def _read_describe_log_dirs_result(buffer: bytes, position: int, version: int, n
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_describe_log_dirs_topic(buffer, position, version, length)
+        m.topics, position = _read_describe_log_dirs_topic(buffer, position, version, length, quota)
         if version >= 5:
             m.total_bytes, m.usable_bytes, m.is_cordoned, length = _qqoB.unpack_from(buffer, position)
             position += 18
@@ -294,7 +328,12 @@ def _write_describe_log_dirs_result(out: bytearray, items: list[DescribeLogDirsR
         out.append(0)
 
 
-def _read_describe_log_dirs_result_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeLogDirsResult], int]:
+def _read_describe_log_dirs_result_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeLogDirsResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeLogDirsResult] = []
     for _ in range(n):
@@ -313,7 +352,7 @@ def _read_describe_log_dirs_result_classic(buffer: bytes, position: int, version
         position += 4
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_describe_log_dirs_topic_classic(buffer, position, version, length)
+        m.topics, position = _read_describe_log_dirs_topic_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -327,7 +366,12 @@ def _write_describe_log_dirs_result_classic(out: bytearray, items: list[Describe
         _write_describe_log_dirs_topic_classic(out, m.topics, version)
 
 
-def _read_describe_log_dirs_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeLogDirsResponse], int]:
+def _read_describe_log_dirs_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeLogDirsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeLogDirsResponse] = []
     for _ in range(n):
@@ -344,7 +388,7 @@ def _read_describe_log_dirs_response(buffer: bytes, position: int, version: int,
         length -= 1
         if not 0 <= length * 5 <= limit - position:
             raise bad_length("results", length, position)
-        m.results, position = _read_describe_log_dirs_result(buffer, position, version, length)
+        m.results, position = _read_describe_log_dirs_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -368,7 +412,12 @@ def _write_describe_log_dirs_response(out: bytearray, items: list[DescribeLogDir
         out.append(0)
 
 
-def _read_describe_log_dirs_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeLogDirsResponse], int]:
+def _read_describe_log_dirs_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeLogDirsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeLogDirsResponse] = []
     for _ in range(n):
@@ -378,7 +427,7 @@ def _read_describe_log_dirs_response_classic(buffer: bytes, position: int, versi
         position += 8
         if not 0 <= length * 8 <= limit - position:
             raise bad_length("results", length, position)
-        m.results, position = _read_describe_log_dirs_result_classic(buffer, position, version, length)
+        m.results, position = _read_describe_log_dirs_result_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

@@ -10,6 +10,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_unsigned_varint,
 )
 
@@ -47,15 +48,22 @@ class DescribeProducersRequest(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DescribeProducersRequest, int]:
-        (m,), position = _read_describe_producers_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DescribeProducersRequest, int]:
+        (m,), position = _read_describe_producers_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_describe_producers_request(out, [self], version)
 
 
-def _read_topic_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicRequest], int]:
+def _read_topic_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicRequest] = []
     for _ in range(n):
@@ -104,7 +112,12 @@ def _write_topic_request(out: bytearray, items: list[TopicRequest], version: int
         out.append(0)
 
 
-def _read_describe_producers_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeProducersRequest], int]:
+def _read_describe_producers_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeProducersRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeProducersRequest] = []
     for _ in range(n):
@@ -116,7 +129,7 @@ def _read_describe_producers_request(buffer: bytes, position: int, version: int,
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_topic_request(buffer, position, version, length)
+        m.topics, position = _read_topic_request(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

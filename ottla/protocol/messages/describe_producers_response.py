@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _i = Struct(">i")
 _iB = Struct(">iB")
@@ -95,15 +102,22 @@ class DescribeProducersResponse(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DescribeProducersResponse, int]:
-        (m,), position = _read_describe_producers_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DescribeProducersResponse, int]:
+        (m,), position = _read_describe_producers_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_describe_producers_response(out, [self], version)
 
 
-def _read_producer_state(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ProducerState], int]:
+def _read_producer_state(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ProducerState], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[ProducerState] = []
     for _ in range(n):
         m = new(ProducerState)
@@ -121,7 +135,12 @@ def _write_producer_state(out: bytearray, items: list[ProducerState], version: i
         out.append(0)
 
 
-def _read_partition_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionResponse], int]:
+def _read_partition_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[PartitionResponse] = []
     for _ in range(n):
@@ -145,7 +164,7 @@ def _read_partition_response(buffer: bytes, position: int, version: int, n: int)
         length -= 1
         if not 0 <= length * 37 <= limit - position:
             raise bad_length("active_producers", length, position)
-        m.active_producers, position = _read_producer_state(buffer, position, version, length)
+        m.active_producers, position = _read_producer_state(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -177,7 +196,12 @@ def _write_partition_response(out: bytearray, items: list[PartitionResponse], ve
         out.append(0)
 
 
-def _read_topic_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicResponse], int]:
+def _read_topic_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicResponse] = []
     for _ in range(n):
@@ -198,7 +222,7 @@ def _read_topic_response(buffer: bytes, position: int, version: int, n: int) -> 
         length -= 1
         if not 0 <= length * 9 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_partition_response(buffer, position, version, length)
+        m.partitions, position = _read_partition_response(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -225,7 +249,12 @@ def _write_topic_response(out: bytearray, items: list[TopicResponse], version: i
         out.append(0)
 
 
-def _read_describe_producers_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeProducersResponse], int]:
+def _read_describe_producers_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeProducersResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeProducersResponse] = []
     for _ in range(n):
@@ -237,7 +266,7 @@ def _read_describe_producers_response(buffer: bytes, position: int, version: int
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_topic_response(buffer, position, version, length)
+        m.topics, position = _read_topic_response(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _i = Struct(">i")
 _iB = Struct(">iB")
@@ -57,15 +64,22 @@ class DescribeQuorumRequest(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DescribeQuorumRequest, int]:
-        (m,), position = _read_describe_quorum_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DescribeQuorumRequest, int]:
+        (m,), position = _read_describe_quorum_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_describe_quorum_request(out, [self], version)
 
 
-def _read_partition_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[PartitionData] = []
     for _ in range(n):
         m = new(PartitionData)
@@ -83,7 +97,12 @@ def _write_partition_data(out: bytearray, items: list[PartitionData], version: i
         out.append(0)
 
 
-def _read_topic_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicData], int]:
+def _read_topic_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
@@ -104,7 +123,7 @@ def _read_topic_data(buffer: bytes, position: int, version: int, n: int) -> tupl
         length -= 1
         if not 0 <= length * 5 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_partition_data(buffer, position, version, length)
+        m.partitions, position = _read_partition_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -131,7 +150,12 @@ def _write_topic_data(out: bytearray, items: list[TopicData], version: int) -> N
         out.append(0)
 
 
-def _read_describe_quorum_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeQuorumRequest], int]:
+def _read_describe_quorum_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeQuorumRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeQuorumRequest] = []
     for _ in range(n):
@@ -143,7 +167,7 @@ def _read_describe_quorum_request(buffer: bytes, position: int, version: int, n:
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_topic_data(buffer, position, version, length)
+        m.topics, position = _read_topic_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message, UInt16
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _H = Struct(">H")
 _HB = Struct(">HB")
@@ -149,15 +156,22 @@ class DescribeQuorumResponse(Message):
         self.nodes = [] if nodes is EMPTY else nodes
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DescribeQuorumResponse, int]:
-        (m,), position = _read_describe_quorum_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DescribeQuorumResponse, int]:
+        (m,), position = _read_describe_quorum_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_describe_quorum_response(out, [self], version)
 
 
-def _read_replica_state(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ReplicaState], int]:
+def _read_replica_state(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ReplicaState], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[ReplicaState] = []
     for _ in range(n):
         m = new(ReplicaState)
@@ -193,7 +207,12 @@ def _write_replica_state(out: bytearray, items: list[ReplicaState], version: int
         out.append(0)
 
 
-def _read_partition_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[PartitionData] = []
     for _ in range(n):
@@ -222,7 +241,7 @@ def _read_partition_data(buffer: bytes, position: int, version: int, n: int) -> 
         length -= 1
         if not 0 <= length * 13 <= limit - position:
             raise bad_length("current_voters", length, position)
-        m.current_voters, position = _read_replica_state(buffer, position, version, length)
+        m.current_voters, position = _read_replica_state(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -230,7 +249,7 @@ def _read_partition_data(buffer: bytes, position: int, version: int, n: int) -> 
         length -= 1
         if not 0 <= length * 13 <= limit - position:
             raise bad_length("observers", length, position)
-        m.observers, position = _read_replica_state(buffer, position, version, length)
+        m.observers, position = _read_replica_state(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -270,7 +289,12 @@ def _write_partition_data(out: bytearray, items: list[PartitionData], version: i
         out.append(0)
 
 
-def _read_topic_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicData], int]:
+def _read_topic_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
@@ -291,7 +315,7 @@ def _read_topic_data(buffer: bytes, position: int, version: int, n: int) -> tupl
         length -= 1
         if not 0 <= length * 25 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_partition_data(buffer, position, version, length)
+        m.partitions, position = _read_partition_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -318,7 +342,12 @@ def _write_topic_data(out: bytearray, items: list[TopicData], version: int) -> N
         out.append(0)
 
 
-def _read_listener(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Listener], int]:
+def _read_listener(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Listener], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Listener] = []
     for _ in range(n):
@@ -369,7 +398,12 @@ def _write_listener(out: bytearray, items: list[Listener], version: int) -> None
         out.append(0)
 
 
-def _read_node(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Node], int]:
+def _read_node(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Node], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Node] = []
     for _ in range(n):
@@ -381,7 +415,7 @@ def _read_node(buffer: bytes, position: int, version: int, n: int) -> tuple[list
         length -= 1
         if not 0 <= length * 5 <= limit - position:
             raise bad_length("listeners", length, position)
-        m.listeners, position = _read_listener(buffer, position, version, length)
+        m.listeners, position = _read_listener(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -402,7 +436,12 @@ def _write_node(out: bytearray, items: list[Node], version: int) -> None:
         out.append(0)
 
 
-def _read_describe_quorum_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeQuorumResponse], int]:
+def _read_describe_quorum_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeQuorumResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeQuorumResponse] = []
     for _ in range(n):
@@ -431,7 +470,7 @@ def _read_describe_quorum_response(buffer: bytes, position: int, version: int, n
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_topic_data(buffer, position, version, length)
+        m.topics, position = _read_topic_data(buffer, position, version, length, quota)
         if version == 2:
             length = buffer[position]
             position += 1
@@ -440,7 +479,7 @@ def _read_describe_quorum_response(buffer: bytes, position: int, version: int, n
             length -= 1
             if not 0 <= length * 6 <= limit - position:
                 raise bad_length("nodes", length, position)
-            m.nodes, position = _read_node(buffer, position, version, length)
+            m.nodes, position = _read_node(buffer, position, version, length, quota)
         else:
             m.nodes = []
         length = buffer[position]

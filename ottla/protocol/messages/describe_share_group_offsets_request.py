@@ -10,6 +10,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_unsigned_varint,
 )
 
@@ -62,15 +63,22 @@ class DescribeShareGroupOffsetsRequest(Message):
         self.groups = [] if groups is EMPTY else groups
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DescribeShareGroupOffsetsRequest, int]:
-        (m,), position = _read_describe_share_group_offsets_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DescribeShareGroupOffsetsRequest, int]:
+        (m,), position = _read_describe_share_group_offsets_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_describe_share_group_offsets_request(out, [self], version)
 
 
-def _read_describe_share_group_offsets_request_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeShareGroupOffsetsRequestTopic], int]:
+def _read_describe_share_group_offsets_request_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeShareGroupOffsetsRequestTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeShareGroupOffsetsRequestTopic] = []
     for _ in range(n):
@@ -119,7 +127,12 @@ def _write_describe_share_group_offsets_request_topic(out: bytearray, items: lis
         out.append(0)
 
 
-def _read_describe_share_group_offsets_request_group(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeShareGroupOffsetsRequestGroup], int]:
+def _read_describe_share_group_offsets_request_group(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeShareGroupOffsetsRequestGroup], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeShareGroupOffsetsRequestGroup] = []
     for _ in range(n):
@@ -143,7 +156,7 @@ def _read_describe_share_group_offsets_request_group(buffer: bytes, position: in
             length -= 1
             if not 0 <= length * 3 <= limit - position:
                 raise bad_length("topics", length, position)
-            m.topics, position = _read_describe_share_group_offsets_request_topic(buffer, position, version, length)
+            m.topics, position = _read_describe_share_group_offsets_request_topic(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -174,7 +187,12 @@ def _write_describe_share_group_offsets_request_group(out: bytearray, items: lis
         out.append(0)
 
 
-def _read_describe_share_group_offsets_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeShareGroupOffsetsRequest], int]:
+def _read_describe_share_group_offsets_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeShareGroupOffsetsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeShareGroupOffsetsRequest] = []
     for _ in range(n):
@@ -186,7 +204,7 @@ def _read_describe_share_group_offsets_request(buffer: bytes, position: int, ver
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("groups", length, position)
-        m.groups, position = _read_describe_share_group_offsets_request_group(buffer, position, version, length)
+        m.groups, position = _read_describe_share_group_offsets_request_group(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _hB = Struct(">hB")
@@ -102,15 +109,22 @@ class DescribeShareGroupOffsetsResponse(Message):
         self.groups = [] if groups is EMPTY else groups
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DescribeShareGroupOffsetsResponse, int]:
-        (m,), position = _read_describe_share_group_offsets_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DescribeShareGroupOffsetsResponse, int]:
+        (m,), position = _read_describe_share_group_offsets_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_describe_share_group_offsets_response(out, [self], version)
 
 
-def _read_describe_share_group_offsets_response_partition(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeShareGroupOffsetsResponsePartition], int]:
+def _read_describe_share_group_offsets_response_partition(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeShareGroupOffsetsResponsePartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeShareGroupOffsetsResponsePartition] = []
     for _ in range(n):
@@ -160,7 +174,12 @@ def _write_describe_share_group_offsets_response_partition(out: bytearray, items
         out.append(0)
 
 
-def _read_describe_share_group_offsets_response_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeShareGroupOffsetsResponseTopic], int]:
+def _read_describe_share_group_offsets_response_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeShareGroupOffsetsResponseTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeShareGroupOffsetsResponseTopic] = []
     for _ in range(n):
@@ -181,7 +200,7 @@ def _read_describe_share_group_offsets_response_topic(buffer: bytes, position: i
         length -= 1
         if not 0 <= length * 20 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_describe_share_group_offsets_response_partition(buffer, position, version, length)
+        m.partitions, position = _read_describe_share_group_offsets_response_partition(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -211,7 +230,12 @@ def _write_describe_share_group_offsets_response_topic(out: bytearray, items: li
         out.append(0)
 
 
-def _read_describe_share_group_offsets_response_group(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeShareGroupOffsetsResponseGroup], int]:
+def _read_describe_share_group_offsets_response_group(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeShareGroupOffsetsResponseGroup], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeShareGroupOffsetsResponseGroup] = []
     for _ in range(n):
@@ -232,7 +256,7 @@ def _read_describe_share_group_offsets_response_group(buffer: bytes, position: i
         length -= 1
         if not 0 <= length * 19 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_describe_share_group_offsets_response_topic(buffer, position, version, length)
+        m.topics, position = _read_describe_share_group_offsets_response_topic(buffer, position, version, length, quota)
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
@@ -283,7 +307,12 @@ def _write_describe_share_group_offsets_response_group(out: bytearray, items: li
         out.append(0)
 
 
-def _read_describe_share_group_offsets_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeShareGroupOffsetsResponse], int]:
+def _read_describe_share_group_offsets_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeShareGroupOffsetsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeShareGroupOffsetsResponse] = []
     for _ in range(n):
@@ -295,7 +324,7 @@ def _read_describe_share_group_offsets_response(buffer: bytes, position: int, ve
         length -= 1
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("groups", length, position)
-        m.groups, position = _read_describe_share_group_offsets_response_group(buffer, position, version, length)
+        m.groups, position = _read_describe_share_group_offsets_response_group(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

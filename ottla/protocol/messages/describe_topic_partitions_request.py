@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _i = Struct(">i")
 _iB = Struct(">iB")
@@ -63,15 +70,22 @@ class DescribeTopicPartitionsRequest(Message):
         self.cursor = cursor
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DescribeTopicPartitionsRequest, int]:
-        (m,), position = _read_describe_topic_partitions_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DescribeTopicPartitionsRequest, int]:
+        (m,), position = _read_describe_topic_partitions_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_describe_topic_partitions_request(out, [self], version)
 
 
-def _read_topic_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicRequest], int]:
+def _read_topic_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicRequest] = []
     for _ in range(n):
@@ -105,7 +119,12 @@ def _write_topic_request(out: bytearray, items: list[TopicRequest], version: int
         out.append(0)
 
 
-def _read_cursor(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Cursor], int]:
+def _read_cursor(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Cursor], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Cursor] = []
     for _ in range(n):
@@ -140,7 +159,12 @@ def _write_cursor(out: bytearray, items: list[Cursor], version: int) -> None:
         out.append(0)
 
 
-def _read_describe_topic_partitions_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeTopicPartitionsRequest], int]:
+def _read_describe_topic_partitions_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeTopicPartitionsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeTopicPartitionsRequest] = []
     for _ in range(n):
@@ -152,13 +176,13 @@ def _read_describe_topic_partitions_request(buffer: bytes, position: int, versio
         length -= 1
         if not 0 <= length * 2 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_topic_request(buffer, position, version, length)
+        m.topics, position = _read_topic_request(buffer, position, version, length, quota)
         m.response_partition_limit, length = _ib.unpack_from(buffer, position)
         position += 5
         if length < 0:
             m.cursor = None
         else:
-            (m.cursor,), position = _read_cursor(buffer, position, version, 1)
+            (m.cursor,), position = _read_cursor(buffer, position, version, 1, quota)
         length = buffer[position]
         position += 1
         if length:

@@ -13,6 +13,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_unsigned_varint,
 )
 
@@ -123,15 +124,22 @@ class DescribeTopicPartitionsResponse(Message):
         self.next_cursor = next_cursor
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DescribeTopicPartitionsResponse, int]:
-        (m,), position = _read_describe_topic_partitions_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DescribeTopicPartitionsResponse, int]:
+        (m,), position = _read_describe_topic_partitions_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_describe_topic_partitions_response(out, [self], version)
 
 
-def _read_describe_topic_partitions_response_partition(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeTopicPartitionsResponsePartition], int]:
+def _read_describe_topic_partitions_response_partition(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeTopicPartitionsResponsePartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeTopicPartitionsResponsePartition] = []
     for _ in range(n):
@@ -239,7 +247,12 @@ def _write_describe_topic_partitions_response_partition(out: bytearray, items: l
         out.append(0)
 
 
-def _read_describe_topic_partitions_response_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeTopicPartitionsResponseTopic], int]:
+def _read_describe_topic_partitions_response_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeTopicPartitionsResponseTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeTopicPartitionsResponseTopic] = []
     for _ in range(n):
@@ -263,7 +276,7 @@ def _read_describe_topic_partitions_response_topic(buffer: bytes, position: int,
         length -= 1
         if not 0 <= length * 20 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_describe_topic_partitions_response_partition(buffer, position, version, length)
+        m.partitions, position = _read_describe_topic_partitions_response_partition(buffer, position, version, length, quota)
         m.topic_authorized_operations, length = _iB.unpack_from(buffer, position)
         position += 5
         if length:
@@ -299,7 +312,12 @@ def _write_describe_topic_partitions_response_topic(out: bytearray, items: list[
         out.append(0)
 
 
-def _read_cursor(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Cursor], int]:
+def _read_cursor(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Cursor], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Cursor] = []
     for _ in range(n):
@@ -334,7 +352,12 @@ def _write_cursor(out: bytearray, items: list[Cursor], version: int) -> None:
         out.append(0)
 
 
-def _read_describe_topic_partitions_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeTopicPartitionsResponse], int]:
+def _read_describe_topic_partitions_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeTopicPartitionsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeTopicPartitionsResponse] = []
     for _ in range(n):
@@ -346,13 +369,13 @@ def _read_describe_topic_partitions_response(buffer: bytes, position: int, versi
         length -= 1
         if not 0 <= length * 26 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_describe_topic_partitions_response_topic(buffer, position, version, length)
+        m.topics, position = _read_describe_topic_partitions_response_topic(buffer, position, version, length, quota)
         (length,) = _b.unpack_from(buffer, position)
         position += 1
         if length < 0:
             m.next_cursor = None
         else:
-            (m.next_cursor,), position = _read_cursor(buffer, position, version, 1)
+            (m.next_cursor,), position = _read_cursor(buffer, position, version, 1, quota)
         length = buffer[position]
         position += 1
         if length:

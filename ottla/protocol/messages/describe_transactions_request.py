@@ -9,6 +9,7 @@ from ottla.protocol.wire import (
     read_compact_strings,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_compact_strings,
     write_unsigned_varint,
 )
@@ -32,15 +33,22 @@ class DescribeTransactionsRequest(Message):
         self.transactional_ids = [] if transactional_ids is EMPTY else transactional_ids
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DescribeTransactionsRequest, int]:
-        (m,), position = _read_describe_transactions_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DescribeTransactionsRequest, int]:
+        (m,), position = _read_describe_transactions_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_describe_transactions_request(out, [self], version)
 
 
-def _read_describe_transactions_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeTransactionsRequest], int]:
+def _read_describe_transactions_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeTransactionsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeTransactionsRequest] = []
     for _ in range(n):
@@ -52,7 +60,7 @@ def _read_describe_transactions_request(buffer: bytes, position: int, version: i
         length -= 1
         if not 0 <= length <= limit - position:
             raise bad_length("transactional_ids", length, position)
-        m.transactional_ids, position = read_compact_strings(buffer, position, length)
+        m.transactional_ids, position = read_compact_strings(buffer, position, length, quota)
         length = buffer[position]
         position += 1
         if length:

@@ -12,6 +12,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_unsigned_varint,
 )
 
@@ -88,15 +89,22 @@ class DescribeTransactionsResponse(Message):
         self.transaction_states = [] if transaction_states is EMPTY else transaction_states
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DescribeTransactionsResponse, int]:
-        (m,), position = _read_describe_transactions_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DescribeTransactionsResponse, int]:
+        (m,), position = _read_describe_transactions_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_describe_transactions_response(out, [self], version)
 
 
-def _read_topic_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicData], int]:
+def _read_topic_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
@@ -145,7 +153,12 @@ def _write_topic_data(out: bytearray, items: list[TopicData], version: int) -> N
         out.append(0)
 
 
-def _read_transaction_state(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TransactionState], int]:
+def _read_transaction_state(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TransactionState], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TransactionState] = []
     for _ in range(n):
@@ -175,7 +188,7 @@ def _read_transaction_state(buffer: bytes, position: int, version: int, n: int) 
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_topic_data(buffer, position, version, length)
+        m.topics, position = _read_topic_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -211,7 +224,12 @@ def _write_transaction_state(out: bytearray, items: list[TransactionState], vers
         out.append(0)
 
 
-def _read_describe_transactions_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeTransactionsResponse], int]:
+def _read_describe_transactions_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeTransactionsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeTransactionsResponse] = []
     for _ in range(n):
@@ -223,7 +241,7 @@ def _read_describe_transactions_response(buffer: bytes, position: int, version: 
         length -= 1
         if not 0 <= length * 28 <= limit - position:
             raise bad_length("transaction_states", length, position)
-        m.transaction_states, position = _read_transaction_state(buffer, position, version, length)
+        m.transaction_states, position = _read_transaction_state(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from ottla.protocol.message import EMPTY, Data, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 
 class UserName(Data):
@@ -37,15 +44,22 @@ class DescribeUserScramCredentialsRequest(Message):
         self.users = [] if users is EMPTY else users
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DescribeUserScramCredentialsRequest, int]:
-        (m,), position = _read_describe_user_scram_credentials_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DescribeUserScramCredentialsRequest, int]:
+        (m,), position = _read_describe_user_scram_credentials_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_describe_user_scram_credentials_request(out, [self], version)
 
 
-def _read_user_name(buffer: bytes, position: int, version: int, n: int) -> tuple[list[UserName], int]:
+def _read_user_name(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[UserName], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[UserName] = []
     for _ in range(n):
@@ -79,7 +93,12 @@ def _write_user_name(out: bytearray, items: list[UserName], version: int) -> Non
         out.append(0)
 
 
-def _read_describe_user_scram_credentials_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeUserScramCredentialsRequest], int]:
+def _read_describe_user_scram_credentials_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeUserScramCredentialsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeUserScramCredentialsRequest] = []
     for _ in range(n):
@@ -94,7 +113,7 @@ def _read_describe_user_scram_credentials_request(buffer: bytes, position: int, 
             length -= 1
             if not 0 <= length * 2 <= limit - position:
                 raise bad_length("users", length, position)
-            m.users, position = _read_user_name(buffer, position, version, length)
+            m.users, position = _read_user_name(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

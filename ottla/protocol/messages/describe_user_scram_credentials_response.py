@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _bi = Struct(">bi")
 _biB = Struct(">biB")
@@ -75,15 +82,22 @@ class DescribeUserScramCredentialsResponse(Message):
         self.results = [] if results is EMPTY else results
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[DescribeUserScramCredentialsResponse, int]:
-        (m,), position = _read_describe_user_scram_credentials_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[DescribeUserScramCredentialsResponse, int]:
+        (m,), position = _read_describe_user_scram_credentials_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_describe_user_scram_credentials_response(out, [self], version)
 
 
-def _read_credential_info(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CredentialInfo], int]:
+def _read_credential_info(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CredentialInfo], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[CredentialInfo] = []
     for _ in range(n):
         m = new(CredentialInfo)
@@ -101,7 +115,12 @@ def _write_credential_info(out: bytearray, items: list[CredentialInfo], version:
         out.append(0)
 
 
-def _read_describe_user_scram_credentials_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeUserScramCredentialsResult], int]:
+def _read_describe_user_scram_credentials_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeUserScramCredentialsResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeUserScramCredentialsResult] = []
     for _ in range(n):
@@ -134,7 +153,7 @@ def _read_describe_user_scram_credentials_result(buffer: bytes, position: int, v
         length -= 1
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("credential_infos", length, position)
-        m.credential_infos, position = _read_credential_info(buffer, position, version, length)
+        m.credential_infos, position = _read_credential_info(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -173,7 +192,12 @@ def _write_describe_user_scram_credentials_result(out: bytearray, items: list[De
         out.append(0)
 
 
-def _read_describe_user_scram_credentials_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribeUserScramCredentialsResponse], int]:
+def _read_describe_user_scram_credentials_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribeUserScramCredentialsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribeUserScramCredentialsResponse] = []
     for _ in range(n):
@@ -197,7 +221,7 @@ def _read_describe_user_scram_credentials_response(buffer: bytes, position: int,
         length -= 1
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("results", length, position)
-        m.results, position = _read_describe_user_scram_credentials_result(buffer, position, version, length)
+        m.results, position = _read_describe_user_scram_credentials_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

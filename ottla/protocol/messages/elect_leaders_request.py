@@ -12,6 +12,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_unsigned_varint,
 )
 
@@ -61,11 +62,13 @@ class ElectLeadersRequest(Message):
         self.timeout_ms = timeout_ms
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ElectLeadersRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ElectLeadersRequest, int]:
         if version >= 2:
-            (m,), position = _read_elect_leaders_request(buffer, position, version, 1)
+            (m,), position = _read_elect_leaders_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_elect_leaders_request_classic(buffer, position, version, 1)
+            (m,), position = _read_elect_leaders_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -75,7 +78,12 @@ class ElectLeadersRequest(Message):
             _write_elect_leaders_request_classic(out, [self], version)
 
 
-def _read_topic_partitions(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicPartitions], int]:
+def _read_topic_partitions(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicPartitions], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicPartitions] = []
     for _ in range(n):
@@ -124,7 +132,12 @@ def _write_topic_partitions(out: bytearray, items: list[TopicPartitions], versio
         out.append(0)
 
 
-def _read_topic_partitions_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicPartitions], int]:
+def _read_topic_partitions_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicPartitions], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicPartitions] = []
     for _ in range(n):
@@ -155,7 +168,12 @@ def _write_topic_partitions_classic(out: bytearray, items: list[TopicPartitions]
         out += pack_numbers("i", m.partitions)
 
 
-def _read_elect_leaders_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ElectLeadersRequest], int]:
+def _read_elect_leaders_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ElectLeadersRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ElectLeadersRequest] = []
     for _ in range(n):
@@ -170,7 +188,7 @@ def _read_elect_leaders_request(buffer: bytes, position: int, version: int, n: i
             length -= 1
             if not 0 <= length * 3 <= limit - position:
                 raise bad_length("topic_partitions", length, position)
-            m.topic_partitions, position = _read_topic_partitions(buffer, position, version, length)
+            m.topic_partitions, position = _read_topic_partitions(buffer, position, version, length, quota)
         m.timeout_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length:
@@ -196,7 +214,12 @@ def _write_elect_leaders_request(out: bytearray, items: list[ElectLeadersRequest
         out.append(0)
 
 
-def _read_elect_leaders_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ElectLeadersRequest], int]:
+def _read_elect_leaders_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ElectLeadersRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ElectLeadersRequest] = []
     for _ in range(n):
@@ -213,7 +236,7 @@ def _read_elect_leaders_request_classic(buffer: bytes, position: int, version: i
         else:
             if not 0 <= length * 6 <= limit - position:
                 raise bad_length("topic_partitions", length, position)
-            m.topic_partitions, position = _read_topic_partitions_classic(buffer, position, version, length)
+            m.topic_partitions, position = _read_topic_partitions_classic(buffer, position, version, length, quota)
         (m.timeout_ms,) = _i.unpack_from(buffer, position)
         position += 4
         items.append(m)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -71,11 +78,13 @@ class ElectLeadersResponse(Message):
         self.replica_election_results = [] if replica_election_results is EMPTY else replica_election_results
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ElectLeadersResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ElectLeadersResponse, int]:
         if version >= 2:
-            (m,), position = _read_elect_leaders_response(buffer, position, version, 1)
+            (m,), position = _read_elect_leaders_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_elect_leaders_response_classic(buffer, position, version, 1)
+            (m,), position = _read_elect_leaders_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -85,7 +94,12 @@ class ElectLeadersResponse(Message):
             _write_elect_leaders_response_classic(out, [self], version)
 
 
-def _read_partition_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionResult], int]:
+def _read_partition_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[PartitionResult] = []
     for _ in range(n):
@@ -127,7 +141,12 @@ def _write_partition_result(out: bytearray, items: list[PartitionResult], versio
         out.append(0)
 
 
-def _read_partition_result_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionResult], int]:
+def _read_partition_result_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[PartitionResult] = []
     for _ in range(n):
@@ -158,7 +177,12 @@ def _write_partition_result_classic(out: bytearray, items: list[PartitionResult]
             out += piece
 
 
-def _read_replica_election_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ReplicaElectionResult], int]:
+def _read_replica_election_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ReplicaElectionResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ReplicaElectionResult] = []
     for _ in range(n):
@@ -179,7 +203,7 @@ def _read_replica_election_result(buffer: bytes, position: int, version: int, n:
         length -= 1
         if not 0 <= length * 8 <= limit - position:
             raise bad_length("partition_result", length, position)
-        m.partition_result, position = _read_partition_result(buffer, position, version, length)
+        m.partition_result, position = _read_partition_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -206,7 +230,12 @@ def _write_replica_election_result(out: bytearray, items: list[ReplicaElectionRe
         out.append(0)
 
 
-def _read_replica_election_result_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ReplicaElectionResult], int]:
+def _read_replica_election_result_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ReplicaElectionResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ReplicaElectionResult] = []
     for _ in range(n):
@@ -222,7 +251,7 @@ def _read_replica_election_result_classic(buffer: bytes, position: int, version:
         position += 4
         if not 0 <= length * 8 <= limit - position:
             raise bad_length("partition_result", length, position)
-        m.partition_result, position = _read_partition_result_classic(buffer, position, version, length)
+        m.partition_result, position = _read_partition_result_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -236,7 +265,12 @@ def _write_replica_election_result_classic(out: bytearray, items: list[ReplicaEl
         _write_partition_result_classic(out, m.partition_result, version)
 
 
-def _read_elect_leaders_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ElectLeadersResponse], int]:
+def _read_elect_leaders_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ElectLeadersResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ElectLeadersResponse] = []
     for _ in range(n):
@@ -248,7 +282,7 @@ def _read_elect_leaders_response(buffer: bytes, position: int, version: int, n: 
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("replica_election_results", length, position)
-        m.replica_election_results, position = _read_replica_election_result(buffer, position, version, length)
+        m.replica_election_results, position = _read_replica_election_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -269,7 +303,12 @@ def _write_elect_leaders_response(out: bytearray, items: list[ElectLeadersRespon
         out.append(0)
 
 
-def _read_elect_leaders_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ElectLeadersResponse], int]:
+def _read_elect_leaders_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ElectLeadersResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ElectLeadersResponse] = []
     for _ in range(n):
@@ -283,7 +322,7 @@ def _read_elect_leaders_response_classic(buffer: bytes, position: int, version: 
             m.error_code = 0
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("replica_election_results", length, position)
-        m.replica_election_results, position = _read_replica_election_result_classic(buffer, position, version, length)
+        m.replica_election_results, position = _read_replica_election_result_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

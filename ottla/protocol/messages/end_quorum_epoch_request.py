@@ -13,6 +13,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_unsigned_varint,
 )
 
@@ -119,11 +120,13 @@ class EndQuorumEpochRequest(Message):
         self.leader_endpoints = [] if leader_endpoints is EMPTY else leader_endpoints
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[EndQuorumEpochRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[EndQuorumEpochRequest, int]:
         if version >= 1:
-            (m,), position = _read_end_quorum_epoch_request(buffer, position, version, 1)
+            (m,), position = _read_end_quorum_epoch_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_end_quorum_epoch_request_classic(buffer, position, version, 1)
+            (m,), position = _read_end_quorum_epoch_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -133,7 +136,12 @@ class EndQuorumEpochRequest(Message):
             _write_end_quorum_epoch_request_classic(out, [self], version)
 
 
-def _read_replica_info(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ReplicaInfo], int]:
+def _read_replica_info(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ReplicaInfo], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[ReplicaInfo] = []
     for _ in range(n):
         m = new(ReplicaInfo)
@@ -153,7 +161,12 @@ def _write_replica_info(out: bytearray, items: list[ReplicaInfo], version: int) 
         out.append(0)
 
 
-def _read_partition_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[PartitionData] = []
     for _ in range(n):
@@ -166,7 +179,7 @@ def _read_partition_data(buffer: bytes, position: int, version: int, n: int) -> 
         length -= 1
         if not 0 <= length * 21 <= limit - position:
             raise bad_length("preferred_candidates", length, position)
-        m.preferred_candidates, position = _read_replica_info(buffer, position, version, length)
+        m.preferred_candidates, position = _read_replica_info(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -187,7 +200,12 @@ def _write_partition_data(out: bytearray, items: list[PartitionData], version: i
         out.append(0)
 
 
-def _read_partition_data_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[PartitionData] = []
     for _ in range(n):
@@ -210,7 +228,12 @@ def _write_partition_data_classic(out: bytearray, items: list[PartitionData], ve
         out += pack_numbers("i", m.preferred_successors)
 
 
-def _read_topic_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicData], int]:
+def _read_topic_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
@@ -231,7 +254,7 @@ def _read_topic_data(buffer: bytes, position: int, version: int, n: int) -> tupl
         length -= 1
         if not 0 <= length * 14 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_partition_data(buffer, position, version, length)
+        m.partitions, position = _read_partition_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -258,7 +281,12 @@ def _write_topic_data(out: bytearray, items: list[TopicData], version: int) -> N
         out.append(0)
 
 
-def _read_topic_data_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicData], int]:
+def _read_topic_data_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
@@ -274,7 +302,7 @@ def _read_topic_data_classic(buffer: bytes, position: int, version: int, n: int)
         position += 4
         if not 0 <= length * 16 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_partition_data_classic(buffer, position, version, length)
+        m.partitions, position = _read_partition_data_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -288,7 +316,12 @@ def _write_topic_data_classic(out: bytearray, items: list[TopicData], version: i
         _write_partition_data_classic(out, m.partitions, version)
 
 
-def _read_leader_endpoint(buffer: bytes, position: int, version: int, n: int) -> tuple[list[LeaderEndpoint], int]:
+def _read_leader_endpoint(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[LeaderEndpoint], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[LeaderEndpoint] = []
     for _ in range(n):
@@ -339,7 +372,12 @@ def _write_leader_endpoint(out: bytearray, items: list[LeaderEndpoint], version:
         out.append(0)
 
 
-def _read_end_quorum_epoch_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[EndQuorumEpochRequest], int]:
+def _read_end_quorum_epoch_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[EndQuorumEpochRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[EndQuorumEpochRequest] = []
     for _ in range(n):
@@ -363,7 +401,7 @@ def _read_end_quorum_epoch_request(buffer: bytes, position: int, version: int, n
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_topic_data(buffer, position, version, length)
+        m.topics, position = _read_topic_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -371,7 +409,7 @@ def _read_end_quorum_epoch_request(buffer: bytes, position: int, version: int, n
         length -= 1
         if not 0 <= length * 5 <= limit - position:
             raise bad_length("leader_endpoints", length, position)
-        m.leader_endpoints, position = _read_leader_endpoint(buffer, position, version, length)
+        m.leader_endpoints, position = _read_leader_endpoint(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -408,7 +446,12 @@ def _write_end_quorum_epoch_request(out: bytearray, items: list[EndQuorumEpochRe
         out.append(0)
 
 
-def _read_end_quorum_epoch_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[EndQuorumEpochRequest], int]:
+def _read_end_quorum_epoch_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[EndQuorumEpochRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[EndQuorumEpochRequest] = []
     for _ in range(n):
@@ -428,7 +471,7 @@ def _read_end_quorum_epoch_request_classic(buffer: bytes, position: int, version
         position += 4
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_topic_data_classic(buffer, position, version, length)
+        m.topics, position = _read_topic_data_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

@@ -10,6 +10,7 @@ from ottla.protocol.wire import (
     new,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_tagged_field,
     write_unsigned_varint,
 )
@@ -100,11 +101,13 @@ class EndQuorumEpochResponse(Message):
         self.node_endpoints = [] if node_endpoints is EMPTY else node_endpoints
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[EndQuorumEpochResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[EndQuorumEpochResponse, int]:
         if version >= 1:
-            (m,), position = _read_end_quorum_epoch_response(buffer, position, version, 1)
+            (m,), position = _read_end_quorum_epoch_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_end_quorum_epoch_response_classic(buffer, position, version, 1)
+            (m,), position = _read_end_quorum_epoch_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -114,7 +117,12 @@ class EndQuorumEpochResponse(Message):
             _write_end_quorum_epoch_response_classic(out, [self], version)
 
 
-def _read_partition_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[PartitionData] = []
     for _ in range(n):
         m = new(PartitionData)
@@ -132,7 +140,12 @@ def _write_partition_data(out: bytearray, items: list[PartitionData], version: i
         out.append(0)
 
 
-def _read_partition_data_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[PartitionData] = []
     for _ in range(n):
         m = new(PartitionData)
@@ -147,7 +160,12 @@ def _write_partition_data_classic(out: bytearray, items: list[PartitionData], ve
         out += _ihii.pack(m.partition_index, m.error_code, m.leader_id, m.leader_epoch)
 
 
-def _read_topic_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicData], int]:
+def _read_topic_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
@@ -168,7 +186,7 @@ def _read_topic_data(buffer: bytes, position: int, version: int, n: int) -> tupl
         length -= 1
         if not 0 <= length * 15 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_partition_data(buffer, position, version, length)
+        m.partitions, position = _read_partition_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -195,7 +213,12 @@ def _write_topic_data(out: bytearray, items: list[TopicData], version: int) -> N
         out.append(0)
 
 
-def _read_topic_data_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicData], int]:
+def _read_topic_data_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
@@ -211,7 +234,7 @@ def _read_topic_data_classic(buffer: bytes, position: int, version: int, n: int)
         position += 4
         if not 0 <= length * 14 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_partition_data_classic(buffer, position, version, length)
+        m.partitions, position = _read_partition_data_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -225,7 +248,12 @@ def _write_topic_data_classic(out: bytearray, items: list[TopicData], version: i
         _write_partition_data_classic(out, m.partitions, version)
 
 
-def _read_node_endpoint(buffer: bytes, position: int, version: int, n: int) -> tuple[list[NodeEndpoint], int]:
+def _read_node_endpoint(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[NodeEndpoint], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[NodeEndpoint] = []
     for _ in range(n):
@@ -261,7 +289,12 @@ def _write_node_endpoint(out: bytearray, items: list[NodeEndpoint], version: int
         out.append(0)
 
 
-def _read_end_quorum_epoch_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[EndQuorumEpochResponse], int]:
+def _read_end_quorum_epoch_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[EndQuorumEpochResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[EndQuorumEpochResponse] = []
     for _ in range(n):
@@ -274,7 +307,7 @@ def _read_end_quorum_epoch_response(buffer: bytes, position: int, version: int, 
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_topic_data(buffer, position, version, length)
+        m.topics, position = _read_topic_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -293,7 +326,7 @@ def _read_end_quorum_epoch_response(buffer: bytes, position: int, version: int, 
                     length -= 1
                     if not 0 <= length * 8 <= limit - position:
                         raise bad_length("node_endpoints", length, position)
-                    m.node_endpoints, position = _read_node_endpoint(buffer, position, version, length)
+                    m.node_endpoints, position = _read_node_endpoint(buffer, position, version, length, quota)
                     if position != tag_end:
                         raise bad_length("node_endpoints", size, tag_end - size)
                 position = tag_end
@@ -326,7 +359,12 @@ def _write_end_quorum_epoch_response(out: bytearray, items: list[EndQuorumEpochR
                 write_tagged_field(out, 0, content)
 
 
-def _read_end_quorum_epoch_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[EndQuorumEpochResponse], int]:
+def _read_end_quorum_epoch_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[EndQuorumEpochResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[EndQuorumEpochResponse] = []
     for _ in range(n):
@@ -336,7 +374,7 @@ def _read_end_quorum_epoch_response_classic(buffer: bytes, position: int, versio
         position += 6
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_topic_data_classic(buffer, position, version, length)
+        m.topics, position = _read_topic_data_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import NEVER, Int32, Message
-from ottla.protocol.wire import new
+from ottla.protocol.wire import new, too_many_elements
 
 _i = Struct(">i")
 
@@ -27,15 +27,22 @@ class EndTxnMarker(Message):
         self.coordinator_epoch = coordinator_epoch
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[EndTxnMarker, int]:
-        (m,), position = _read_end_txn_marker_classic(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[EndTxnMarker, int]:
+        (m,), position = _read_end_txn_marker_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_end_txn_marker_classic(out, [self], version)
 
 
-def _read_end_txn_marker_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[EndTxnMarker], int]:
+def _read_end_txn_marker_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[EndTxnMarker], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[EndTxnMarker] = []
     for _ in range(n):
         m = new(EndTxnMarker)

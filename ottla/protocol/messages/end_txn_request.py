@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _qho = Struct(">qh?")
@@ -37,11 +44,13 @@ class EndTxnRequest(Message):
         self.committed = committed
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[EndTxnRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[EndTxnRequest, int]:
         if version >= 3:
-            (m,), position = _read_end_txn_request(buffer, position, version, 1)
+            (m,), position = _read_end_txn_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_end_txn_request_classic(buffer, position, version, 1)
+            (m,), position = _read_end_txn_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -51,7 +60,12 @@ class EndTxnRequest(Message):
             _write_end_txn_request_classic(out, [self], version)
 
 
-def _read_end_txn_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[EndTxnRequest], int]:
+def _read_end_txn_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[EndTxnRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[EndTxnRequest] = []
     for _ in range(n):
@@ -86,7 +100,12 @@ def _write_end_txn_request(out: bytearray, items: list[EndTxnRequest], version: 
         out.append(0)
 
 
-def _read_end_txn_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[EndTxnRequest], int]:
+def _read_end_txn_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[EndTxnRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[EndTxnRequest] = []
     for _ in range(n):

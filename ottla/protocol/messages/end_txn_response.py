@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int32, Int64, Message
-from ottla.protocol.wire import new, skip_tagged_fields
+from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
 
 _ih = Struct(">ih")
 _ihB = Struct(">ihB")
@@ -38,11 +38,13 @@ class EndTxnResponse(Message):
         self.producer_epoch = producer_epoch
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[EndTxnResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[EndTxnResponse, int]:
         if version >= 3:
-            (m,), position = _read_end_txn_response(buffer, position, version, 1)
+            (m,), position = _read_end_txn_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_end_txn_response_classic(buffer, position, version, 1)
+            (m,), position = _read_end_txn_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -52,7 +54,12 @@ class EndTxnResponse(Message):
             _write_end_txn_response_classic(out, [self], version)
 
 
-def _read_end_txn_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[EndTxnResponse], int]:
+def _read_end_txn_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[EndTxnResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[EndTxnResponse] = []
     for _ in range(n):
         m = new(EndTxnResponse)
@@ -79,7 +86,12 @@ def _write_end_txn_response(out: bytearray, items: list[EndTxnResponse], version
         out.append(0)
 
 
-def _read_end_txn_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[EndTxnResponse], int]:
+def _read_end_txn_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[EndTxnResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[EndTxnResponse] = []
     for _ in range(n):
         m = new(EndTxnResponse)

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from ottla.protocol.message import Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 
 class EnvelopeRequest(Message):
@@ -29,15 +36,22 @@ class EnvelopeRequest(Message):
         self.client_host_address = client_host_address
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[EnvelopeRequest, int]:
-        (m,), position = _read_envelope_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[EnvelopeRequest, int]:
+        (m,), position = _read_envelope_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_envelope_request(out, [self], version)
 
 
-def _read_envelope_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[EnvelopeRequest], int]:
+def _read_envelope_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[EnvelopeRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[EnvelopeRequest] = []
     for _ in range(n):

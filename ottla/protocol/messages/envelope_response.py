@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _hB = Struct(">hB")
@@ -31,15 +38,22 @@ class EnvelopeResponse(Message):
         self.error_code = error_code
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[EnvelopeResponse, int]:
-        (m,), position = _read_envelope_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[EnvelopeResponse, int]:
+        (m,), position = _read_envelope_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_envelope_response(out, [self], version)
 
 
-def _read_envelope_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[EnvelopeResponse], int]:
+def _read_envelope_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[EnvelopeResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[EnvelopeResponse] = []
     for _ in range(n):

@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _i = Struct(">i")
 _q = Struct(">q")
@@ -32,11 +39,13 @@ class ExpireDelegationTokenRequest(Message):
         self.expiry_time_period_ms = expiry_time_period_ms
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ExpireDelegationTokenRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ExpireDelegationTokenRequest, int]:
         if version >= 2:
-            (m,), position = _read_expire_delegation_token_request(buffer, position, version, 1)
+            (m,), position = _read_expire_delegation_token_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_expire_delegation_token_request_classic(buffer, position, version, 1)
+            (m,), position = _read_expire_delegation_token_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -46,7 +55,12 @@ class ExpireDelegationTokenRequest(Message):
             _write_expire_delegation_token_request_classic(out, [self], version)
 
 
-def _read_expire_delegation_token_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ExpireDelegationTokenRequest], int]:
+def _read_expire_delegation_token_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ExpireDelegationTokenRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ExpireDelegationTokenRequest] = []
     for _ in range(n):
@@ -80,7 +94,12 @@ def _write_expire_delegation_token_request(out: bytearray, items: list[ExpireDel
         out.append(0)
 
 
-def _read_expire_delegation_token_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ExpireDelegationTokenRequest], int]:
+def _read_expire_delegation_token_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ExpireDelegationTokenRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ExpireDelegationTokenRequest] = []
     for _ in range(n):

@@ -13,6 +13,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_tagged_field,
     write_unsigned_varint,
 )
@@ -162,11 +163,13 @@ class FetchRequest(Message):
         self.rack_id = rack_id
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[FetchRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[FetchRequest, int]:
         if version >= 12:
-            (m,), position = _read_fetch_request(buffer, position, version, 1)
+            (m,), position = _read_fetch_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_fetch_request_classic(buffer, position, version, 1)
+            (m,), position = _read_fetch_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -176,7 +179,12 @@ class FetchRequest(Message):
             _write_fetch_request_classic(out, [self], version)
 
 
-def _read_replica_state(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ReplicaState], int]:
+def _read_replica_state(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ReplicaState], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[ReplicaState] = []
     for _ in range(n):
         m = new(ReplicaState)
@@ -194,7 +202,12 @@ def _write_replica_state(out: bytearray, items: list[ReplicaState], version: int
         out.append(0)
 
 
-def _read_fetch_partition(buffer: bytes, position: int, version: int, n: int) -> tuple[list[FetchPartition], int]:
+def _read_fetch_partition(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[FetchPartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[FetchPartition] = []
     for _ in range(n):
@@ -248,7 +261,12 @@ def _write_fetch_partition(out: bytearray, items: list[FetchPartition], version:
                 write_tagged_field(out, 1, content)
 
 
-def _read_fetch_partition_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[FetchPartition], int]:
+def _read_fetch_partition_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[FetchPartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[FetchPartition] = []
     for _ in range(n):
         m = new(FetchPartition)
@@ -281,7 +299,12 @@ def _write_fetch_partition_classic(out: bytearray, items: list[FetchPartition], 
             out += _iqi.pack(m.partition, m.fetch_offset, m.partition_max_bytes)
 
 
-def _read_fetch_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[FetchTopic], int]:
+def _read_fetch_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[FetchTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[FetchTopic] = []
     for _ in range(n):
@@ -310,7 +333,7 @@ def _read_fetch_topic(buffer: bytes, position: int, version: int, n: int) -> tup
         length -= 1
         if not 0 <= length * 33 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_fetch_partition(buffer, position, version, length)
+        m.partitions, position = _read_fetch_partition(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -342,7 +365,12 @@ def _write_fetch_topic(out: bytearray, items: list[FetchTopic], version: int) ->
         out.append(0)
 
 
-def _read_fetch_topic_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[FetchTopic], int]:
+def _read_fetch_topic_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[FetchTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[FetchTopic] = []
     for _ in range(n):
@@ -359,7 +387,7 @@ def _read_fetch_topic_classic(buffer: bytes, position: int, version: int, n: int
         position += 4
         if not 0 <= length * 16 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_fetch_partition_classic(buffer, position, version, length)
+        m.partitions, position = _read_fetch_partition_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -373,7 +401,12 @@ def _write_fetch_topic_classic(out: bytearray, items: list[FetchTopic], version:
         _write_fetch_partition_classic(out, m.partitions, version)
 
 
-def _read_forgotten_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ForgottenTopic], int]:
+def _read_forgotten_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ForgottenTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ForgottenTopic] = []
     for _ in range(n):
@@ -435,7 +468,12 @@ def _write_forgotten_topic(out: bytearray, items: list[ForgottenTopic], version:
         out.append(0)
 
 
-def _read_forgotten_topic_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ForgottenTopic], int]:
+def _read_forgotten_topic_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ForgottenTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ForgottenTopic] = []
     for _ in range(n):
@@ -467,7 +505,12 @@ def _write_forgotten_topic_classic(out: bytearray, items: list[ForgottenTopic], 
         out += pack_numbers("i", m.partitions)
 
 
-def _read_fetch_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[FetchRequest], int]:
+def _read_fetch_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[FetchRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[FetchRequest] = []
     for _ in range(n):
@@ -486,7 +529,7 @@ def _read_fetch_request(buffer: bytes, position: int, version: int, n: int) -> t
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_fetch_topic(buffer, position, version, length)
+        m.topics, position = _read_fetch_topic(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -494,7 +537,7 @@ def _read_fetch_request(buffer: bytes, position: int, version: int, n: int) -> t
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("forgotten_topics_data", length, position)
-        m.forgotten_topics_data, position = _read_forgotten_topic(buffer, position, version, length)
+        m.forgotten_topics_data, position = _read_forgotten_topic(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -530,7 +573,7 @@ def _read_fetch_request(buffer: bytes, position: int, version: int, n: int) -> t
                     if position != tag_end:
                         raise bad_length("cluster_id", size, tag_end - size)
                 elif tag == 1 and version >= 15:
-                    (m.replica_state,), position = _read_replica_state(buffer, position, version, 1)
+                    (m.replica_state,), position = _read_replica_state(buffer, position, version, 1, quota)
                     if position != tag_end:
                         raise bad_length("replica_state", size, tag_end - size)
                 position = tag_end
@@ -586,7 +629,12 @@ def _write_fetch_request(out: bytearray, items: list[FetchRequest], version: int
                 write_tagged_field(out, 1, content)
 
 
-def _read_fetch_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[FetchRequest], int]:
+def _read_fetch_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[FetchRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[FetchRequest] = []
     for _ in range(n):
@@ -603,13 +651,13 @@ def _read_fetch_request_classic(buffer: bytes, position: int, version: int, n: i
             m.session_epoch = -1
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_fetch_topic_classic(buffer, position, version, length)
+        m.topics, position = _read_fetch_topic_classic(buffer, position, version, length, quota)
         if version >= 7:
             (length,) = _i.unpack_from(buffer, position)
             position += 4
             if not 0 <= length * 6 <= limit - position:
                 raise bad_length("forgotten_topics_data", length, position)
-            m.forgotten_topics_data, position = _read_forgotten_topic_classic(buffer, position, version, length)
+            m.forgotten_topics_data, position = _read_forgotten_topic_classic(buffer, position, version, length, quota)
         else:
             m.forgotten_topics_data = []
         if version == 11:

@@ -11,6 +11,7 @@ from ottla.protocol.wire import (
     new,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_tagged_field,
     write_unsigned_varint,
 )
@@ -201,11 +202,13 @@ class FetchResponse(Message):
         self.node_endpoints = [] if node_endpoints is EMPTY else node_endpoints
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[FetchResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[FetchResponse, int]:
         if version >= 12:
-            (m,), position = _read_fetch_response(buffer, position, version, 1)
+            (m,), position = _read_fetch_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_fetch_response_classic(buffer, position, version, 1)
+            (m,), position = _read_fetch_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -215,7 +218,12 @@ class FetchResponse(Message):
             _write_fetch_response_classic(out, [self], version)
 
 
-def _read_epoch_end_offset(buffer: bytes, position: int, version: int, n: int) -> tuple[list[EpochEndOffset], int]:
+def _read_epoch_end_offset(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[EpochEndOffset], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[EpochEndOffset] = []
     for _ in range(n):
         m = new(EpochEndOffset)
@@ -233,7 +241,12 @@ def _write_epoch_end_offset(out: bytearray, items: list[EpochEndOffset], version
         out.append(0)
 
 
-def _read_leader_id_and_epoch(buffer: bytes, position: int, version: int, n: int) -> tuple[list[LeaderIdAndEpoch], int]:
+def _read_leader_id_and_epoch(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[LeaderIdAndEpoch], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[LeaderIdAndEpoch] = []
     for _ in range(n):
         m = new(LeaderIdAndEpoch)
@@ -251,7 +264,12 @@ def _write_leader_id_and_epoch(out: bytearray, items: list[LeaderIdAndEpoch], ve
         out.append(0)
 
 
-def _read_snapshot_id(buffer: bytes, position: int, version: int, n: int) -> tuple[list[SnapshotId], int]:
+def _read_snapshot_id(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[SnapshotId], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[SnapshotId] = []
     for _ in range(n):
         m = new(SnapshotId)
@@ -269,7 +287,12 @@ def _write_snapshot_id(out: bytearray, items: list[SnapshotId], version: int) ->
         out.append(0)
 
 
-def _read_aborted_transaction(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AbortedTransaction], int]:
+def _read_aborted_transaction(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AbortedTransaction], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[AbortedTransaction] = []
     for _ in range(n):
         m = new(AbortedTransaction)
@@ -287,7 +310,12 @@ def _write_aborted_transaction(out: bytearray, items: list[AbortedTransaction], 
         out.append(0)
 
 
-def _read_aborted_transaction_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AbortedTransaction], int]:
+def _read_aborted_transaction_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AbortedTransaction], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[AbortedTransaction] = []
     for _ in range(n):
         m = new(AbortedTransaction)
@@ -302,7 +330,12 @@ def _write_aborted_transaction_classic(out: bytearray, items: list[AbortedTransa
         out += _qq.pack(m.producer_id, m.first_offset)
 
 
-def _read_partition_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[PartitionData] = []
     for _ in range(n):
@@ -320,7 +353,7 @@ def _read_partition_data(buffer: bytes, position: int, version: int, n: int) -> 
             length -= 1
             if not 0 <= length * 17 <= limit - position:
                 raise bad_length("aborted_transactions", length, position)
-            m.aborted_transactions, position = _read_aborted_transaction(buffer, position, version, length)
+            m.aborted_transactions, position = _read_aborted_transaction(buffer, position, version, length, quota)
         m.preferred_read_replica, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -344,15 +377,15 @@ def _read_partition_data(buffer: bytes, position: int, version: int, n: int) -> 
                 if tag_end > limit:
                     raise bad_length("tagged field", size, position)
                 if tag == 0:
-                    (m.diverging_epoch,), position = _read_epoch_end_offset(buffer, position, version, 1)
+                    (m.diverging_epoch,), position = _read_epoch_end_offset(buffer, position, version, 1, quota)
                     if position != tag_end:
                         raise bad_length("diverging_epoch", size, tag_end - size)
                 elif tag == 1:
-                    (m.current_leader,), position = _read_leader_id_and_epoch(buffer, position, version, 1)
+                    (m.current_leader,), position = _read_leader_id_and_epoch(buffer, position, version, 1, quota)
                     if position != tag_end:
                         raise bad_length("current_leader", size, tag_end - size)
                 elif tag == 2:
-                    (m.snapshot_id,), position = _read_snapshot_id(buffer, position, version, 1)
+                    (m.snapshot_id,), position = _read_snapshot_id(buffer, position, version, 1, quota)
                     if position != tag_end:
                         raise bad_length("snapshot_id", size, tag_end - size)
                 position = tag_end
@@ -407,7 +440,12 @@ def _write_partition_data(out: bytearray, items: list[PartitionData], version: i
                 write_tagged_field(out, 2, content)
 
 
-def _read_partition_data_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[PartitionData] = []
     for _ in range(n):
@@ -427,7 +465,7 @@ def _read_partition_data_classic(buffer: bytes, position: int, version: int, n: 
         else:
             if not 0 <= length * 16 <= limit - position:
                 raise bad_length("aborted_transactions", length, position)
-            m.aborted_transactions, position = _read_aborted_transaction_classic(buffer, position, version, length)
+            m.aborted_transactions, position = _read_aborted_transaction_classic(buffer, position, version, length, quota)
         if version >= 11:
             m.preferred_read_replica, length = _ii.unpack_from(buffer, position)
             position += 8
@@ -469,7 +507,12 @@ def _write_partition_data_classic(out: bytearray, items: list[PartitionData], ve
             out += records
 
 
-def _read_fetchable_topic_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[FetchableTopicResponse], int]:
+def _read_fetchable_topic_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[FetchableTopicResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[FetchableTopicResponse] = []
     for _ in range(n):
@@ -498,7 +541,7 @@ def _read_fetchable_topic_response(buffer: bytes, position: int, version: int, n
         length -= 1
         if not 0 <= length * 37 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_partition_data(buffer, position, version, length)
+        m.partitions, position = _read_partition_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -530,7 +573,12 @@ def _write_fetchable_topic_response(out: bytearray, items: list[FetchableTopicRe
         out.append(0)
 
 
-def _read_fetchable_topic_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[FetchableTopicResponse], int]:
+def _read_fetchable_topic_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[FetchableTopicResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[FetchableTopicResponse] = []
     for _ in range(n):
@@ -547,7 +595,7 @@ def _read_fetchable_topic_response_classic(buffer: bytes, position: int, version
         position += 4
         if not 0 <= length * 30 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_partition_data_classic(buffer, position, version, length)
+        m.partitions, position = _read_partition_data_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -561,7 +609,12 @@ def _write_fetchable_topic_response_classic(out: bytearray, items: list[Fetchabl
         _write_partition_data_classic(out, m.partitions, version)
 
 
-def _read_node_endpoint(buffer: bytes, position: int, version: int, n: int) -> tuple[list[NodeEndpoint], int]:
+def _read_node_endpoint(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[NodeEndpoint], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[NodeEndpoint] = []
     for _ in range(n):
@@ -620,7 +673,12 @@ def _write_node_endpoint(out: bytearray, items: list[NodeEndpoint], version: int
         out.append(0)
 
 
-def _read_fetch_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[FetchResponse], int]:
+def _read_fetch_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[FetchResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[FetchResponse] = []
     for _ in range(n):
@@ -633,7 +691,7 @@ def _read_fetch_response(buffer: bytes, position: int, version: int, n: int) -> 
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("responses", length, position)
-        m.responses, position = _read_fetchable_topic_response(buffer, position, version, length)
+        m.responses, position = _read_fetchable_topic_response(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -652,7 +710,7 @@ def _read_fetch_response(buffer: bytes, position: int, version: int, n: int) -> 
                     length -= 1
                     if not 0 <= length * 11 <= limit - position:
                         raise bad_length("node_endpoints", length, position)
-                    m.node_endpoints, position = _read_node_endpoint(buffer, position, version, length)
+                    m.node_endpoints, position = _read_node_endpoint(buffer, position, version, length, quota)
                     if position != tag_end:
                         raise bad_length("node_endpoints", size, tag_end - size)
                 position = tag_end
@@ -685,7 +743,12 @@ def _write_fetch_response(out: bytearray, items: list[FetchResponse], version: i
                 write_tagged_field(out, 0, content)
 
 
-def _read_fetch_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[FetchResponse], int]:
+def _read_fetch_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[FetchResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[FetchResponse] = []
     for _ in range(n):
@@ -701,7 +764,7 @@ def _read_fetch_response_classic(buffer: bytes, position: int, version: int, n: 
             m.session_id = 0
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("responses", length, position)
-        m.responses, position = _read_fetchable_topic_response_classic(buffer, position, version, length)
+        m.responses, position = _read_fetchable_topic_response_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

@@ -11,6 +11,7 @@ from ottla.protocol.wire import (
     new,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_tagged_field,
     write_unsigned_varint,
 )
@@ -102,15 +103,22 @@ class FetchSnapshotRequest(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[FetchSnapshotRequest, int]:
-        (m,), position = _read_fetch_snapshot_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[FetchSnapshotRequest, int]:
+        (m,), position = _read_fetch_snapshot_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_fetch_snapshot_request(out, [self], version)
 
 
-def _read_snapshot_id(buffer: bytes, position: int, version: int, n: int) -> tuple[list[SnapshotId], int]:
+def _read_snapshot_id(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[SnapshotId], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[SnapshotId] = []
     for _ in range(n):
         m = new(SnapshotId)
@@ -128,7 +136,12 @@ def _write_snapshot_id(out: bytearray, items: list[SnapshotId], version: int) ->
         out.append(0)
 
 
-def _read_partition_snapshot(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionSnapshot], int]:
+def _read_partition_snapshot(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionSnapshot], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[PartitionSnapshot] = []
     for _ in range(n):
@@ -136,7 +149,7 @@ def _read_partition_snapshot(buffer: bytes, position: int, version: int, n: int)
         m.replica_directory_id = ZERO_UUID
         m.partition, m.current_leader_epoch = _ii.unpack_from(buffer, position)
         position += 8
-        (m.snapshot_id,), position = _read_snapshot_id(buffer, position, version, 1)
+        (m.snapshot_id,), position = _read_snapshot_id(buffer, position, version, 1, quota)
         m.position, length = _qB.unpack_from(buffer, position)
         position += 9
         if length:
@@ -175,7 +188,12 @@ def _write_partition_snapshot(out: bytearray, items: list[PartitionSnapshot], ve
                 write_tagged_field(out, 0, content)
 
 
-def _read_topic_snapshot(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicSnapshot], int]:
+def _read_topic_snapshot(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicSnapshot], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicSnapshot] = []
     for _ in range(n):
@@ -196,7 +214,7 @@ def _read_topic_snapshot(buffer: bytes, position: int, version: int, n: int) -> 
         length -= 1
         if not 0 <= length * 30 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_partition_snapshot(buffer, position, version, length)
+        m.partitions, position = _read_partition_snapshot(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -223,7 +241,12 @@ def _write_topic_snapshot(out: bytearray, items: list[TopicSnapshot], version: i
         out.append(0)
 
 
-def _read_fetch_snapshot_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[FetchSnapshotRequest], int]:
+def _read_fetch_snapshot_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[FetchSnapshotRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[FetchSnapshotRequest] = []
     for _ in range(n):
@@ -236,7 +259,7 @@ def _read_fetch_snapshot_request(buffer: bytes, position: int, version: int, n: 
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_topic_snapshot(buffer, position, version, length)
+        m.topics, position = _read_topic_snapshot(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

@@ -11,6 +11,7 @@ from ottla.protocol.wire import (
     new,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_tagged_field,
     write_unsigned_varint,
 )
@@ -143,15 +144,22 @@ class FetchSnapshotResponse(Message):
         self.node_endpoints = [] if node_endpoints is EMPTY else node_endpoints
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[FetchSnapshotResponse, int]:
-        (m,), position = _read_fetch_snapshot_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[FetchSnapshotResponse, int]:
+        (m,), position = _read_fetch_snapshot_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_fetch_snapshot_response(out, [self], version)
 
 
-def _read_snapshot_id(buffer: bytes, position: int, version: int, n: int) -> tuple[list[SnapshotId], int]:
+def _read_snapshot_id(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[SnapshotId], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[SnapshotId] = []
     for _ in range(n):
         m = new(SnapshotId)
@@ -169,7 +177,12 @@ def _write_snapshot_id(out: bytearray, items: list[SnapshotId], version: int) ->
         out.append(0)
 
 
-def _read_leader_id_and_epoch(buffer: bytes, position: int, version: int, n: int) -> tuple[list[LeaderIdAndEpoch], int]:
+def _read_leader_id_and_epoch(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[LeaderIdAndEpoch], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[LeaderIdAndEpoch] = []
     for _ in range(n):
         m = new(LeaderIdAndEpoch)
@@ -187,7 +200,12 @@ def _write_leader_id_and_epoch(out: bytearray, items: list[LeaderIdAndEpoch], ve
         out.append(0)
 
 
-def _read_partition_snapshot(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionSnapshot], int]:
+def _read_partition_snapshot(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionSnapshot], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[PartitionSnapshot] = []
     for _ in range(n):
@@ -195,7 +213,7 @@ def _read_partition_snapshot(buffer: bytes, position: int, version: int, n: int)
         m.current_leader = LeaderIdAndEpoch()
         m.index, m.error_code = _ih.unpack_from(buffer, position)
         position += 6
-        (m.snapshot_id,), position = _read_snapshot_id(buffer, position, version, 1)
+        (m.snapshot_id,), position = _read_snapshot_id(buffer, position, version, 1, quota)
         m.size, m.position, length = _qqB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -216,7 +234,7 @@ def _read_partition_snapshot(buffer: bytes, position: int, version: int, n: int)
                 if tag_end > limit:
                     raise bad_length("tagged field", size, position)
                 if tag == 0:
-                    (m.current_leader,), position = _read_leader_id_and_epoch(buffer, position, version, 1)
+                    (m.current_leader,), position = _read_leader_id_and_epoch(buffer, position, version, 1, quota)
                     if position != tag_end:
                         raise bad_length("current_leader", size, tag_end - size)
                 position = tag_end
@@ -246,7 +264,12 @@ def _write_partition_snapshot(out: bytearray, items: list[PartitionSnapshot], ve
                 write_tagged_field(out, 0, content)
 
 
-def _read_topic_snapshot(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicSnapshot], int]:
+def _read_topic_snapshot(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicSnapshot], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicSnapshot] = []
     for _ in range(n):
@@ -267,7 +290,7 @@ def _read_topic_snapshot(buffer: bytes, position: int, version: int, n: int) -> 
         length -= 1
         if not 0 <= length * 37 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_partition_snapshot(buffer, position, version, length)
+        m.partitions, position = _read_partition_snapshot(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -294,7 +317,12 @@ def _write_topic_snapshot(out: bytearray, items: list[TopicSnapshot], version: i
         out.append(0)
 
 
-def _read_node_endpoint(buffer: bytes, position: int, version: int, n: int) -> tuple[list[NodeEndpoint], int]:
+def _read_node_endpoint(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[NodeEndpoint], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[NodeEndpoint] = []
     for _ in range(n):
@@ -330,7 +358,12 @@ def _write_node_endpoint(out: bytearray, items: list[NodeEndpoint], version: int
         out.append(0)
 
 
-def _read_fetch_snapshot_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[FetchSnapshotResponse], int]:
+def _read_fetch_snapshot_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[FetchSnapshotResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[FetchSnapshotResponse] = []
     for _ in range(n):
@@ -343,7 +376,7 @@ def _read_fetch_snapshot_response(buffer: bytes, position: int, version: int, n:
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_topic_snapshot(buffer, position, version, length)
+        m.topics, position = _read_topic_snapshot(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -362,7 +395,7 @@ def _read_fetch_snapshot_response(buffer: bytes, position: int, version: int, n:
                     length -= 1
                     if not 0 <= length * 8 <= limit - position:
                         raise bad_length("node_endpoints", length, position)
-                    m.node_endpoints, position = _read_node_endpoint(buffer, position, version, length)
+                    m.node_endpoints, position = _read_node_endpoint(buffer, position, version, length, quota)
                     if position != tag_end:
                         raise bad_length("node_endpoints", size, tag_end - size)
                 position = tag_end

@@ -11,6 +11,7 @@ from ottla.protocol.wire import (
     read_compact_strings,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_compact_strings,
     write_unsigned_varint,
 )
@@ -41,11 +42,13 @@ class FindCoordinatorRequest(Message):
         self.coordinator_keys = [] if coordinator_keys is EMPTY else coordinator_keys
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[FindCoordinatorRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[FindCoordinatorRequest, int]:
         if version >= 3:
-            (m,), position = _read_find_coordinator_request(buffer, position, version, 1)
+            (m,), position = _read_find_coordinator_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_find_coordinator_request_classic(buffer, position, version, 1)
+            (m,), position = _read_find_coordinator_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -55,7 +58,12 @@ class FindCoordinatorRequest(Message):
             _write_find_coordinator_request_classic(out, [self], version)
 
 
-def _read_find_coordinator_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[FindCoordinatorRequest], int]:
+def _read_find_coordinator_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[FindCoordinatorRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[FindCoordinatorRequest] = []
     for _ in range(n):
@@ -82,7 +90,7 @@ def _read_find_coordinator_request(buffer: bytes, position: int, version: int, n
             length -= 1
             if not 0 <= length <= limit - position:
                 raise bad_length("coordinator_keys", length, position)
-            m.coordinator_keys, position = read_compact_strings(buffer, position, length)
+            m.coordinator_keys, position = read_compact_strings(buffer, position, length, quota)
         else:
             m.coordinator_keys = []
         length = buffer[position]
@@ -114,7 +122,12 @@ def _write_find_coordinator_request(out: bytearray, items: list[FindCoordinatorR
         out.append(0)
 
 
-def _read_find_coordinator_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[FindCoordinatorRequest], int]:
+def _read_find_coordinator_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[FindCoordinatorRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[FindCoordinatorRequest] = []
     for _ in range(n):

@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -69,11 +76,13 @@ class FindCoordinatorResponse(Message):
         self.coordinators = [] if coordinators is EMPTY else coordinators
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[FindCoordinatorResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[FindCoordinatorResponse, int]:
         if version >= 3:
-            (m,), position = _read_find_coordinator_response(buffer, position, version, 1)
+            (m,), position = _read_find_coordinator_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_find_coordinator_response_classic(buffer, position, version, 1)
+            (m,), position = _read_find_coordinator_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -83,7 +92,12 @@ class FindCoordinatorResponse(Message):
             _write_find_coordinator_response_classic(out, [self], version)
 
 
-def _read_coordinator(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Coordinator], int]:
+def _read_coordinator(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Coordinator], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Coordinator] = []
     for _ in range(n):
@@ -158,7 +172,12 @@ def _write_coordinator(out: bytearray, items: list[Coordinator], version: int) -
         out.append(0)
 
 
-def _read_find_coordinator_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[FindCoordinatorResponse], int]:
+def _read_find_coordinator_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[FindCoordinatorResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[FindCoordinatorResponse] = []
     for _ in range(n):
@@ -215,7 +234,7 @@ def _read_find_coordinator_response(buffer: bytes, position: int, version: int, 
             length -= 1
             if not 0 <= length * 14 <= limit - position:
                 raise bad_length("coordinators", length, position)
-            m.coordinators, position = _read_coordinator(buffer, position, version, length)
+            m.coordinators, position = _read_coordinator(buffer, position, version, length, quota)
         else:
             m.coordinators = []
         length = buffer[position]
@@ -266,7 +285,12 @@ def _write_find_coordinator_response(out: bytearray, items: list[FindCoordinator
         out.append(0)
 
 
-def _read_find_coordinator_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[FindCoordinatorResponse], int]:
+def _read_find_coordinator_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[FindCoordinatorResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[FindCoordinatorResponse] = []
     for _ in range(n):

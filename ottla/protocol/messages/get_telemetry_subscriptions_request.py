@@ -6,7 +6,7 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import Message
-from ottla.protocol.wire import new, skip_tagged_fields
+from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
 
 _u = Struct(">16s")
 _uB = Struct(">16sB")
@@ -30,15 +30,22 @@ class GetTelemetrySubscriptionsRequest(Message):
         self.client_instance_id = client_instance_id
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[GetTelemetrySubscriptionsRequest, int]:
-        (m,), position = _read_get_telemetry_subscriptions_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[GetTelemetrySubscriptionsRequest, int]:
+        (m,), position = _read_get_telemetry_subscriptions_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_get_telemetry_subscriptions_request(out, [self], version)
 
 
-def _read_get_telemetry_subscriptions_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[GetTelemetrySubscriptionsRequest], int]:
+def _read_get_telemetry_subscriptions_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[GetTelemetrySubscriptionsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[GetTelemetrySubscriptionsRequest] = []
     for _ in range(n):
         m = new(GetTelemetrySubscriptionsRequest)

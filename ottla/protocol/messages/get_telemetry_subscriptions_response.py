@@ -14,6 +14,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_compact_strings,
     write_unsigned_varint,
 )
@@ -63,15 +64,22 @@ class GetTelemetrySubscriptionsResponse(Message):
         self.requested_metrics = [] if requested_metrics is EMPTY else requested_metrics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[GetTelemetrySubscriptionsResponse, int]:
-        (m,), position = _read_get_telemetry_subscriptions_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[GetTelemetrySubscriptionsResponse, int]:
+        (m,), position = _read_get_telemetry_subscriptions_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_get_telemetry_subscriptions_response(out, [self], version)
 
 
-def _read_get_telemetry_subscriptions_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[GetTelemetrySubscriptionsResponse], int]:
+def _read_get_telemetry_subscriptions_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[GetTelemetrySubscriptionsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[GetTelemetrySubscriptionsResponse] = []
     for _ in range(n):
@@ -92,7 +100,7 @@ def _read_get_telemetry_subscriptions_response(buffer: bytes, position: int, ver
         length -= 1
         if not 0 <= length <= limit - position:
             raise bad_length("requested_metrics", length, position)
-        m.requested_metrics, position = read_compact_strings(buffer, position, length)
+        m.requested_metrics, position = read_compact_strings(buffer, position, length, quota)
         length = buffer[position]
         position += 1
         if length:

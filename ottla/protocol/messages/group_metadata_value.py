@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int32, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -79,11 +86,13 @@ class GroupMetadataValue(Message):
         self.members = [] if members is EMPTY else members
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[GroupMetadataValue, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[GroupMetadataValue, int]:
         if version >= 4:
-            (m,), position = _read_group_metadata_value(buffer, position, version, 1)
+            (m,), position = _read_group_metadata_value(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_group_metadata_value_classic(buffer, position, version, 1)
+            (m,), position = _read_group_metadata_value_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -93,7 +102,12 @@ class GroupMetadataValue(Message):
             _write_group_metadata_value_classic(out, [self], version)
 
 
-def _read_member_metadata(buffer: bytes, position: int, version: int, n: int) -> tuple[list[MemberMetadata], int]:
+def _read_member_metadata(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[MemberMetadata], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[MemberMetadata] = []
     for _ in range(n):
@@ -213,7 +227,12 @@ def _write_member_metadata(out: bytearray, items: list[MemberMetadata], version:
         out.append(0)
 
 
-def _read_member_metadata_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[MemberMetadata], int]:
+def _read_member_metadata_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[MemberMetadata], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[MemberMetadata] = []
     for _ in range(n):
@@ -304,7 +323,12 @@ def _write_member_metadata_classic(out: bytearray, items: list[MemberMetadata], 
         out += m.assignment
 
 
-def _read_group_metadata_value(buffer: bytes, position: int, version: int, n: int) -> tuple[list[GroupMetadataValue], int]:
+def _read_group_metadata_value(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[GroupMetadataValue], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[GroupMetadataValue] = []
     for _ in range(n):
@@ -349,7 +373,7 @@ def _read_group_metadata_value(buffer: bytes, position: int, version: int, n: in
         length -= 1
         if not 0 <= length * 15 <= limit - position:
             raise bad_length("members", length, position)
-        m.members, position = _read_member_metadata(buffer, position, version, length)
+        m.members, position = _read_member_metadata(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -400,7 +424,12 @@ def _write_group_metadata_value(out: bytearray, items: list[GroupMetadataValue],
         out.append(0)
 
 
-def _read_group_metadata_value_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[GroupMetadataValue], int]:
+def _read_group_metadata_value_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[GroupMetadataValue], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[GroupMetadataValue] = []
     for _ in range(n):
@@ -441,7 +470,7 @@ def _read_group_metadata_value_classic(buffer: bytes, position: int, version: in
             m.current_state_timestamp = -1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("members", length, position)
-        m.members, position = _read_member_metadata_classic(buffer, position, version, length)
+        m.members, position = _read_member_metadata_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -38,11 +45,13 @@ class HeartbeatRequest(Message):
         self.group_instance_id = group_instance_id
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[HeartbeatRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[HeartbeatRequest, int]:
         if version >= 4:
-            (m,), position = _read_heartbeat_request(buffer, position, version, 1)
+            (m,), position = _read_heartbeat_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_heartbeat_request_classic(buffer, position, version, 1)
+            (m,), position = _read_heartbeat_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -52,7 +61,12 @@ class HeartbeatRequest(Message):
             _write_heartbeat_request_classic(out, [self], version)
 
 
-def _read_heartbeat_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[HeartbeatRequest], int]:
+def _read_heartbeat_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[HeartbeatRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[HeartbeatRequest] = []
     for _ in range(n):
@@ -126,7 +140,12 @@ def _write_heartbeat_request(out: bytearray, items: list[HeartbeatRequest], vers
         out.append(0)
 
 
-def _read_heartbeat_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[HeartbeatRequest], int]:
+def _read_heartbeat_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[HeartbeatRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[HeartbeatRequest] = []
     for _ in range(n):

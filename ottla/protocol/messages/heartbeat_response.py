@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int32, Message
-from ottla.protocol.wire import new, skip_tagged_fields
+from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
 
 _h = Struct(">h")
 _ih = Struct(">ih")
@@ -32,11 +32,13 @@ class HeartbeatResponse(Message):
         self.error_code = error_code
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[HeartbeatResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[HeartbeatResponse, int]:
         if version >= 4:
-            (m,), position = _read_heartbeat_response(buffer, position, version, 1)
+            (m,), position = _read_heartbeat_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_heartbeat_response_classic(buffer, position, version, 1)
+            (m,), position = _read_heartbeat_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -46,7 +48,12 @@ class HeartbeatResponse(Message):
             _write_heartbeat_response_classic(out, [self], version)
 
 
-def _read_heartbeat_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[HeartbeatResponse], int]:
+def _read_heartbeat_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[HeartbeatResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[HeartbeatResponse] = []
     for _ in range(n):
         m = new(HeartbeatResponse)
@@ -64,7 +71,12 @@ def _write_heartbeat_response(out: bytearray, items: list[HeartbeatResponse], ve
         out.append(0)
 
 
-def _read_heartbeat_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[HeartbeatResponse], int]:
+def _read_heartbeat_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[HeartbeatResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[HeartbeatResponse] = []
     for _ in range(n):
         m = new(HeartbeatResponse)

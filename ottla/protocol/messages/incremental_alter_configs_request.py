@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int8, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _b = Struct(">b")
 _bB = Struct(">bB")
@@ -70,11 +77,13 @@ class IncrementalAlterConfigsRequest(Message):
         self.validate_only = validate_only
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[IncrementalAlterConfigsRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[IncrementalAlterConfigsRequest, int]:
         if version >= 1:
-            (m,), position = _read_incremental_alter_configs_request(buffer, position, version, 1)
+            (m,), position = _read_incremental_alter_configs_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_incremental_alter_configs_request_classic(buffer, position, version, 1)
+            (m,), position = _read_incremental_alter_configs_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -84,7 +93,12 @@ class IncrementalAlterConfigsRequest(Message):
             _write_incremental_alter_configs_request_classic(out, [self], version)
 
 
-def _read_alterable_config(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterableConfig], int]:
+def _read_alterable_config(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterableConfig], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterableConfig] = []
     for _ in range(n):
@@ -142,7 +156,12 @@ def _write_alterable_config(out: bytearray, items: list[AlterableConfig], versio
         out.append(0)
 
 
-def _read_alterable_config_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterableConfig], int]:
+def _read_alterable_config_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterableConfig], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterableConfig] = []
     for _ in range(n):
@@ -183,7 +202,12 @@ def _write_alterable_config_classic(out: bytearray, items: list[AlterableConfig]
             out += piece
 
 
-def _read_alter_configs_resource(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterConfigsResource], int]:
+def _read_alter_configs_resource(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterConfigsResource], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterConfigsResource] = []
     for _ in range(n):
@@ -204,7 +228,7 @@ def _read_alter_configs_resource(buffer: bytes, position: int, version: int, n: 
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("configs", length, position)
-        m.configs, position = _read_alterable_config(buffer, position, version, length)
+        m.configs, position = _read_alterable_config(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -232,7 +256,12 @@ def _write_alter_configs_resource(out: bytearray, items: list[AlterConfigsResour
         out.append(0)
 
 
-def _read_alter_configs_resource_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterConfigsResource], int]:
+def _read_alter_configs_resource_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterConfigsResource], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterConfigsResource] = []
     for _ in range(n):
@@ -248,7 +277,7 @@ def _read_alter_configs_resource_classic(buffer: bytes, position: int, version: 
         position += 4
         if not 0 <= length * 5 <= limit - position:
             raise bad_length("configs", length, position)
-        m.configs, position = _read_alterable_config_classic(buffer, position, version, length)
+        m.configs, position = _read_alterable_config_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -262,7 +291,12 @@ def _write_alter_configs_resource_classic(out: bytearray, items: list[AlterConfi
         _write_alterable_config_classic(out, m.configs, version)
 
 
-def _read_incremental_alter_configs_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[IncrementalAlterConfigsRequest], int]:
+def _read_incremental_alter_configs_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[IncrementalAlterConfigsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[IncrementalAlterConfigsRequest] = []
     for _ in range(n):
@@ -274,7 +308,7 @@ def _read_incremental_alter_configs_request(buffer: bytes, position: int, versio
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("resources", length, position)
-        m.resources, position = _read_alter_configs_resource(buffer, position, version, length)
+        m.resources, position = _read_alter_configs_resource(buffer, position, version, length, quota)
         m.validate_only, length = _oB.unpack_from(buffer, position)
         position += 2
         if length:
@@ -295,7 +329,12 @@ def _write_incremental_alter_configs_request(out: bytearray, items: list[Increme
         out.append(0)
 
 
-def _read_incremental_alter_configs_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[IncrementalAlterConfigsRequest], int]:
+def _read_incremental_alter_configs_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[IncrementalAlterConfigsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[IncrementalAlterConfigsRequest] = []
     for _ in range(n):
@@ -304,7 +343,7 @@ def _read_incremental_alter_configs_request_classic(buffer: bytes, position: int
         position += 4
         if not 0 <= length * 7 <= limit - position:
             raise bad_length("resources", length, position)
-        m.resources, position = _read_alter_configs_resource_classic(buffer, position, version, length)
+        m.resources, position = _read_alter_configs_resource_classic(buffer, position, version, length, quota)
         (m.validate_only,) = _o.unpack_from(buffer, position)
         position += 1
         items.append(m)

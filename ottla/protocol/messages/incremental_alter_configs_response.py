@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _b = Struct(">b")
 _bB = Struct(">bB")
@@ -58,11 +65,13 @@ class IncrementalAlterConfigsResponse(Message):
         self.responses = [] if responses is EMPTY else responses
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[IncrementalAlterConfigsResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[IncrementalAlterConfigsResponse, int]:
         if version >= 1:
-            (m,), position = _read_incremental_alter_configs_response(buffer, position, version, 1)
+            (m,), position = _read_incremental_alter_configs_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_incremental_alter_configs_response_classic(buffer, position, version, 1)
+            (m,), position = _read_incremental_alter_configs_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -72,7 +81,12 @@ class IncrementalAlterConfigsResponse(Message):
             _write_incremental_alter_configs_response_classic(out, [self], version)
 
 
-def _read_alter_configs_resource_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterConfigsResourceResponse], int]:
+def _read_alter_configs_resource_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterConfigsResourceResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterConfigsResourceResponse] = []
     for _ in range(n):
@@ -131,7 +145,12 @@ def _write_alter_configs_resource_response(out: bytearray, items: list[AlterConf
         out.append(0)
 
 
-def _read_alter_configs_resource_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AlterConfigsResourceResponse], int]:
+def _read_alter_configs_resource_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AlterConfigsResourceResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AlterConfigsResourceResponse] = []
     for _ in range(n):
@@ -172,7 +191,12 @@ def _write_alter_configs_resource_response_classic(out: bytearray, items: list[A
         out += piece
 
 
-def _read_incremental_alter_configs_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[IncrementalAlterConfigsResponse], int]:
+def _read_incremental_alter_configs_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[IncrementalAlterConfigsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[IncrementalAlterConfigsResponse] = []
     for _ in range(n):
@@ -184,7 +208,7 @@ def _read_incremental_alter_configs_response(buffer: bytes, position: int, versi
         length -= 1
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("responses", length, position)
-        m.responses, position = _read_alter_configs_resource_response(buffer, position, version, length)
+        m.responses, position = _read_alter_configs_resource_response(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -205,7 +229,12 @@ def _write_incremental_alter_configs_response(out: bytearray, items: list[Increm
         out.append(0)
 
 
-def _read_incremental_alter_configs_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[IncrementalAlterConfigsResponse], int]:
+def _read_incremental_alter_configs_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[IncrementalAlterConfigsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[IncrementalAlterConfigsResponse] = []
     for _ in range(n):
@@ -214,7 +243,7 @@ def _read_incremental_alter_configs_response_classic(buffer: bytes, position: in
         position += 8
         if not 0 <= length * 7 <= limit - position:
             raise bad_length("responses", length, position)
-        m.responses, position = _read_alter_configs_resource_response_classic(buffer, position, version, length)
+        m.responses, position = _read_alter_configs_resource_response_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

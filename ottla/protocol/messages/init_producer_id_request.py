@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int32, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -47,11 +54,13 @@ class InitProducerIdRequest(Message):
         self.keep_prepared_txn = keep_prepared_txn
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[InitProducerIdRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[InitProducerIdRequest, int]:
         if version >= 2:
-            (m,), position = _read_init_producer_id_request(buffer, position, version, 1)
+            (m,), position = _read_init_producer_id_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_init_producer_id_request_classic(buffer, position, version, 1)
+            (m,), position = _read_init_producer_id_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -61,7 +70,12 @@ class InitProducerIdRequest(Message):
             _write_init_producer_id_request_classic(out, [self], version)
 
 
-def _read_init_producer_id_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[InitProducerIdRequest], int]:
+def _read_init_producer_id_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[InitProducerIdRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[InitProducerIdRequest] = []
     for _ in range(n):
@@ -121,7 +135,12 @@ def _write_init_producer_id_request(out: bytearray, items: list[InitProducerIdRe
         out.append(0)
 
 
-def _read_init_producer_id_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[InitProducerIdRequest], int]:
+def _read_init_producer_id_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[InitProducerIdRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[InitProducerIdRequest] = []
     for _ in range(n):

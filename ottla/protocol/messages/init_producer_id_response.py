@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int32, Int64, Message
-from ottla.protocol.wire import new, skip_tagged_fields
+from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
 
 _ihqh = Struct(">ihqh")
 _ihqhB = Struct(">ihqhB")
@@ -44,11 +44,13 @@ class InitProducerIdResponse(Message):
         self.ongoing_txn_producer_epoch = ongoing_txn_producer_epoch
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[InitProducerIdResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[InitProducerIdResponse, int]:
         if version >= 2:
-            (m,), position = _read_init_producer_id_response(buffer, position, version, 1)
+            (m,), position = _read_init_producer_id_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_init_producer_id_response_classic(buffer, position, version, 1)
+            (m,), position = _read_init_producer_id_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -58,7 +60,12 @@ class InitProducerIdResponse(Message):
             _write_init_producer_id_response_classic(out, [self], version)
 
 
-def _read_init_producer_id_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[InitProducerIdResponse], int]:
+def _read_init_producer_id_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[InitProducerIdResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[InitProducerIdResponse] = []
     for _ in range(n):
         m = new(InitProducerIdResponse)
@@ -85,7 +92,12 @@ def _write_init_producer_id_response(out: bytearray, items: list[InitProducerIdR
         out.append(0)
 
 
-def _read_init_producer_id_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[InitProducerIdResponse], int]:
+def _read_init_producer_id_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[InitProducerIdResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[InitProducerIdResponse] = []
     for _ in range(n):
         m = new(InitProducerIdResponse)

@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int32, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _iiq = Struct(">iiq")
 _iiqB = Struct(">iiqB")
@@ -66,15 +73,22 @@ class InitializeShareGroupStateRequest(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[InitializeShareGroupStateRequest, int]:
-        (m,), position = _read_initialize_share_group_state_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[InitializeShareGroupStateRequest, int]:
+        (m,), position = _read_initialize_share_group_state_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_initialize_share_group_state_request(out, [self], version)
 
 
-def _read_partition_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[PartitionData] = []
     for _ in range(n):
         m = new(PartitionData)
@@ -92,7 +106,12 @@ def _write_partition_data(out: bytearray, items: list[PartitionData], version: i
         out.append(0)
 
 
-def _read_initialize_state_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[InitializeStateData], int]:
+def _read_initialize_state_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[InitializeStateData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[InitializeStateData] = []
     for _ in range(n):
@@ -104,7 +123,7 @@ def _read_initialize_state_data(buffer: bytes, position: int, version: int, n: i
         length -= 1
         if not 0 <= length * 17 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_partition_data(buffer, position, version, length)
+        m.partitions, position = _read_partition_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -127,7 +146,12 @@ def _write_initialize_state_data(out: bytearray, items: list[InitializeStateData
         out.append(0)
 
 
-def _read_initialize_share_group_state_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[InitializeShareGroupStateRequest], int]:
+def _read_initialize_share_group_state_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[InitializeShareGroupStateRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[InitializeShareGroupStateRequest] = []
     for _ in range(n):
@@ -148,7 +172,7 @@ def _read_initialize_share_group_state_request(buffer: bytes, position: int, ver
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_initialize_state_data(buffer, position, version, length)
+        m.topics, position = _read_initialize_state_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

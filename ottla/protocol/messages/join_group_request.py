@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -65,11 +72,13 @@ class JoinGroupRequest(Message):
         self.reason = reason
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[JoinGroupRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[JoinGroupRequest, int]:
         if version >= 6:
-            (m,), position = _read_join_group_request(buffer, position, version, 1)
+            (m,), position = _read_join_group_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_join_group_request_classic(buffer, position, version, 1)
+            (m,), position = _read_join_group_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -79,7 +88,12 @@ class JoinGroupRequest(Message):
             _write_join_group_request_classic(out, [self], version)
 
 
-def _read_join_group_request_protocol(buffer: bytes, position: int, version: int, n: int) -> tuple[list[JoinGroupRequestProtocol], int]:
+def _read_join_group_request_protocol(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[JoinGroupRequestProtocol], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[JoinGroupRequestProtocol] = []
     for _ in range(n):
@@ -128,7 +142,12 @@ def _write_join_group_request_protocol(out: bytearray, items: list[JoinGroupRequ
         out.append(0)
 
 
-def _read_join_group_request_protocol_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[JoinGroupRequestProtocol], int]:
+def _read_join_group_request_protocol_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[JoinGroupRequestProtocol], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[JoinGroupRequestProtocol] = []
     for _ in range(n):
@@ -160,7 +179,12 @@ def _write_join_group_request_protocol_classic(out: bytearray, items: list[JoinG
         out += m.metadata
 
 
-def _read_join_group_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[JoinGroupRequest], int]:
+def _read_join_group_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[JoinGroupRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[JoinGroupRequest] = []
     for _ in range(n):
@@ -211,7 +235,7 @@ def _read_join_group_request(buffer: bytes, position: int, version: int, n: int)
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("protocols", length, position)
-        m.protocols, position = _read_join_group_request_protocol(buffer, position, version, length)
+        m.protocols, position = _read_join_group_request_protocol(buffer, position, version, length, quota)
         if version >= 8:
             length = buffer[position]
             position += 1
@@ -291,7 +315,12 @@ def _write_join_group_request(out: bytearray, items: list[JoinGroupRequest], ver
         out.append(0)
 
 
-def _read_join_group_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[JoinGroupRequest], int]:
+def _read_join_group_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[JoinGroupRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[JoinGroupRequest] = []
     for _ in range(n):
@@ -340,7 +369,7 @@ def _read_join_group_request_classic(buffer: bytes, position: int, version: int,
         position += 4
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("protocols", length, position)
-        m.protocols, position = _read_join_group_request_protocol_classic(buffer, position, version, length)
+        m.protocols, position = _read_join_group_request_protocol_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

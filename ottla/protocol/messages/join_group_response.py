@@ -11,6 +11,7 @@ from ottla.protocol.wire import (
     new,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     unexpected_null,
     write_unsigned_varint,
 )
@@ -80,11 +81,13 @@ class JoinGroupResponse(Message):
         self.members = [] if members is EMPTY else members
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[JoinGroupResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[JoinGroupResponse, int]:
         if version >= 6:
-            (m,), position = _read_join_group_response(buffer, position, version, 1)
+            (m,), position = _read_join_group_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_join_group_response_classic(buffer, position, version, 1)
+            (m,), position = _read_join_group_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -94,7 +97,12 @@ class JoinGroupResponse(Message):
             _write_join_group_response_classic(out, [self], version)
 
 
-def _read_join_group_response_member(buffer: bytes, position: int, version: int, n: int) -> tuple[list[JoinGroupResponseMember], int]:
+def _read_join_group_response_member(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[JoinGroupResponseMember], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[JoinGroupResponseMember] = []
     for _ in range(n):
@@ -166,7 +174,12 @@ def _write_join_group_response_member(out: bytearray, items: list[JoinGroupRespo
         out.append(0)
 
 
-def _read_join_group_response_member_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[JoinGroupResponseMember], int]:
+def _read_join_group_response_member_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[JoinGroupResponseMember], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[JoinGroupResponseMember] = []
     for _ in range(n):
@@ -219,7 +232,12 @@ def _write_join_group_response_member_classic(out: bytearray, items: list[JoinGr
         out += m.metadata
 
 
-def _read_join_group_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[JoinGroupResponse], int]:
+def _read_join_group_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[JoinGroupResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[JoinGroupResponse] = []
     for _ in range(n):
@@ -285,7 +303,7 @@ def _read_join_group_response(buffer: bytes, position: int, version: int, n: int
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("members", length, position)
-        m.members, position = _read_join_group_response_member(buffer, position, version, length)
+        m.members, position = _read_join_group_response_member(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -347,7 +365,12 @@ def _write_join_group_response(out: bytearray, items: list[JoinGroupResponse], v
         out.append(0)
 
 
-def _read_join_group_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[JoinGroupResponse], int]:
+def _read_join_group_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[JoinGroupResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[JoinGroupResponse] = []
     for _ in range(n):
@@ -384,7 +407,7 @@ def _read_join_group_response_classic(buffer: bytes, position: int, version: int
         position += 4
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("members", length, position)
-        m.members, position = _read_join_group_response_member_classic(buffer, position, version, length)
+        m.members, position = _read_join_group_response_member_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Message
-from ottla.protocol.wire import new, skip_tagged_fields
+from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
 
 _hh = Struct(">hh")
 _hhB = Struct(">hhB")
@@ -30,15 +30,22 @@ class KRaftVersionRecord(Message):
         self.k_raft_version = k_raft_version
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[KRaftVersionRecord, int]:
-        (m,), position = _read_k_raft_version_record(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[KRaftVersionRecord, int]:
+        (m,), position = _read_k_raft_version_record(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_k_raft_version_record(out, [self], version)
 
 
-def _read_k_raft_version_record(buffer: bytes, position: int, version: int, n: int) -> tuple[list[KRaftVersionRecord], int]:
+def _read_k_raft_version_record(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[KRaftVersionRecord], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[KRaftVersionRecord] = []
     for _ in range(n):
         m = new(KRaftVersionRecord)

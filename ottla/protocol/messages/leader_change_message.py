@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _hi = Struct(">hi")
 _hiB = Struct(">hiB")
@@ -55,15 +62,22 @@ class LeaderChangeMessage(Message):
         self.granting_voters = [] if granting_voters is EMPTY else granting_voters
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[LeaderChangeMessage, int]:
-        (m,), position = _read_leader_change_message(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[LeaderChangeMessage, int]:
+        (m,), position = _read_leader_change_message(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_leader_change_message(out, [self], version)
 
 
-def _read_voter(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Voter], int]:
+def _read_voter(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Voter], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[Voter] = []
     for _ in range(n):
         m = new(Voter)
@@ -91,7 +105,12 @@ def _write_voter(out: bytearray, items: list[Voter], version: int) -> None:
         out.append(0)
 
 
-def _read_leader_change_message(buffer: bytes, position: int, version: int, n: int) -> tuple[list[LeaderChangeMessage], int]:
+def _read_leader_change_message(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[LeaderChangeMessage], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[LeaderChangeMessage] = []
     for _ in range(n):
@@ -103,7 +122,7 @@ def _read_leader_change_message(buffer: bytes, position: int, version: int, n: i
         length -= 1
         if not 0 <= length * 5 <= limit - position:
             raise bad_length("voters", length, position)
-        m.voters, position = _read_voter(buffer, position, version, length)
+        m.voters, position = _read_voter(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -111,7 +130,7 @@ def _read_leader_change_message(buffer: bytes, position: int, version: int, n: i
         length -= 1
         if not 0 <= length * 5 <= limit - position:
             raise bad_length("granting_voters", length, position)
-        m.granting_voters, position = _read_voter(buffer, position, version, length)
+        m.granting_voters, position = _read_voter(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

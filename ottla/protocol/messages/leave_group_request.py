@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -50,11 +57,13 @@ class LeaveGroupRequest(Message):
         self.members = [] if members is EMPTY else members
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[LeaveGroupRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[LeaveGroupRequest, int]:
         if version >= 4:
-            (m,), position = _read_leave_group_request(buffer, position, version, 1)
+            (m,), position = _read_leave_group_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_leave_group_request_classic(buffer, position, version, 1)
+            (m,), position = _read_leave_group_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -64,7 +73,12 @@ class LeaveGroupRequest(Message):
             _write_leave_group_request_classic(out, [self], version)
 
 
-def _read_member_identity(buffer: bytes, position: int, version: int, n: int) -> tuple[list[MemberIdentity], int]:
+def _read_member_identity(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[MemberIdentity], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[MemberIdentity] = []
     for _ in range(n):
@@ -148,7 +162,12 @@ def _write_member_identity(out: bytearray, items: list[MemberIdentity], version:
         out.append(0)
 
 
-def _read_member_identity_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[MemberIdentity], int]:
+def _read_member_identity_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[MemberIdentity], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[MemberIdentity] = []
     for _ in range(n):
@@ -189,7 +208,12 @@ def _write_member_identity_classic(out: bytearray, items: list[MemberIdentity], 
             out += piece
 
 
-def _read_leave_group_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[LeaveGroupRequest], int]:
+def _read_leave_group_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[LeaveGroupRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[LeaveGroupRequest] = []
     for _ in range(n):
@@ -211,7 +235,7 @@ def _read_leave_group_request(buffer: bytes, position: int, version: int, n: int
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("members", length, position)
-        m.members, position = _read_member_identity(buffer, position, version, length)
+        m.members, position = _read_member_identity(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -238,7 +262,12 @@ def _write_leave_group_request(out: bytearray, items: list[LeaveGroupRequest], v
         out.append(0)
 
 
-def _read_leave_group_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[LeaveGroupRequest], int]:
+def _read_leave_group_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[LeaveGroupRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[LeaveGroupRequest] = []
     for _ in range(n):
@@ -265,7 +294,7 @@ def _read_leave_group_request_classic(buffer: bytes, position: int, version: int
             position += 4
             if not 0 <= length * 4 <= limit - position:
                 raise bad_length("members", length, position)
-            m.members, position = _read_member_identity_classic(buffer, position, version, length)
+            m.members, position = _read_member_identity_classic(buffer, position, version, length, quota)
         else:
             m.members = []
         items.append(m)

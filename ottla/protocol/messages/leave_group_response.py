@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _hB = Struct(">hB")
@@ -53,11 +60,13 @@ class LeaveGroupResponse(Message):
         self.members = [] if members is EMPTY else members
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[LeaveGroupResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[LeaveGroupResponse, int]:
         if version >= 4:
-            (m,), position = _read_leave_group_response(buffer, position, version, 1)
+            (m,), position = _read_leave_group_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_leave_group_response_classic(buffer, position, version, 1)
+            (m,), position = _read_leave_group_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -67,7 +76,12 @@ class LeaveGroupResponse(Message):
             _write_leave_group_response_classic(out, [self], version)
 
 
-def _read_member_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[MemberResponse], int]:
+def _read_member_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[MemberResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[MemberResponse] = []
     for _ in range(n):
@@ -125,7 +139,12 @@ def _write_member_response(out: bytearray, items: list[MemberResponse], version:
         out.append(0)
 
 
-def _read_member_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[MemberResponse], int]:
+def _read_member_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[MemberResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[MemberResponse] = []
     for _ in range(n):
@@ -168,7 +187,12 @@ def _write_member_response_classic(out: bytearray, items: list[MemberResponse], 
         out += _h.pack(m.error_code)
 
 
-def _read_leave_group_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[LeaveGroupResponse], int]:
+def _read_leave_group_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[LeaveGroupResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[LeaveGroupResponse] = []
     for _ in range(n):
@@ -180,7 +204,7 @@ def _read_leave_group_response(buffer: bytes, position: int, version: int, n: in
         length -= 1
         if not 0 <= length * 5 <= limit - position:
             raise bad_length("members", length, position)
-        m.members, position = _read_member_response(buffer, position, version, length)
+        m.members, position = _read_member_response(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -201,7 +225,12 @@ def _write_leave_group_response(out: bytearray, items: list[LeaveGroupResponse],
         out.append(0)
 
 
-def _read_leave_group_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[LeaveGroupResponse], int]:
+def _read_leave_group_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[LeaveGroupResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[LeaveGroupResponse] = []
     for _ in range(n):
@@ -218,7 +247,7 @@ def _read_leave_group_response_classic(buffer: bytes, position: int, version: in
             position += 4
             if not 0 <= length * 6 <= limit - position:
                 raise bad_length("members", length, position)
-            m.members, position = _read_member_response_classic(buffer, position, version, length)
+            m.members, position = _read_member_response_classic(buffer, position, version, length, quota)
         else:
             m.members = []
         items.append(m)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import NEVER, Int64, Message
-from ottla.protocol.wire import bad_length, new
+from ottla.protocol.wire import bad_length, new, too_many_elements
 
 _q = Struct(">q")
 _qh = Struct(">qh")
@@ -33,15 +33,22 @@ class LegacyOffsetCommitValue(Message):
         self.commit_timestamp = commit_timestamp
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[LegacyOffsetCommitValue, int]:
-        (m,), position = _read_legacy_offset_commit_value_classic(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[LegacyOffsetCommitValue, int]:
+        (m,), position = _read_legacy_offset_commit_value_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_legacy_offset_commit_value_classic(out, [self], version)
 
 
-def _read_legacy_offset_commit_value_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[LegacyOffsetCommitValue], int]:
+def _read_legacy_offset_commit_value_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[LegacyOffsetCommitValue], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[LegacyOffsetCommitValue] = []
     for _ in range(n):

@@ -10,6 +10,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_unsigned_varint,
 )
 
@@ -32,15 +33,22 @@ class ListConfigResourcesRequest(Message):
         self.resource_types = [] if resource_types is EMPTY else resource_types
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ListConfigResourcesRequest, int]:
-        (m,), position = _read_list_config_resources_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ListConfigResourcesRequest, int]:
+        (m,), position = _read_list_config_resources_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_list_config_resources_request(out, [self], version)
 
 
-def _read_list_config_resources_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ListConfigResourcesRequest], int]:
+def _read_list_config_resources_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ListConfigResourcesRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ListConfigResourcesRequest] = []
     for _ in range(n):

@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _b = Struct(">b")
 _bB = Struct(">bB")
@@ -51,15 +58,22 @@ class ListConfigResourcesResponse(Message):
         self.config_resources = [] if config_resources is EMPTY else config_resources
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ListConfigResourcesResponse, int]:
-        (m,), position = _read_list_config_resources_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ListConfigResourcesResponse, int]:
+        (m,), position = _read_list_config_resources_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_list_config_resources_response(out, [self], version)
 
 
-def _read_config_resource(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ConfigResource], int]:
+def _read_config_resource(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ConfigResource], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ConfigResource] = []
     for _ in range(n):
@@ -100,7 +114,12 @@ def _write_config_resource(out: bytearray, items: list[ConfigResource], version:
         out.append(0)
 
 
-def _read_list_config_resources_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ListConfigResourcesResponse], int]:
+def _read_list_config_resources_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ListConfigResourcesResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ListConfigResourcesResponse] = []
     for _ in range(n):
@@ -112,7 +131,7 @@ def _read_list_config_resources_response(buffer: bytes, position: int, version: 
         length -= 1
         if not 0 <= length * 2 <= limit - position:
             raise bad_length("config_resources", length, position)
-        m.config_resources, position = _read_config_resource(buffer, position, version, length)
+        m.config_resources, position = _read_config_resource(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

@@ -9,6 +9,7 @@ from ottla.protocol.wire import (
     read_compact_strings,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_compact_strings,
     write_unsigned_varint,
 )
@@ -34,11 +35,13 @@ class ListGroupsRequest(Message):
         self.types_filter = [] if types_filter is EMPTY else types_filter
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ListGroupsRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ListGroupsRequest, int]:
         if version >= 3:
-            (m,), position = _read_list_groups_request(buffer, position, version, 1)
+            (m,), position = _read_list_groups_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_list_groups_request_classic(buffer, position, version, 1)
+            (m,), position = _read_list_groups_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -48,7 +51,12 @@ class ListGroupsRequest(Message):
             _write_list_groups_request_classic(out, [self], version)
 
 
-def _read_list_groups_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ListGroupsRequest], int]:
+def _read_list_groups_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ListGroupsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ListGroupsRequest] = []
     for _ in range(n):
@@ -61,7 +69,7 @@ def _read_list_groups_request(buffer: bytes, position: int, version: int, n: int
             length -= 1
             if not 0 <= length <= limit - position:
                 raise bad_length("states_filter", length, position)
-            m.states_filter, position = read_compact_strings(buffer, position, length)
+            m.states_filter, position = read_compact_strings(buffer, position, length, quota)
         else:
             m.states_filter = []
         if version == 5:
@@ -72,7 +80,7 @@ def _read_list_groups_request(buffer: bytes, position: int, version: int, n: int
             length -= 1
             if not 0 <= length <= limit - position:
                 raise bad_length("types_filter", length, position)
-            m.types_filter, position = read_compact_strings(buffer, position, length)
+            m.types_filter, position = read_compact_strings(buffer, position, length, quota)
         else:
             m.types_filter = []
         length = buffer[position]
@@ -102,7 +110,12 @@ def _write_list_groups_request(out: bytearray, items: list[ListGroupsRequest], v
         out.append(0)
 
 
-def _read_list_groups_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ListGroupsRequest], int]:
+def _read_list_groups_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ListGroupsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[ListGroupsRequest] = []
     for _ in range(n):
         m = new(ListGroupsRequest)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _hi = Struct(">hi")
@@ -56,11 +63,13 @@ class ListGroupsResponse(Message):
         self.groups = [] if groups is EMPTY else groups
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ListGroupsResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ListGroupsResponse, int]:
         if version >= 3:
-            (m,), position = _read_list_groups_response(buffer, position, version, 1)
+            (m,), position = _read_list_groups_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_list_groups_response_classic(buffer, position, version, 1)
+            (m,), position = _read_list_groups_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -70,7 +79,12 @@ class ListGroupsResponse(Message):
             _write_list_groups_response_classic(out, [self], version)
 
 
-def _read_listed_group(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ListedGroup], int]:
+def _read_listed_group(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ListedGroup], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ListedGroup] = []
     for _ in range(n):
@@ -160,7 +174,12 @@ def _write_listed_group(out: bytearray, items: list[ListedGroup], version: int) 
         out.append(0)
 
 
-def _read_listed_group_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ListedGroup], int]:
+def _read_listed_group_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ListedGroup], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ListedGroup] = []
     for _ in range(n):
@@ -195,7 +214,12 @@ def _write_listed_group_classic(out: bytearray, items: list[ListedGroup], versio
         out += piece
 
 
-def _read_list_groups_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ListGroupsResponse], int]:
+def _read_list_groups_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ListGroupsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ListGroupsResponse] = []
     for _ in range(n):
@@ -207,7 +231,7 @@ def _read_list_groups_response(buffer: bytes, position: int, version: int, n: in
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("groups", length, position)
-        m.groups, position = _read_listed_group(buffer, position, version, length)
+        m.groups, position = _read_listed_group(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -228,7 +252,12 @@ def _write_list_groups_response(out: bytearray, items: list[ListGroupsResponse],
         out.append(0)
 
 
-def _read_list_groups_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ListGroupsResponse], int]:
+def _read_list_groups_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ListGroupsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ListGroupsResponse] = []
     for _ in range(n):
@@ -242,7 +271,7 @@ def _read_list_groups_response_classic(buffer: bytes, position: int, version: in
             m.throttle_time_ms = 0
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("groups", length, position)
-        m.groups, position = _read_listed_group_classic(buffer, position, version, length)
+        m.groups, position = _read_listed_group_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

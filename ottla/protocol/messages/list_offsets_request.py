@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int8, Int32, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -76,11 +83,13 @@ class ListOffsetsRequest(Message):
         self.timeout_ms = timeout_ms
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ListOffsetsRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ListOffsetsRequest, int]:
         if version >= 6:
-            (m,), position = _read_list_offsets_request(buffer, position, version, 1)
+            (m,), position = _read_list_offsets_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_list_offsets_request_classic(buffer, position, version, 1)
+            (m,), position = _read_list_offsets_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -90,7 +99,12 @@ class ListOffsetsRequest(Message):
             _write_list_offsets_request_classic(out, [self], version)
 
 
-def _read_list_offsets_partition(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ListOffsetsPartition], int]:
+def _read_list_offsets_partition(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ListOffsetsPartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[ListOffsetsPartition] = []
     for _ in range(n):
         m = new(ListOffsetsPartition)
@@ -108,7 +122,12 @@ def _write_list_offsets_partition(out: bytearray, items: list[ListOffsetsPartiti
         out.append(0)
 
 
-def _read_list_offsets_partition_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ListOffsetsPartition], int]:
+def _read_list_offsets_partition_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ListOffsetsPartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[ListOffsetsPartition] = []
     for _ in range(n):
         m = new(ListOffsetsPartition)
@@ -131,7 +150,12 @@ def _write_list_offsets_partition_classic(out: bytearray, items: list[ListOffset
             out += _iq.pack(m.partition_index, m.timestamp)
 
 
-def _read_list_offsets_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ListOffsetsTopic], int]:
+def _read_list_offsets_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ListOffsetsTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ListOffsetsTopic] = []
     for _ in range(n):
@@ -152,7 +176,7 @@ def _read_list_offsets_topic(buffer: bytes, position: int, version: int, n: int)
         length -= 1
         if not 0 <= length * 17 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_list_offsets_partition(buffer, position, version, length)
+        m.partitions, position = _read_list_offsets_partition(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -179,7 +203,12 @@ def _write_list_offsets_topic(out: bytearray, items: list[ListOffsetsTopic], ver
         out.append(0)
 
 
-def _read_list_offsets_topic_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ListOffsetsTopic], int]:
+def _read_list_offsets_topic_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ListOffsetsTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ListOffsetsTopic] = []
     for _ in range(n):
@@ -195,7 +224,7 @@ def _read_list_offsets_topic_classic(buffer: bytes, position: int, version: int,
         position += 4
         if not 0 <= length * 12 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_list_offsets_partition_classic(buffer, position, version, length)
+        m.partitions, position = _read_list_offsets_partition_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -209,7 +238,12 @@ def _write_list_offsets_topic_classic(out: bytearray, items: list[ListOffsetsTop
         _write_list_offsets_partition_classic(out, m.partitions, version)
 
 
-def _read_list_offsets_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ListOffsetsRequest], int]:
+def _read_list_offsets_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ListOffsetsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ListOffsetsRequest] = []
     for _ in range(n):
@@ -221,7 +255,7 @@ def _read_list_offsets_request(buffer: bytes, position: int, version: int, n: in
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_list_offsets_topic(buffer, position, version, length)
+        m.topics, position = _read_list_offsets_topic(buffer, position, version, length, quota)
         if version >= 10:
             m.timeout_ms, length = _iB.unpack_from(buffer, position)
             position += 5
@@ -249,7 +283,12 @@ def _write_list_offsets_request(out: bytearray, items: list[ListOffsetsRequest],
         out.append(0)
 
 
-def _read_list_offsets_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ListOffsetsRequest], int]:
+def _read_list_offsets_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ListOffsetsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ListOffsetsRequest] = []
     for _ in range(n):
@@ -264,7 +303,7 @@ def _read_list_offsets_request_classic(buffer: bytes, position: int, version: in
             m.isolation_level = 0
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_list_offsets_topic_classic(buffer, position, version, length)
+        m.topics, position = _read_list_offsets_topic_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -73,11 +80,13 @@ class ListOffsetsResponse(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ListOffsetsResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ListOffsetsResponse, int]:
         if version >= 6:
-            (m,), position = _read_list_offsets_response(buffer, position, version, 1)
+            (m,), position = _read_list_offsets_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_list_offsets_response_classic(buffer, position, version, 1)
+            (m,), position = _read_list_offsets_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -87,7 +96,12 @@ class ListOffsetsResponse(Message):
             _write_list_offsets_response_classic(out, [self], version)
 
 
-def _read_list_offsets_partition_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ListOffsetsPartitionResponse], int]:
+def _read_list_offsets_partition_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ListOffsetsPartitionResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[ListOffsetsPartitionResponse] = []
     for _ in range(n):
         m = new(ListOffsetsPartitionResponse)
@@ -105,7 +119,12 @@ def _write_list_offsets_partition_response(out: bytearray, items: list[ListOffse
         out.append(0)
 
 
-def _read_list_offsets_partition_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ListOffsetsPartitionResponse], int]:
+def _read_list_offsets_partition_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ListOffsetsPartitionResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[ListOffsetsPartitionResponse] = []
     for _ in range(n):
         m = new(ListOffsetsPartitionResponse)
@@ -128,7 +147,12 @@ def _write_list_offsets_partition_response_classic(out: bytearray, items: list[L
             out += _ihqq.pack(m.partition_index, m.error_code, m.timestamp, m.offset)
 
 
-def _read_list_offsets_topic_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ListOffsetsTopicResponse], int]:
+def _read_list_offsets_topic_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ListOffsetsTopicResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ListOffsetsTopicResponse] = []
     for _ in range(n):
@@ -149,7 +173,7 @@ def _read_list_offsets_topic_response(buffer: bytes, position: int, version: int
         length -= 1
         if not 0 <= length * 27 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_list_offsets_partition_response(buffer, position, version, length)
+        m.partitions, position = _read_list_offsets_partition_response(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -176,7 +200,12 @@ def _write_list_offsets_topic_response(out: bytearray, items: list[ListOffsetsTo
         out.append(0)
 
 
-def _read_list_offsets_topic_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ListOffsetsTopicResponse], int]:
+def _read_list_offsets_topic_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ListOffsetsTopicResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ListOffsetsTopicResponse] = []
     for _ in range(n):
@@ -192,7 +221,7 @@ def _read_list_offsets_topic_response_classic(buffer: bytes, position: int, vers
         position += 4
         if not 0 <= length * 22 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_list_offsets_partition_response_classic(buffer, position, version, length)
+        m.partitions, position = _read_list_offsets_partition_response_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -206,7 +235,12 @@ def _write_list_offsets_topic_response_classic(out: bytearray, items: list[ListO
         _write_list_offsets_partition_response_classic(out, m.partitions, version)
 
 
-def _read_list_offsets_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ListOffsetsResponse], int]:
+def _read_list_offsets_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ListOffsetsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ListOffsetsResponse] = []
     for _ in range(n):
@@ -218,7 +252,7 @@ def _read_list_offsets_response(buffer: bytes, position: int, version: int, n: i
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_list_offsets_topic_response(buffer, position, version, length)
+        m.topics, position = _read_list_offsets_topic_response(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -239,7 +273,12 @@ def _write_list_offsets_response(out: bytearray, items: list[ListOffsetsResponse
         out.append(0)
 
 
-def _read_list_offsets_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ListOffsetsResponse], int]:
+def _read_list_offsets_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ListOffsetsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ListOffsetsResponse] = []
     for _ in range(n):
@@ -253,7 +292,7 @@ def _read_list_offsets_response_classic(buffer: bytes, position: int, version: i
             m.throttle_time_ms = 0
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_list_offsets_topic_response_classic(buffer, position, version, length)
+        m.topics, position = _read_list_offsets_topic_response_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

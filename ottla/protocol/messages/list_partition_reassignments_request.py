@@ -12,6 +12,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_unsigned_varint,
 )
 
@@ -54,15 +55,22 @@ class ListPartitionReassignmentsRequest(Message):
         self.topics = topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ListPartitionReassignmentsRequest, int]:
-        (m,), position = _read_list_partition_reassignments_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ListPartitionReassignmentsRequest, int]:
+        (m,), position = _read_list_partition_reassignments_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_list_partition_reassignments_request(out, [self], version)
 
 
-def _read_list_partition_reassignments_topics(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ListPartitionReassignmentsTopics], int]:
+def _read_list_partition_reassignments_topics(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ListPartitionReassignmentsTopics], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ListPartitionReassignmentsTopics] = []
     for _ in range(n):
@@ -111,7 +119,12 @@ def _write_list_partition_reassignments_topics(out: bytearray, items: list[ListP
         out.append(0)
 
 
-def _read_list_partition_reassignments_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ListPartitionReassignmentsRequest], int]:
+def _read_list_partition_reassignments_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ListPartitionReassignmentsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ListPartitionReassignmentsRequest] = []
     for _ in range(n):
@@ -126,7 +139,7 @@ def _read_list_partition_reassignments_request(buffer: bytes, position: int, ver
             length -= 1
             if not 0 <= length * 3 <= limit - position:
                 raise bad_length("topics", length, position)
-            m.topics, position = _read_list_partition_reassignments_topics(buffer, position, version, length)
+            m.topics, position = _read_list_partition_reassignments_topics(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

@@ -12,6 +12,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_unsigned_varint,
 )
 
@@ -81,15 +82,22 @@ class ListPartitionReassignmentsResponse(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ListPartitionReassignmentsResponse, int]:
-        (m,), position = _read_list_partition_reassignments_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ListPartitionReassignmentsResponse, int]:
+        (m,), position = _read_list_partition_reassignments_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_list_partition_reassignments_response(out, [self], version)
 
 
-def _read_ongoing_partition_reassignment(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OngoingPartitionReassignment], int]:
+def _read_ongoing_partition_reassignment(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OngoingPartitionReassignment], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OngoingPartitionReassignment] = []
     for _ in range(n):
@@ -153,7 +161,12 @@ def _write_ongoing_partition_reassignment(out: bytearray, items: list[OngoingPar
         out.append(0)
 
 
-def _read_ongoing_topic_reassignment(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OngoingTopicReassignment], int]:
+def _read_ongoing_topic_reassignment(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OngoingTopicReassignment], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OngoingTopicReassignment] = []
     for _ in range(n):
@@ -174,7 +187,7 @@ def _read_ongoing_topic_reassignment(buffer: bytes, position: int, version: int,
         length -= 1
         if not 0 <= length * 8 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_ongoing_partition_reassignment(buffer, position, version, length)
+        m.partitions, position = _read_ongoing_partition_reassignment(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -201,7 +214,12 @@ def _write_ongoing_topic_reassignment(out: bytearray, items: list[OngoingTopicRe
         out.append(0)
 
 
-def _read_list_partition_reassignments_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ListPartitionReassignmentsResponse], int]:
+def _read_list_partition_reassignments_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ListPartitionReassignmentsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ListPartitionReassignmentsResponse] = []
     for _ in range(n):
@@ -225,7 +243,7 @@ def _read_list_partition_reassignments_response(buffer: bytes, position: int, ve
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_ongoing_topic_reassignment(buffer, position, version, length)
+        m.topics, position = _read_ongoing_topic_reassignment(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

@@ -13,6 +13,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_compact_strings,
     write_unsigned_varint,
 )
@@ -45,15 +46,22 @@ class ListTransactionsRequest(Message):
         self.transactional_id_pattern = transactional_id_pattern
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ListTransactionsRequest, int]:
-        (m,), position = _read_list_transactions_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ListTransactionsRequest, int]:
+        (m,), position = _read_list_transactions_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_list_transactions_request(out, [self], version)
 
 
-def _read_list_transactions_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ListTransactionsRequest], int]:
+def _read_list_transactions_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ListTransactionsRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ListTransactionsRequest] = []
     for _ in range(n):
@@ -65,7 +73,7 @@ def _read_list_transactions_request(buffer: bytes, position: int, version: int, 
         length -= 1
         if not 0 <= length <= limit - position:
             raise bad_length("state_filters", length, position)
-        m.state_filters, position = read_compact_strings(buffer, position, length)
+        m.state_filters, position = read_compact_strings(buffer, position, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:

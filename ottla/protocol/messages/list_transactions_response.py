@@ -11,6 +11,7 @@ from ottla.protocol.wire import (
     read_compact_strings,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_compact_strings,
     write_unsigned_varint,
 )
@@ -63,15 +64,22 @@ class ListTransactionsResponse(Message):
         self.transaction_states = [] if transaction_states is EMPTY else transaction_states
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ListTransactionsResponse, int]:
-        (m,), position = _read_list_transactions_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ListTransactionsResponse, int]:
+        (m,), position = _read_list_transactions_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_list_transactions_response(out, [self], version)
 
 
-def _read_transaction_state(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TransactionState], int]:
+def _read_transaction_state(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TransactionState], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TransactionState] = []
     for _ in range(n):
@@ -122,7 +130,12 @@ def _write_transaction_state(out: bytearray, items: list[TransactionState], vers
         out.append(0)
 
 
-def _read_list_transactions_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ListTransactionsResponse], int]:
+def _read_list_transactions_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ListTransactionsResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ListTransactionsResponse] = []
     for _ in range(n):
@@ -134,7 +147,7 @@ def _read_list_transactions_response(buffer: bytes, position: int, version: int,
         length -= 1
         if not 0 <= length <= limit - position:
             raise bad_length("unknown_state_filters", length, position)
-        m.unknown_state_filters, position = read_compact_strings(buffer, position, length)
+        m.unknown_state_filters, position = read_compact_strings(buffer, position, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -142,7 +155,7 @@ def _read_list_transactions_response(buffer: bytes, position: int, version: int,
         length -= 1
         if not 0 <= length * 11 <= limit - position:
             raise bad_length("transaction_states", length, position)
-        m.transaction_states, position = _read_transaction_state(buffer, position, version, length)
+        m.transaction_states, position = _read_transaction_state(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

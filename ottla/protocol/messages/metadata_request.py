@@ -12,6 +12,7 @@ from ottla.protocol.wire import (
     new,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     unexpected_null,
     write_unsigned_varint,
 )
@@ -69,11 +70,13 @@ class MetadataRequest(Message):
         self.include_topic_authorized_operations = include_topic_authorized_operations
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[MetadataRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[MetadataRequest, int]:
         if version >= 9:
-            (m,), position = _read_metadata_request(buffer, position, version, 1)
+            (m,), position = _read_metadata_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_metadata_request_classic(buffer, position, version, 1)
+            (m,), position = _read_metadata_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -83,7 +86,12 @@ class MetadataRequest(Message):
             _write_metadata_request_classic(out, [self], version)
 
 
-def _read_metadata_request_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[MetadataRequestTopic], int]:
+def _read_metadata_request_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[MetadataRequestTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[MetadataRequestTopic] = []
     for _ in range(n):
@@ -137,7 +145,12 @@ def _write_metadata_request_topic(out: bytearray, items: list[MetadataRequestTop
         out.append(0)
 
 
-def _read_metadata_request_topic_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[MetadataRequestTopic], int]:
+def _read_metadata_request_topic_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[MetadataRequestTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[MetadataRequestTopic] = []
     for _ in range(n):
@@ -164,7 +177,12 @@ def _write_metadata_request_topic_classic(out: bytearray, items: list[MetadataRe
         out += piece
 
 
-def _read_metadata_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[MetadataRequest], int]:
+def _read_metadata_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[MetadataRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[MetadataRequest] = []
     for _ in range(n):
@@ -179,7 +197,7 @@ def _read_metadata_request(buffer: bytes, position: int, version: int, n: int) -
             length -= 1
             if not 0 <= length * 2 <= limit - position:
                 raise bad_length("topics", length, position)
-            m.topics, position = _read_metadata_request_topic(buffer, position, version, length)
+            m.topics, position = _read_metadata_request_topic(buffer, position, version, length, quota)
         if version >= 11:
             m.allow_auto_topic_creation, m.include_topic_authorized_operations, length = _ooB.unpack_from(buffer, position)
             position += 3
@@ -212,7 +230,12 @@ def _write_metadata_request(out: bytearray, items: list[MetadataRequest], versio
         out.append(0)
 
 
-def _read_metadata_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[MetadataRequest], int]:
+def _read_metadata_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[MetadataRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[MetadataRequest] = []
     for _ in range(n):
@@ -226,7 +249,7 @@ def _read_metadata_request_classic(buffer: bytes, position: int, version: int, n
         else:
             if not 0 <= length * 2 <= limit - position:
                 raise bad_length("topics", length, position)
-            m.topics, position = _read_metadata_request_topic_classic(buffer, position, version, length)
+            m.topics, position = _read_metadata_request_topic_classic(buffer, position, version, length, quota)
         if version >= 8:
             m.allow_auto_topic_creation, m.include_cluster_authorized_operations, m.include_topic_authorized_operations = _ooo.unpack_from(buffer, position)
             position += 3

@@ -14,6 +14,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     unexpected_null,
     write_unsigned_varint,
 )
@@ -142,11 +143,13 @@ class MetadataResponse(Message):
         self.error_code = error_code
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[MetadataResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[MetadataResponse, int]:
         if version >= 9:
-            (m,), position = _read_metadata_response(buffer, position, version, 1)
+            (m,), position = _read_metadata_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_metadata_response_classic(buffer, position, version, 1)
+            (m,), position = _read_metadata_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -156,7 +159,12 @@ class MetadataResponse(Message):
             _write_metadata_response_classic(out, [self], version)
 
 
-def _read_metadata_response_broker(buffer: bytes, position: int, version: int, n: int) -> tuple[list[MetadataResponseBroker], int]:
+def _read_metadata_response_broker(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[MetadataResponseBroker], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[MetadataResponseBroker] = []
     for _ in range(n):
@@ -215,7 +223,12 @@ def _write_metadata_response_broker(out: bytearray, items: list[MetadataResponse
         out.append(0)
 
 
-def _read_metadata_response_broker_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[MetadataResponseBroker], int]:
+def _read_metadata_response_broker_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[MetadataResponseBroker], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[MetadataResponseBroker] = []
     for _ in range(n):
@@ -262,7 +275,12 @@ def _write_metadata_response_broker_classic(out: bytearray, items: list[Metadata
                 out += piece
 
 
-def _read_metadata_response_partition(buffer: bytes, position: int, version: int, n: int) -> tuple[list[MetadataResponsePartition], int]:
+def _read_metadata_response_partition(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[MetadataResponsePartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[MetadataResponsePartition] = []
     for _ in range(n):
@@ -326,7 +344,12 @@ def _write_metadata_response_partition(out: bytearray, items: list[MetadataRespo
         out.append(0)
 
 
-def _read_metadata_response_partition_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[MetadataResponsePartition], int]:
+def _read_metadata_response_partition_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[MetadataResponsePartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[MetadataResponsePartition] = []
     for _ in range(n):
@@ -376,7 +399,12 @@ def _write_metadata_response_partition_classic(out: bytearray, items: list[Metad
             out += pack_numbers("i", m.offline_replicas)
 
 
-def _read_metadata_response_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[MetadataResponseTopic], int]:
+def _read_metadata_response_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[MetadataResponseTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[MetadataResponseTopic] = []
     for _ in range(n):
@@ -407,7 +435,7 @@ def _read_metadata_response_topic(buffer: bytes, position: int, version: int, n:
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_metadata_response_partition(buffer, position, version, length)
+        m.partitions, position = _read_metadata_response_partition(buffer, position, version, length, quota)
         m.topic_authorized_operations, length = _iB.unpack_from(buffer, position)
         position += 5
         if length:
@@ -448,7 +476,12 @@ def _write_metadata_response_topic(out: bytearray, items: list[MetadataResponseT
         out.append(0)
 
 
-def _read_metadata_response_topic_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[MetadataResponseTopic], int]:
+def _read_metadata_response_topic_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[MetadataResponseTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[MetadataResponseTopic] = []
     for _ in range(n):
@@ -470,7 +503,7 @@ def _read_metadata_response_topic_classic(buffer: bytes, position: int, version:
             m.is_internal = False
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_metadata_response_partition_classic(buffer, position, version, length)
+        m.partitions, position = _read_metadata_response_partition_classic(buffer, position, version, length, quota)
         if version >= 8:
             (m.topic_authorized_operations,) = _i.unpack_from(buffer, position)
             position += 4
@@ -497,7 +530,12 @@ def _write_metadata_response_topic_classic(out: bytearray, items: list[MetadataR
             out += _i.pack(m.topic_authorized_operations)
 
 
-def _read_metadata_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[MetadataResponse], int]:
+def _read_metadata_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[MetadataResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[MetadataResponse] = []
     for _ in range(n):
@@ -509,7 +547,7 @@ def _read_metadata_response(buffer: bytes, position: int, version: int, n: int) 
         length -= 1
         if not 0 <= length * 11 <= limit - position:
             raise bad_length("brokers", length, position)
-        m.brokers, position = _read_metadata_response_broker(buffer, position, version, length)
+        m.brokers, position = _read_metadata_response_broker(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -529,7 +567,7 @@ def _read_metadata_response(buffer: bytes, position: int, version: int, n: int) 
         length -= 1
         if not 0 <= length * 10 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_metadata_response_topic(buffer, position, version, length)
+        m.topics, position = _read_metadata_response_topic(buffer, position, version, length, quota)
         if version >= 13:
             m.error_code, length = _hB.unpack_from(buffer, position)
             position += 3
@@ -585,7 +623,12 @@ def _write_metadata_response(out: bytearray, items: list[MetadataResponse], vers
         out.append(0)
 
 
-def _read_metadata_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[MetadataResponse], int]:
+def _read_metadata_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[MetadataResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[MetadataResponse] = []
     for _ in range(n):
@@ -600,7 +643,7 @@ def _read_metadata_response_classic(buffer: bytes, position: int, version: int, 
             m.throttle_time_ms = 0
         if not 0 <= length * 10 <= limit - position:
             raise bad_length("brokers", length, position)
-        m.brokers, position = _read_metadata_response_broker_classic(buffer, position, version, length)
+        m.brokers, position = _read_metadata_response_broker_classic(buffer, position, version, length, quota)
         if version >= 2:
             (length,) = _h.unpack_from(buffer, position)
             position += 2
@@ -623,7 +666,7 @@ def _read_metadata_response_classic(buffer: bytes, position: int, version: int, 
             m.controller_id = -1
         if not 0 <= length * 8 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_metadata_response_topic_classic(buffer, position, version, length)
+        m.topics, position = _read_metadata_response_topic_classic(buffer, position, version, length, quota)
         if version >= 8:
             (m.cluster_authorized_operations,) = _i.unpack_from(buffer, position)
             position += 4

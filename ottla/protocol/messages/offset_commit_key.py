@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import NEVER, Int32, Message
-from ottla.protocol.wire import bad_length, new
+from ottla.protocol.wire import bad_length, new, too_many_elements
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -33,15 +33,22 @@ class OffsetCommitKey(Message):
         self.partition = partition
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[OffsetCommitKey, int]:
-        (m,), position = _read_offset_commit_key_classic(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[OffsetCommitKey, int]:
+        (m,), position = _read_offset_commit_key_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_offset_commit_key_classic(out, [self], version)
 
 
-def _read_offset_commit_key_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetCommitKey], int]:
+def _read_offset_commit_key_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetCommitKey], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetCommitKey] = []
     for _ in range(n):

@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int32, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -92,11 +99,13 @@ class OffsetCommitRequest(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[OffsetCommitRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[OffsetCommitRequest, int]:
         if version >= 8:
-            (m,), position = _read_offset_commit_request(buffer, position, version, 1)
+            (m,), position = _read_offset_commit_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_offset_commit_request_classic(buffer, position, version, 1)
+            (m,), position = _read_offset_commit_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -106,7 +115,12 @@ class OffsetCommitRequest(Message):
             _write_offset_commit_request_classic(out, [self], version)
 
 
-def _read_offset_commit_request_partition(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetCommitRequestPartition], int]:
+def _read_offset_commit_request_partition(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetCommitRequestPartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetCommitRequestPartition] = []
     for _ in range(n):
@@ -148,7 +162,12 @@ def _write_offset_commit_request_partition(out: bytearray, items: list[OffsetCom
         out.append(0)
 
 
-def _read_offset_commit_request_partition_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetCommitRequestPartition], int]:
+def _read_offset_commit_request_partition_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetCommitRequestPartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetCommitRequestPartition] = []
     for _ in range(n):
@@ -187,7 +206,12 @@ def _write_offset_commit_request_partition_classic(out: bytearray, items: list[O
             out += piece
 
 
-def _read_offset_commit_request_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetCommitRequestTopic], int]:
+def _read_offset_commit_request_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetCommitRequestTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetCommitRequestTopic] = []
     for _ in range(n):
@@ -216,7 +240,7 @@ def _read_offset_commit_request_topic(buffer: bytes, position: int, version: int
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_offset_commit_request_partition(buffer, position, version, length)
+        m.partitions, position = _read_offset_commit_request_partition(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -248,7 +272,12 @@ def _write_offset_commit_request_topic(out: bytearray, items: list[OffsetCommitR
         out.append(0)
 
 
-def _read_offset_commit_request_topic_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetCommitRequestTopic], int]:
+def _read_offset_commit_request_topic_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetCommitRequestTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetCommitRequestTopic] = []
     for _ in range(n):
@@ -265,7 +294,7 @@ def _read_offset_commit_request_topic_classic(buffer: bytes, position: int, vers
         position += 4
         if not 0 <= length * 14 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_offset_commit_request_partition_classic(buffer, position, version, length)
+        m.partitions, position = _read_offset_commit_request_partition_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -279,7 +308,12 @@ def _write_offset_commit_request_topic_classic(out: bytearray, items: list[Offse
         _write_offset_commit_request_partition_classic(out, m.partitions, version)
 
 
-def _read_offset_commit_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetCommitRequest], int]:
+def _read_offset_commit_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetCommitRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetCommitRequest] = []
     for _ in range(n):
@@ -322,7 +356,7 @@ def _read_offset_commit_request(buffer: bytes, position: int, version: int, n: i
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_offset_commit_request_topic(buffer, position, version, length)
+        m.topics, position = _read_offset_commit_request_topic(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -368,7 +402,12 @@ def _write_offset_commit_request(out: bytearray, items: list[OffsetCommitRequest
         out.append(0)
 
 
-def _read_offset_commit_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetCommitRequest], int]:
+def _read_offset_commit_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetCommitRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetCommitRequest] = []
     for _ in range(n):
@@ -409,7 +448,7 @@ def _read_offset_commit_request_classic(buffer: bytes, position: int, version: i
             position += 12
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_offset_commit_request_topic_classic(buffer, position, version, length)
+        m.topics, position = _read_offset_commit_request_topic_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

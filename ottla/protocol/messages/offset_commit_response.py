@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -71,11 +78,13 @@ class OffsetCommitResponse(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[OffsetCommitResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[OffsetCommitResponse, int]:
         if version >= 8:
-            (m,), position = _read_offset_commit_response(buffer, position, version, 1)
+            (m,), position = _read_offset_commit_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_offset_commit_response_classic(buffer, position, version, 1)
+            (m,), position = _read_offset_commit_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -85,7 +94,12 @@ class OffsetCommitResponse(Message):
             _write_offset_commit_response_classic(out, [self], version)
 
 
-def _read_offset_commit_response_partition(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetCommitResponsePartition], int]:
+def _read_offset_commit_response_partition(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetCommitResponsePartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[OffsetCommitResponsePartition] = []
     for _ in range(n):
         m = new(OffsetCommitResponsePartition)
@@ -103,7 +117,12 @@ def _write_offset_commit_response_partition(out: bytearray, items: list[OffsetCo
         out.append(0)
 
 
-def _read_offset_commit_response_partition_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetCommitResponsePartition], int]:
+def _read_offset_commit_response_partition_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetCommitResponsePartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[OffsetCommitResponsePartition] = []
     for _ in range(n):
         m = new(OffsetCommitResponsePartition)
@@ -118,7 +137,12 @@ def _write_offset_commit_response_partition_classic(out: bytearray, items: list[
         out += _ih.pack(m.partition_index, m.error_code)
 
 
-def _read_offset_commit_response_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetCommitResponseTopic], int]:
+def _read_offset_commit_response_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetCommitResponseTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetCommitResponseTopic] = []
     for _ in range(n):
@@ -147,7 +171,7 @@ def _read_offset_commit_response_topic(buffer: bytes, position: int, version: in
         length -= 1
         if not 0 <= length * 7 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_offset_commit_response_partition(buffer, position, version, length)
+        m.partitions, position = _read_offset_commit_response_partition(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -179,7 +203,12 @@ def _write_offset_commit_response_topic(out: bytearray, items: list[OffsetCommit
         out.append(0)
 
 
-def _read_offset_commit_response_topic_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetCommitResponseTopic], int]:
+def _read_offset_commit_response_topic_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetCommitResponseTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetCommitResponseTopic] = []
     for _ in range(n):
@@ -196,7 +225,7 @@ def _read_offset_commit_response_topic_classic(buffer: bytes, position: int, ver
         position += 4
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_offset_commit_response_partition_classic(buffer, position, version, length)
+        m.partitions, position = _read_offset_commit_response_partition_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -210,7 +239,12 @@ def _write_offset_commit_response_topic_classic(out: bytearray, items: list[Offs
         _write_offset_commit_response_partition_classic(out, m.partitions, version)
 
 
-def _read_offset_commit_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetCommitResponse], int]:
+def _read_offset_commit_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetCommitResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetCommitResponse] = []
     for _ in range(n):
@@ -222,7 +256,7 @@ def _read_offset_commit_response(buffer: bytes, position: int, version: int, n: 
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_offset_commit_response_topic(buffer, position, version, length)
+        m.topics, position = _read_offset_commit_response_topic(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -243,7 +277,12 @@ def _write_offset_commit_response(out: bytearray, items: list[OffsetCommitRespon
         out.append(0)
 
 
-def _read_offset_commit_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetCommitResponse], int]:
+def _read_offset_commit_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetCommitResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetCommitResponse] = []
     for _ in range(n):
@@ -257,7 +296,7 @@ def _read_offset_commit_response_classic(buffer: bytes, position: int, version: 
             m.throttle_time_ms = 0
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_offset_commit_response_topic_classic(buffer, position, version, length)
+        m.topics, position = _read_offset_commit_response_topic_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import Int32, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, write_tagged_field, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    too_many_elements,
+    write_tagged_field,
+    write_unsigned_varint,
+)
 
 _q = Struct(">q")
 _qB = Struct(">qB")
@@ -47,11 +54,13 @@ class OffsetCommitValue(Message):
         self.topic_id = topic_id
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[OffsetCommitValue, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[OffsetCommitValue, int]:
         if version >= 4:
-            (m,), position = _read_offset_commit_value(buffer, position, version, 1)
+            (m,), position = _read_offset_commit_value(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_offset_commit_value_classic(buffer, position, version, 1)
+            (m,), position = _read_offset_commit_value_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -61,7 +70,12 @@ class OffsetCommitValue(Message):
             _write_offset_commit_value_classic(out, [self], version)
 
 
-def _read_offset_commit_value(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetCommitValue], int]:
+def _read_offset_commit_value(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetCommitValue], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetCommitValue] = []
     for _ in range(n):
@@ -121,7 +135,12 @@ def _write_offset_commit_value(out: bytearray, items: list[OffsetCommitValue], v
                 write_tagged_field(out, 0, content)
 
 
-def _read_offset_commit_value_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetCommitValue], int]:
+def _read_offset_commit_value_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetCommitValue], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetCommitValue] = []
     for _ in range(n):

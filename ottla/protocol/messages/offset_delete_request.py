@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, NEVER, Data, Int32, Message
-from ottla.protocol.wire import bad_length, new
+from ottla.protocol.wire import bad_length, new, too_many_elements
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -59,15 +59,22 @@ class OffsetDeleteRequest(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[OffsetDeleteRequest, int]:
-        (m,), position = _read_offset_delete_request_classic(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[OffsetDeleteRequest, int]:
+        (m,), position = _read_offset_delete_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_offset_delete_request_classic(out, [self], version)
 
 
-def _read_offset_delete_request_partition_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetDeleteRequestPartition], int]:
+def _read_offset_delete_request_partition_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetDeleteRequestPartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[OffsetDeleteRequestPartition] = []
     for _ in range(n):
         m = new(OffsetDeleteRequestPartition)
@@ -82,7 +89,12 @@ def _write_offset_delete_request_partition_classic(out: bytearray, items: list[O
         out += _i.pack(m.partition_index)
 
 
-def _read_offset_delete_request_topic_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetDeleteRequestTopic], int]:
+def _read_offset_delete_request_topic_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetDeleteRequestTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetDeleteRequestTopic] = []
     for _ in range(n):
@@ -98,7 +110,7 @@ def _read_offset_delete_request_topic_classic(buffer: bytes, position: int, vers
         position += 4
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_offset_delete_request_partition_classic(buffer, position, version, length)
+        m.partitions, position = _read_offset_delete_request_partition_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -112,7 +124,12 @@ def _write_offset_delete_request_topic_classic(out: bytearray, items: list[Offse
         _write_offset_delete_request_partition_classic(out, m.partitions, version)
 
 
-def _read_offset_delete_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetDeleteRequest], int]:
+def _read_offset_delete_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetDeleteRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetDeleteRequest] = []
     for _ in range(n):
@@ -128,7 +145,7 @@ def _read_offset_delete_request_classic(buffer: bytes, position: int, version: i
         position += 4
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_offset_delete_request_topic_classic(buffer, position, version, length)
+        m.topics, position = _read_offset_delete_request_topic_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, NEVER, Data, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new
+from ottla.protocol.wire import bad_length, new, too_many_elements
 
 _h = Struct(">h")
 _hi = Struct(">hi")
@@ -67,15 +67,22 @@ class OffsetDeleteResponse(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[OffsetDeleteResponse, int]:
-        (m,), position = _read_offset_delete_response_classic(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[OffsetDeleteResponse, int]:
+        (m,), position = _read_offset_delete_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_offset_delete_response_classic(out, [self], version)
 
 
-def _read_offset_delete_response_partition_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetDeleteResponsePartition], int]:
+def _read_offset_delete_response_partition_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetDeleteResponsePartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[OffsetDeleteResponsePartition] = []
     for _ in range(n):
         m = new(OffsetDeleteResponsePartition)
@@ -90,7 +97,12 @@ def _write_offset_delete_response_partition_classic(out: bytearray, items: list[
         out += _ih.pack(m.partition_index, m.error_code)
 
 
-def _read_offset_delete_response_topic_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetDeleteResponseTopic], int]:
+def _read_offset_delete_response_topic_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetDeleteResponseTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetDeleteResponseTopic] = []
     for _ in range(n):
@@ -106,7 +118,7 @@ def _read_offset_delete_response_topic_classic(buffer: bytes, position: int, ver
         position += 4
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_offset_delete_response_partition_classic(buffer, position, version, length)
+        m.partitions, position = _read_offset_delete_response_partition_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -120,7 +132,12 @@ def _write_offset_delete_response_topic_classic(out: bytearray, items: list[Offs
         _write_offset_delete_response_partition_classic(out, m.partitions, version)
 
 
-def _read_offset_delete_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetDeleteResponse], int]:
+def _read_offset_delete_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetDeleteResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetDeleteResponse] = []
     for _ in range(n):
@@ -129,7 +146,7 @@ def _read_offset_delete_response_classic(buffer: bytes, position: int, version: 
         position += 10
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_offset_delete_response_topic_classic(buffer, position, version, length)
+        m.topics, position = _read_offset_delete_response_topic_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

@@ -14,6 +14,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     unexpected_null,
     write_unsigned_varint,
 )
@@ -104,11 +105,13 @@ class OffsetFetchRequest(Message):
         self.require_stable = require_stable
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[OffsetFetchRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[OffsetFetchRequest, int]:
         if version >= 6:
-            (m,), position = _read_offset_fetch_request(buffer, position, version, 1)
+            (m,), position = _read_offset_fetch_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_offset_fetch_request_classic(buffer, position, version, 1)
+            (m,), position = _read_offset_fetch_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -118,7 +121,12 @@ class OffsetFetchRequest(Message):
             _write_offset_fetch_request_classic(out, [self], version)
 
 
-def _read_offset_fetch_request_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetFetchRequestTopic], int]:
+def _read_offset_fetch_request_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetFetchRequestTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetFetchRequestTopic] = []
     for _ in range(n):
@@ -167,7 +175,12 @@ def _write_offset_fetch_request_topic(out: bytearray, items: list[OffsetFetchReq
         out.append(0)
 
 
-def _read_offset_fetch_request_topic_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetFetchRequestTopic], int]:
+def _read_offset_fetch_request_topic_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetFetchRequestTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetFetchRequestTopic] = []
     for _ in range(n):
@@ -198,7 +211,12 @@ def _write_offset_fetch_request_topic_classic(out: bytearray, items: list[Offset
         out += pack_numbers("i", m.partition_indexes)
 
 
-def _read_offset_fetch_request_topics(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetFetchRequestTopics], int]:
+def _read_offset_fetch_request_topics(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetFetchRequestTopics], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetFetchRequestTopics] = []
     for _ in range(n):
@@ -260,7 +278,12 @@ def _write_offset_fetch_request_topics(out: bytearray, items: list[OffsetFetchRe
         out.append(0)
 
 
-def _read_offset_fetch_request_group(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetFetchRequestGroup], int]:
+def _read_offset_fetch_request_group(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetFetchRequestGroup], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetFetchRequestGroup] = []
     for _ in range(n):
@@ -304,7 +327,7 @@ def _read_offset_fetch_request_group(buffer: bytes, position: int, version: int,
             length -= 1
             if not 0 <= length * 3 <= limit - position:
                 raise bad_length("topics", length, position)
-            m.topics, position = _read_offset_fetch_request_topics(buffer, position, version, length)
+            m.topics, position = _read_offset_fetch_request_topics(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -349,7 +372,12 @@ def _write_offset_fetch_request_group(out: bytearray, items: list[OffsetFetchReq
         out.append(0)
 
 
-def _read_offset_fetch_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetFetchRequest], int]:
+def _read_offset_fetch_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetFetchRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetFetchRequest] = []
     for _ in range(n):
@@ -377,7 +405,7 @@ def _read_offset_fetch_request(buffer: bytes, position: int, version: int, n: in
                 length -= 1
                 if not 0 <= length * 3 <= limit - position:
                     raise bad_length("topics", length, position)
-                m.topics, position = _read_offset_fetch_request_topic(buffer, position, version, length)
+                m.topics, position = _read_offset_fetch_request_topic(buffer, position, version, length, quota)
         else:
             m.topics = []
         if version >= 8:
@@ -388,7 +416,7 @@ def _read_offset_fetch_request(buffer: bytes, position: int, version: int, n: in
             length -= 1
             if not 0 <= length * 3 <= limit - position:
                 raise bad_length("groups", length, position)
-            m.groups, position = _read_offset_fetch_request_group(buffer, position, version, length)
+            m.groups, position = _read_offset_fetch_request_group(buffer, position, version, length, quota)
         else:
             m.groups = []
         if version >= 7:
@@ -437,7 +465,12 @@ def _write_offset_fetch_request(out: bytearray, items: list[OffsetFetchRequest],
         out.append(0)
 
 
-def _read_offset_fetch_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetFetchRequest], int]:
+def _read_offset_fetch_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetFetchRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetFetchRequest] = []
     for _ in range(n):
@@ -460,7 +493,7 @@ def _read_offset_fetch_request_classic(buffer: bytes, position: int, version: in
         else:
             if not 0 <= length * 6 <= limit - position:
                 raise bad_length("topics", length, position)
-            m.topics, position = _read_offset_fetch_request_topic_classic(buffer, position, version, length)
+            m.topics, position = _read_offset_fetch_request_topic_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _hB = Struct(">hB")
@@ -140,11 +147,13 @@ class OffsetFetchResponse(Message):
         self.groups = [] if groups is EMPTY else groups
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[OffsetFetchResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[OffsetFetchResponse, int]:
         if version >= 6:
-            (m,), position = _read_offset_fetch_response(buffer, position, version, 1)
+            (m,), position = _read_offset_fetch_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_offset_fetch_response_classic(buffer, position, version, 1)
+            (m,), position = _read_offset_fetch_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -154,7 +163,12 @@ class OffsetFetchResponse(Message):
             _write_offset_fetch_response_classic(out, [self], version)
 
 
-def _read_offset_fetch_response_partition(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetFetchResponsePartition], int]:
+def _read_offset_fetch_response_partition(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetFetchResponsePartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetFetchResponsePartition] = []
     for _ in range(n):
@@ -197,7 +211,12 @@ def _write_offset_fetch_response_partition(out: bytearray, items: list[OffsetFet
         out.append(0)
 
 
-def _read_offset_fetch_response_partition_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetFetchResponsePartition], int]:
+def _read_offset_fetch_response_partition_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetFetchResponsePartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetFetchResponsePartition] = []
     for _ in range(n):
@@ -239,7 +258,12 @@ def _write_offset_fetch_response_partition_classic(out: bytearray, items: list[O
         out += _h.pack(m.error_code)
 
 
-def _read_offset_fetch_response_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetFetchResponseTopic], int]:
+def _read_offset_fetch_response_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetFetchResponseTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetFetchResponseTopic] = []
     for _ in range(n):
@@ -260,7 +284,7 @@ def _read_offset_fetch_response_topic(buffer: bytes, position: int, version: int
         length -= 1
         if not 0 <= length * 20 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_offset_fetch_response_partition(buffer, position, version, length)
+        m.partitions, position = _read_offset_fetch_response_partition(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -287,7 +311,12 @@ def _write_offset_fetch_response_topic(out: bytearray, items: list[OffsetFetchRe
         out.append(0)
 
 
-def _read_offset_fetch_response_topic_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetFetchResponseTopic], int]:
+def _read_offset_fetch_response_topic_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetFetchResponseTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetFetchResponseTopic] = []
     for _ in range(n):
@@ -303,7 +332,7 @@ def _read_offset_fetch_response_topic_classic(buffer: bytes, position: int, vers
         position += 4
         if not 0 <= length * 16 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_offset_fetch_response_partition_classic(buffer, position, version, length)
+        m.partitions, position = _read_offset_fetch_response_partition_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -317,7 +346,12 @@ def _write_offset_fetch_response_topic_classic(out: bytearray, items: list[Offse
         _write_offset_fetch_response_partition_classic(out, m.partitions, version)
 
 
-def _read_offset_fetch_response_partitions(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetFetchResponsePartitions], int]:
+def _read_offset_fetch_response_partitions(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetFetchResponsePartitions], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetFetchResponsePartitions] = []
     for _ in range(n):
@@ -360,7 +394,12 @@ def _write_offset_fetch_response_partitions(out: bytearray, items: list[OffsetFe
         out.append(0)
 
 
-def _read_offset_fetch_response_topics(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetFetchResponseTopics], int]:
+def _read_offset_fetch_response_topics(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetFetchResponseTopics], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetFetchResponseTopics] = []
     for _ in range(n):
@@ -389,7 +428,7 @@ def _read_offset_fetch_response_topics(buffer: bytes, position: int, version: in
         length -= 1
         if not 0 <= length * 20 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_offset_fetch_response_partitions(buffer, position, version, length)
+        m.partitions, position = _read_offset_fetch_response_partitions(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -421,7 +460,12 @@ def _write_offset_fetch_response_topics(out: bytearray, items: list[OffsetFetchR
         out.append(0)
 
 
-def _read_offset_fetch_response_group(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetFetchResponseGroup], int]:
+def _read_offset_fetch_response_group(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetFetchResponseGroup], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetFetchResponseGroup] = []
     for _ in range(n):
@@ -442,7 +486,7 @@ def _read_offset_fetch_response_group(buffer: bytes, position: int, version: int
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_offset_fetch_response_topics(buffer, position, version, length)
+        m.topics, position = _read_offset_fetch_response_topics(buffer, position, version, length, quota)
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length:
@@ -470,7 +514,12 @@ def _write_offset_fetch_response_group(out: bytearray, items: list[OffsetFetchRe
         out.append(0)
 
 
-def _read_offset_fetch_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetFetchResponse], int]:
+def _read_offset_fetch_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetFetchResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetFetchResponse] = []
     for _ in range(n):
@@ -485,7 +534,7 @@ def _read_offset_fetch_response(buffer: bytes, position: int, version: int, n: i
             length -= 1
             if not 0 <= length * 3 <= limit - position:
                 raise bad_length("topics", length, position)
-            m.topics, position = _read_offset_fetch_response_topic(buffer, position, version, length)
+            m.topics, position = _read_offset_fetch_response_topic(buffer, position, version, length, quota)
         else:
             m.topics = []
         if version >= 8:
@@ -501,7 +550,7 @@ def _read_offset_fetch_response(buffer: bytes, position: int, version: int, n: i
             length -= 1
             if not 0 <= length * 5 <= limit - position:
                 raise bad_length("groups", length, position)
-            m.groups, position = _read_offset_fetch_response_group(buffer, position, version, length)
+            m.groups, position = _read_offset_fetch_response_group(buffer, position, version, length, quota)
         else:
             m.groups = []
         length = buffer[position]
@@ -534,7 +583,12 @@ def _write_offset_fetch_response(out: bytearray, items: list[OffsetFetchResponse
         out.append(0)
 
 
-def _read_offset_fetch_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetFetchResponse], int]:
+def _read_offset_fetch_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetFetchResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetFetchResponse] = []
     for _ in range(n):
@@ -549,7 +603,7 @@ def _read_offset_fetch_response_classic(buffer: bytes, position: int, version: i
             m.throttle_time_ms = 0
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_offset_fetch_response_topic_classic(buffer, position, version, length)
+        m.topics, position = _read_offset_fetch_response_topic_classic(buffer, position, version, length, quota)
         if version >= 2:
             (m.error_code,) = _h.unpack_from(buffer, position)
             position += 2

@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -67,11 +74,13 @@ class OffsetForLeaderEpochRequest(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[OffsetForLeaderEpochRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[OffsetForLeaderEpochRequest, int]:
         if version >= 4:
-            (m,), position = _read_offset_for_leader_epoch_request(buffer, position, version, 1)
+            (m,), position = _read_offset_for_leader_epoch_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_offset_for_leader_epoch_request_classic(buffer, position, version, 1)
+            (m,), position = _read_offset_for_leader_epoch_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -81,7 +90,12 @@ class OffsetForLeaderEpochRequest(Message):
             _write_offset_for_leader_epoch_request_classic(out, [self], version)
 
 
-def _read_offset_for_leader_partition(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetForLeaderPartition], int]:
+def _read_offset_for_leader_partition(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetForLeaderPartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[OffsetForLeaderPartition] = []
     for _ in range(n):
         m = new(OffsetForLeaderPartition)
@@ -99,7 +113,12 @@ def _write_offset_for_leader_partition(out: bytearray, items: list[OffsetForLead
         out.append(0)
 
 
-def _read_offset_for_leader_partition_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetForLeaderPartition], int]:
+def _read_offset_for_leader_partition_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetForLeaderPartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[OffsetForLeaderPartition] = []
     for _ in range(n):
         m = new(OffsetForLeaderPartition)
@@ -114,7 +133,12 @@ def _write_offset_for_leader_partition_classic(out: bytearray, items: list[Offse
         out += _iii.pack(m.partition, m.current_leader_epoch, m.leader_epoch)
 
 
-def _read_offset_for_leader_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetForLeaderTopic], int]:
+def _read_offset_for_leader_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetForLeaderTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetForLeaderTopic] = []
     for _ in range(n):
@@ -135,7 +159,7 @@ def _read_offset_for_leader_topic(buffer: bytes, position: int, version: int, n:
         length -= 1
         if not 0 <= length * 13 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_offset_for_leader_partition(buffer, position, version, length)
+        m.partitions, position = _read_offset_for_leader_partition(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -162,7 +186,12 @@ def _write_offset_for_leader_topic(out: bytearray, items: list[OffsetForLeaderTo
         out.append(0)
 
 
-def _read_offset_for_leader_topic_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetForLeaderTopic], int]:
+def _read_offset_for_leader_topic_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetForLeaderTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetForLeaderTopic] = []
     for _ in range(n):
@@ -178,7 +207,7 @@ def _read_offset_for_leader_topic_classic(buffer: bytes, position: int, version:
         position += 4
         if not 0 <= length * 12 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_offset_for_leader_partition_classic(buffer, position, version, length)
+        m.partitions, position = _read_offset_for_leader_partition_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -192,7 +221,12 @@ def _write_offset_for_leader_topic_classic(out: bytearray, items: list[OffsetFor
         _write_offset_for_leader_partition_classic(out, m.partitions, version)
 
 
-def _read_offset_for_leader_epoch_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetForLeaderEpochRequest], int]:
+def _read_offset_for_leader_epoch_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetForLeaderEpochRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetForLeaderEpochRequest] = []
     for _ in range(n):
@@ -204,7 +238,7 @@ def _read_offset_for_leader_epoch_request(buffer: bytes, position: int, version:
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_offset_for_leader_topic(buffer, position, version, length)
+        m.topics, position = _read_offset_for_leader_topic(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -225,7 +259,12 @@ def _write_offset_for_leader_epoch_request(out: bytearray, items: list[OffsetFor
         out.append(0)
 
 
-def _read_offset_for_leader_epoch_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetForLeaderEpochRequest], int]:
+def _read_offset_for_leader_epoch_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetForLeaderEpochRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetForLeaderEpochRequest] = []
     for _ in range(n):
@@ -239,7 +278,7 @@ def _read_offset_for_leader_epoch_request_classic(buffer: bytes, position: int, 
             m.replica_id = -2
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_offset_for_leader_topic_classic(buffer, position, version, length)
+        m.topics, position = _read_offset_for_leader_topic_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _hiiq = Struct(">hiiq")
@@ -70,11 +77,13 @@ class OffsetForLeaderEpochResponse(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[OffsetForLeaderEpochResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[OffsetForLeaderEpochResponse, int]:
         if version >= 4:
-            (m,), position = _read_offset_for_leader_epoch_response(buffer, position, version, 1)
+            (m,), position = _read_offset_for_leader_epoch_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_offset_for_leader_epoch_response_classic(buffer, position, version, 1)
+            (m,), position = _read_offset_for_leader_epoch_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -84,7 +93,12 @@ class OffsetForLeaderEpochResponse(Message):
             _write_offset_for_leader_epoch_response_classic(out, [self], version)
 
 
-def _read_epoch_end_offset(buffer: bytes, position: int, version: int, n: int) -> tuple[list[EpochEndOffset], int]:
+def _read_epoch_end_offset(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[EpochEndOffset], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[EpochEndOffset] = []
     for _ in range(n):
         m = new(EpochEndOffset)
@@ -102,7 +116,12 @@ def _write_epoch_end_offset(out: bytearray, items: list[EpochEndOffset], version
         out.append(0)
 
 
-def _read_epoch_end_offset_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[EpochEndOffset], int]:
+def _read_epoch_end_offset_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[EpochEndOffset], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[EpochEndOffset] = []
     for _ in range(n):
         m = new(EpochEndOffset)
@@ -117,7 +136,12 @@ def _write_epoch_end_offset_classic(out: bytearray, items: list[EpochEndOffset],
         out += _hiiq.pack(m.error_code, m.partition, m.leader_epoch, m.end_offset)
 
 
-def _read_offset_for_leader_topic_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetForLeaderTopicResult], int]:
+def _read_offset_for_leader_topic_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetForLeaderTopicResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetForLeaderTopicResult] = []
     for _ in range(n):
@@ -138,7 +162,7 @@ def _read_offset_for_leader_topic_result(buffer: bytes, position: int, version: 
         length -= 1
         if not 0 <= length * 19 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_epoch_end_offset(buffer, position, version, length)
+        m.partitions, position = _read_epoch_end_offset(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -165,7 +189,12 @@ def _write_offset_for_leader_topic_result(out: bytearray, items: list[OffsetForL
         out.append(0)
 
 
-def _read_offset_for_leader_topic_result_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetForLeaderTopicResult], int]:
+def _read_offset_for_leader_topic_result_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetForLeaderTopicResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetForLeaderTopicResult] = []
     for _ in range(n):
@@ -181,7 +210,7 @@ def _read_offset_for_leader_topic_result_classic(buffer: bytes, position: int, v
         position += 4
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_epoch_end_offset_classic(buffer, position, version, length)
+        m.partitions, position = _read_epoch_end_offset_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -195,7 +224,12 @@ def _write_offset_for_leader_topic_result_classic(out: bytearray, items: list[Of
         _write_epoch_end_offset_classic(out, m.partitions, version)
 
 
-def _read_offset_for_leader_epoch_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetForLeaderEpochResponse], int]:
+def _read_offset_for_leader_epoch_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetForLeaderEpochResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetForLeaderEpochResponse] = []
     for _ in range(n):
@@ -207,7 +241,7 @@ def _read_offset_for_leader_epoch_response(buffer: bytes, position: int, version
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_offset_for_leader_topic_result(buffer, position, version, length)
+        m.topics, position = _read_offset_for_leader_topic_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -228,7 +262,12 @@ def _write_offset_for_leader_epoch_response(out: bytearray, items: list[OffsetFo
         out.append(0)
 
 
-def _read_offset_for_leader_epoch_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[OffsetForLeaderEpochResponse], int]:
+def _read_offset_for_leader_epoch_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[OffsetForLeaderEpochResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[OffsetForLeaderEpochResponse] = []
     for _ in range(n):
@@ -237,7 +276,7 @@ def _read_offset_for_leader_epoch_response_classic(buffer: bytes, position: int,
         position += 8
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_offset_for_leader_topic_result_classic(buffer, position, version, length)
+        m.topics, position = _read_offset_for_leader_topic_result_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Buffer, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _hi = Struct(">hi")
@@ -77,11 +84,13 @@ class ProduceRequest(Message):
         self.topic_data = [] if topic_data is EMPTY else topic_data
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ProduceRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ProduceRequest, int]:
         if version >= 9:
-            (m,), position = _read_produce_request(buffer, position, version, 1)
+            (m,), position = _read_produce_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_produce_request_classic(buffer, position, version, 1)
+            (m,), position = _read_produce_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -91,7 +100,12 @@ class ProduceRequest(Message):
             _write_produce_request_classic(out, [self], version)
 
 
-def _read_partition_produce_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionProduceData], int]:
+def _read_partition_produce_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionProduceData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[PartitionProduceData] = []
     for _ in range(n):
@@ -132,7 +146,12 @@ def _write_partition_produce_data(out: bytearray, items: list[PartitionProduceDa
         out.append(0)
 
 
-def _read_partition_produce_data_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionProduceData], int]:
+def _read_partition_produce_data_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionProduceData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[PartitionProduceData] = []
     for _ in range(n):
@@ -162,7 +181,12 @@ def _write_partition_produce_data_classic(out: bytearray, items: list[PartitionP
             out += records
 
 
-def _read_topic_produce_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicProduceData], int]:
+def _read_topic_produce_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicProduceData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicProduceData] = []
     for _ in range(n):
@@ -191,7 +215,7 @@ def _read_topic_produce_data(buffer: bytes, position: int, version: int, n: int)
         length -= 1
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("partition_data", length, position)
-        m.partition_data, position = _read_partition_produce_data(buffer, position, version, length)
+        m.partition_data, position = _read_partition_produce_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -223,7 +247,12 @@ def _write_topic_produce_data(out: bytearray, items: list[TopicProduceData], ver
         out.append(0)
 
 
-def _read_topic_produce_data_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicProduceData], int]:
+def _read_topic_produce_data_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicProduceData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicProduceData] = []
     for _ in range(n):
@@ -240,7 +269,7 @@ def _read_topic_produce_data_classic(buffer: bytes, position: int, version: int,
         position += 4
         if not 0 <= length * 8 <= limit - position:
             raise bad_length("partition_data", length, position)
-        m.partition_data, position = _read_partition_produce_data_classic(buffer, position, version, length)
+        m.partition_data, position = _read_partition_produce_data_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -254,7 +283,12 @@ def _write_topic_produce_data_classic(out: bytearray, items: list[TopicProduceDa
         _write_partition_produce_data_classic(out, m.partition_data, version)
 
 
-def _read_produce_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ProduceRequest], int]:
+def _read_produce_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ProduceRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ProduceRequest] = []
     for _ in range(n):
@@ -278,7 +312,7 @@ def _read_produce_request(buffer: bytes, position: int, version: int, n: int) ->
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topic_data", length, position)
-        m.topic_data, position = _read_topic_produce_data(buffer, position, version, length)
+        m.topic_data, position = _read_topic_produce_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -310,7 +344,12 @@ def _write_produce_request(out: bytearray, items: list[ProduceRequest], version:
         out.append(0)
 
 
-def _read_produce_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ProduceRequest], int]:
+def _read_produce_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ProduceRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ProduceRequest] = []
     for _ in range(n):
@@ -329,7 +368,7 @@ def _read_produce_request_classic(buffer: bytes, position: int, version: int, n:
         position += 10
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("topic_data", length, position)
-        m.topic_data, position = _read_topic_produce_data_classic(buffer, position, version, length)
+        m.topic_data, position = _read_topic_produce_data_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

@@ -11,6 +11,7 @@ from ottla.protocol.wire import (
     new,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_tagged_field,
     write_unsigned_varint,
 )
@@ -149,11 +150,13 @@ class ProduceResponse(Message):
         self.node_endpoints = [] if node_endpoints is EMPTY else node_endpoints
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ProduceResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ProduceResponse, int]:
         if version >= 9:
-            (m,), position = _read_produce_response(buffer, position, version, 1)
+            (m,), position = _read_produce_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_produce_response_classic(buffer, position, version, 1)
+            (m,), position = _read_produce_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -163,7 +166,12 @@ class ProduceResponse(Message):
             _write_produce_response_classic(out, [self], version)
 
 
-def _read_batch_index_and_error_message(buffer: bytes, position: int, version: int, n: int) -> tuple[list[BatchIndexAndErrorMessage], int]:
+def _read_batch_index_and_error_message(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[BatchIndexAndErrorMessage], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[BatchIndexAndErrorMessage] = []
     for _ in range(n):
@@ -205,7 +213,12 @@ def _write_batch_index_and_error_message(out: bytearray, items: list[BatchIndexA
         out.append(0)
 
 
-def _read_batch_index_and_error_message_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[BatchIndexAndErrorMessage], int]:
+def _read_batch_index_and_error_message_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[BatchIndexAndErrorMessage], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[BatchIndexAndErrorMessage] = []
     for _ in range(n):
@@ -236,7 +249,12 @@ def _write_batch_index_and_error_message_classic(out: bytearray, items: list[Bat
             out += piece
 
 
-def _read_leader_id_and_epoch(buffer: bytes, position: int, version: int, n: int) -> tuple[list[LeaderIdAndEpoch], int]:
+def _read_leader_id_and_epoch(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[LeaderIdAndEpoch], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[LeaderIdAndEpoch] = []
     for _ in range(n):
         m = new(LeaderIdAndEpoch)
@@ -254,7 +272,12 @@ def _write_leader_id_and_epoch(out: bytearray, items: list[LeaderIdAndEpoch], ve
         out.append(0)
 
 
-def _read_partition_produce_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionProduceResponse], int]:
+def _read_partition_produce_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionProduceResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[PartitionProduceResponse] = []
     for _ in range(n):
@@ -267,7 +290,7 @@ def _read_partition_produce_response(buffer: bytes, position: int, version: int,
         length -= 1
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("record_errors", length, position)
-        m.record_errors, position = _read_batch_index_and_error_message(buffer, position, version, length)
+        m.record_errors, position = _read_batch_index_and_error_message(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -291,7 +314,7 @@ def _read_partition_produce_response(buffer: bytes, position: int, version: int,
                 if tag_end > limit:
                     raise bad_length("tagged field", size, position)
                 if tag == 0 and version >= 10:
-                    (m.current_leader,), position = _read_leader_id_and_epoch(buffer, position, version, 1)
+                    (m.current_leader,), position = _read_leader_id_and_epoch(buffer, position, version, 1, quota)
                     if position != tag_end:
                         raise bad_length("current_leader", size, tag_end - size)
                 position = tag_end
@@ -330,7 +353,12 @@ def _write_partition_produce_response(out: bytearray, items: list[PartitionProdu
                 write_tagged_field(out, 0, content)
 
 
-def _read_partition_produce_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionProduceResponse], int]:
+def _read_partition_produce_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionProduceResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[PartitionProduceResponse] = []
     for _ in range(n):
@@ -348,7 +376,7 @@ def _read_partition_produce_response_classic(buffer: bytes, position: int, versi
             position += 4
             if not 0 <= length * 6 <= limit - position:
                 raise bad_length("record_errors", length, position)
-            m.record_errors, position = _read_batch_index_and_error_message_classic(buffer, position, version, length)
+            m.record_errors, position = _read_batch_index_and_error_message_classic(buffer, position, version, length, quota)
         else:
             m.record_errors = []
         if version == 8:
@@ -387,7 +415,12 @@ def _write_partition_produce_response_classic(out: bytearray, items: list[Partit
                 out += piece
 
 
-def _read_topic_produce_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicProduceResponse], int]:
+def _read_topic_produce_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicProduceResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicProduceResponse] = []
     for _ in range(n):
@@ -416,7 +449,7 @@ def _read_topic_produce_response(buffer: bytes, position: int, version: int, n: 
         length -= 1
         if not 0 <= length * 33 <= limit - position:
             raise bad_length("partition_responses", length, position)
-        m.partition_responses, position = _read_partition_produce_response(buffer, position, version, length)
+        m.partition_responses, position = _read_partition_produce_response(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -448,7 +481,12 @@ def _write_topic_produce_response(out: bytearray, items: list[TopicProduceRespon
         out.append(0)
 
 
-def _read_topic_produce_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicProduceResponse], int]:
+def _read_topic_produce_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicProduceResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicProduceResponse] = []
     for _ in range(n):
@@ -465,7 +503,7 @@ def _read_topic_produce_response_classic(buffer: bytes, position: int, version: 
         position += 4
         if not 0 <= length * 22 <= limit - position:
             raise bad_length("partition_responses", length, position)
-        m.partition_responses, position = _read_partition_produce_response_classic(buffer, position, version, length)
+        m.partition_responses, position = _read_partition_produce_response_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -479,7 +517,12 @@ def _write_topic_produce_response_classic(out: bytearray, items: list[TopicProdu
         _write_partition_produce_response_classic(out, m.partition_responses, version)
 
 
-def _read_node_endpoint(buffer: bytes, position: int, version: int, n: int) -> tuple[list[NodeEndpoint], int]:
+def _read_node_endpoint(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[NodeEndpoint], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[NodeEndpoint] = []
     for _ in range(n):
@@ -538,7 +581,12 @@ def _write_node_endpoint(out: bytearray, items: list[NodeEndpoint], version: int
         out.append(0)
 
 
-def _read_produce_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ProduceResponse], int]:
+def _read_produce_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ProduceResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ProduceResponse] = []
     for _ in range(n):
@@ -551,7 +599,7 @@ def _read_produce_response(buffer: bytes, position: int, version: int, n: int) -
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("responses", length, position)
-        m.responses, position = _read_topic_produce_response(buffer, position, version, length)
+        m.responses, position = _read_topic_produce_response(buffer, position, version, length, quota)
         m.throttle_time_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length:
@@ -570,7 +618,7 @@ def _read_produce_response(buffer: bytes, position: int, version: int, n: int) -
                     length -= 1
                     if not 0 <= length * 11 <= limit - position:
                         raise bad_length("node_endpoints", length, position)
-                    m.node_endpoints, position = _read_node_endpoint(buffer, position, version, length)
+                    m.node_endpoints, position = _read_node_endpoint(buffer, position, version, length, quota)
                     if position != tag_end:
                         raise bad_length("node_endpoints", size, tag_end - size)
                 position = tag_end
@@ -603,7 +651,12 @@ def _write_produce_response(out: bytearray, items: list[ProduceResponse], versio
                 write_tagged_field(out, 0, content)
 
 
-def _read_produce_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ProduceResponse], int]:
+def _read_produce_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ProduceResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ProduceResponse] = []
     for _ in range(n):
@@ -613,7 +666,7 @@ def _read_produce_response_classic(buffer: bytes, position: int, version: int, n
         position += 4
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("responses", length, position)
-        m.responses, position = _read_topic_produce_response_classic(buffer, position, version, length)
+        m.responses, position = _read_topic_produce_response_classic(buffer, position, version, length, quota)
         (m.throttle_time_ms,) = _i.unpack_from(buffer, position)
         position += 4
         items.append(m)

@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import Int8, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _uiob = Struct(">16si?b")
 _uiobB = Struct(">16si?bB")
@@ -39,15 +46,22 @@ class PushTelemetryRequest(Message):
         self.metrics = metrics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[PushTelemetryRequest, int]:
-        (m,), position = _read_push_telemetry_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[PushTelemetryRequest, int]:
+        (m,), position = _read_push_telemetry_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_push_telemetry_request(out, [self], version)
 
 
-def _read_push_telemetry_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PushTelemetryRequest], int]:
+def _read_push_telemetry_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PushTelemetryRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[PushTelemetryRequest] = []
     for _ in range(n):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int32, Message
-from ottla.protocol.wire import new, skip_tagged_fields
+from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
 
 _ih = Struct(">ih")
 _ihB = Struct(">ihB")
@@ -31,15 +31,22 @@ class PushTelemetryResponse(Message):
         self.error_code = error_code
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[PushTelemetryResponse, int]:
-        (m,), position = _read_push_telemetry_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[PushTelemetryResponse, int]:
+        (m,), position = _read_push_telemetry_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_push_telemetry_response(out, [self], version)
 
 
-def _read_push_telemetry_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PushTelemetryResponse], int]:
+def _read_push_telemetry_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PushTelemetryResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[PushTelemetryResponse] = []
     for _ in range(n):
         m = new(PushTelemetryResponse)

@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _ii = Struct(">ii")
 _iiB = Struct(">iiB")
@@ -64,15 +71,22 @@ class ReadShareGroupStateRequest(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ReadShareGroupStateRequest, int]:
-        (m,), position = _read_read_share_group_state_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ReadShareGroupStateRequest, int]:
+        (m,), position = _read_read_share_group_state_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_read_share_group_state_request(out, [self], version)
 
 
-def _read_partition_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[PartitionData] = []
     for _ in range(n):
         m = new(PartitionData)
@@ -90,7 +104,12 @@ def _write_partition_data(out: bytearray, items: list[PartitionData], version: i
         out.append(0)
 
 
-def _read_read_state_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ReadStateData], int]:
+def _read_read_state_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ReadStateData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ReadStateData] = []
     for _ in range(n):
@@ -102,7 +121,7 @@ def _read_read_state_data(buffer: bytes, position: int, version: int, n: int) ->
         length -= 1
         if not 0 <= length * 9 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_partition_data(buffer, position, version, length)
+        m.partitions, position = _read_partition_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -125,7 +144,12 @@ def _write_read_state_data(out: bytearray, items: list[ReadStateData], version: 
         out.append(0)
 
 
-def _read_read_share_group_state_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ReadShareGroupStateRequest], int]:
+def _read_read_share_group_state_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ReadShareGroupStateRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ReadShareGroupStateRequest] = []
     for _ in range(n):
@@ -146,7 +170,7 @@ def _read_read_share_group_state_request(buffer: bytes, position: int, version: 
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_read_state_data(buffer, position, version, length)
+        m.topics, position = _read_read_state_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

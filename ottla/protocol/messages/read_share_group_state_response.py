@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _ih = Struct(">ih")
 _ihB = Struct(">ihB")
@@ -95,15 +102,22 @@ class ReadShareGroupStateResponse(Message):
         self.results = [] if results is EMPTY else results
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ReadShareGroupStateResponse, int]:
-        (m,), position = _read_read_share_group_state_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ReadShareGroupStateResponse, int]:
+        (m,), position = _read_read_share_group_state_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_read_share_group_state_response(out, [self], version)
 
 
-def _read_state_batch(buffer: bytes, position: int, version: int, n: int) -> tuple[list[StateBatch], int]:
+def _read_state_batch(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[StateBatch], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[StateBatch] = []
     for _ in range(n):
         m = new(StateBatch)
@@ -121,7 +135,12 @@ def _write_state_batch(out: bytearray, items: list[StateBatch], version: int) ->
         out.append(0)
 
 
-def _read_partition_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionResult], int]:
+def _read_partition_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[PartitionResult] = []
     for _ in range(n):
@@ -145,7 +164,7 @@ def _read_partition_result(buffer: bytes, position: int, version: int, n: int) -
         length -= 1
         if not 0 <= length * 20 <= limit - position:
             raise bad_length("state_batches", length, position)
-        m.state_batches, position = _read_state_batch(buffer, position, version, length)
+        m.state_batches, position = _read_state_batch(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -178,7 +197,12 @@ def _write_partition_result(out: bytearray, items: list[PartitionResult], versio
         out.append(0)
 
 
-def _read_read_state_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ReadStateResult], int]:
+def _read_read_state_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ReadStateResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ReadStateResult] = []
     for _ in range(n):
@@ -190,7 +214,7 @@ def _read_read_state_result(buffer: bytes, position: int, version: int, n: int) 
         length -= 1
         if not 0 <= length * 21 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_partition_result(buffer, position, version, length)
+        m.partitions, position = _read_partition_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -213,7 +237,12 @@ def _write_read_state_result(out: bytearray, items: list[ReadStateResult], versi
         out.append(0)
 
 
-def _read_read_share_group_state_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ReadShareGroupStateResponse], int]:
+def _read_read_share_group_state_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ReadShareGroupStateResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ReadShareGroupStateResponse] = []
     for _ in range(n):
@@ -225,7 +254,7 @@ def _read_read_share_group_state_response(buffer: bytes, position: int, version:
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("results", length, position)
-        m.results, position = _read_read_state_result(buffer, position, version, length)
+        m.results, position = _read_read_state_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

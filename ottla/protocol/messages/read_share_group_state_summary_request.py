@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _ii = Struct(">ii")
 _iiB = Struct(">iiB")
@@ -64,15 +71,22 @@ class ReadShareGroupStateSummaryRequest(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ReadShareGroupStateSummaryRequest, int]:
-        (m,), position = _read_read_share_group_state_summary_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ReadShareGroupStateSummaryRequest, int]:
+        (m,), position = _read_read_share_group_state_summary_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_read_share_group_state_summary_request(out, [self], version)
 
 
-def _read_partition_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[PartitionData] = []
     for _ in range(n):
         m = new(PartitionData)
@@ -90,7 +104,12 @@ def _write_partition_data(out: bytearray, items: list[PartitionData], version: i
         out.append(0)
 
 
-def _read_read_state_summary_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ReadStateSummaryData], int]:
+def _read_read_state_summary_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ReadStateSummaryData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ReadStateSummaryData] = []
     for _ in range(n):
@@ -102,7 +121,7 @@ def _read_read_state_summary_data(buffer: bytes, position: int, version: int, n:
         length -= 1
         if not 0 <= length * 9 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_partition_data(buffer, position, version, length)
+        m.partitions, position = _read_partition_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -125,7 +144,12 @@ def _write_read_state_summary_data(out: bytearray, items: list[ReadStateSummaryD
         out.append(0)
 
 
-def _read_read_share_group_state_summary_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ReadShareGroupStateSummaryRequest], int]:
+def _read_read_share_group_state_summary_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ReadShareGroupStateSummaryRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ReadShareGroupStateSummaryRequest] = []
     for _ in range(n):
@@ -146,7 +170,7 @@ def _read_read_share_group_state_summary_request(buffer: bytes, position: int, v
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_read_state_summary_data(buffer, position, version, length)
+        m.topics, position = _read_read_state_summary_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

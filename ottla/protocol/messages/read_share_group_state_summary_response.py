@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _ih = Struct(">ih")
 _ihB = Struct(">ihB")
@@ -79,15 +86,22 @@ class ReadShareGroupStateSummaryResponse(Message):
         self.results = [] if results is EMPTY else results
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ReadShareGroupStateSummaryResponse, int]:
-        (m,), position = _read_read_share_group_state_summary_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ReadShareGroupStateSummaryResponse, int]:
+        (m,), position = _read_read_share_group_state_summary_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_read_share_group_state_summary_response(out, [self], version)
 
 
-def _read_partition_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionResult], int]:
+def _read_partition_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[PartitionResult] = []
     for _ in range(n):
@@ -138,7 +152,12 @@ def _write_partition_result(out: bytearray, items: list[PartitionResult], versio
         out.append(0)
 
 
-def _read_read_state_summary_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ReadStateSummaryResult], int]:
+def _read_read_state_summary_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ReadStateSummaryResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ReadStateSummaryResult] = []
     for _ in range(n):
@@ -150,7 +169,7 @@ def _read_read_state_summary_result(buffer: bytes, position: int, version: int, 
         length -= 1
         if not 0 <= length * 24 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_partition_result(buffer, position, version, length)
+        m.partitions, position = _read_partition_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -173,7 +192,12 @@ def _write_read_state_summary_result(out: bytearray, items: list[ReadStateSummar
         out.append(0)
 
 
-def _read_read_share_group_state_summary_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ReadShareGroupStateSummaryResponse], int]:
+def _read_read_share_group_state_summary_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ReadShareGroupStateSummaryResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ReadShareGroupStateSummaryResponse] = []
     for _ in range(n):
@@ -185,7 +209,7 @@ def _read_read_share_group_state_summary_response(buffer: bytes, position: int, 
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("results", length, position)
-        m.results, position = _read_read_state_summary_result(buffer, position, version, length)
+        m.results, position = _read_read_state_summary_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

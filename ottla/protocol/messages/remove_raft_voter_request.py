@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _iu = Struct(">i16s")
 _iuB = Struct(">i16sB")
@@ -34,15 +41,22 @@ class RemoveRaftVoterRequest(Message):
         self.voter_directory_id = voter_directory_id
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[RemoveRaftVoterRequest, int]:
-        (m,), position = _read_remove_raft_voter_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[RemoveRaftVoterRequest, int]:
+        (m,), position = _read_remove_raft_voter_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_remove_raft_voter_request(out, [self], version)
 
 
-def _read_remove_raft_voter_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[RemoveRaftVoterRequest], int]:
+def _read_remove_raft_voter_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[RemoveRaftVoterRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[RemoveRaftVoterRequest] = []
     for _ in range(n):

@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _i = Struct(">i")
 _q = Struct(">q")
@@ -32,11 +39,13 @@ class RenewDelegationTokenRequest(Message):
         self.renew_period_ms = renew_period_ms
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[RenewDelegationTokenRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[RenewDelegationTokenRequest, int]:
         if version >= 2:
-            (m,), position = _read_renew_delegation_token_request(buffer, position, version, 1)
+            (m,), position = _read_renew_delegation_token_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_renew_delegation_token_request_classic(buffer, position, version, 1)
+            (m,), position = _read_renew_delegation_token_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -46,7 +55,12 @@ class RenewDelegationTokenRequest(Message):
             _write_renew_delegation_token_request_classic(out, [self], version)
 
 
-def _read_renew_delegation_token_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[RenewDelegationTokenRequest], int]:
+def _read_renew_delegation_token_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[RenewDelegationTokenRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[RenewDelegationTokenRequest] = []
     for _ in range(n):
@@ -80,7 +94,12 @@ def _write_renew_delegation_token_request(out: bytearray, items: list[RenewDeleg
         out.append(0)
 
 
-def _read_renew_delegation_token_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[RenewDelegationTokenRequest], int]:
+def _read_renew_delegation_token_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[RenewDelegationTokenRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[RenewDelegationTokenRequest] = []
     for _ in range(n):

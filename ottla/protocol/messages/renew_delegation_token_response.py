@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int32, Int64, Message
-from ottla.protocol.wire import new, skip_tagged_fields
+from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
 
 _hqi = Struct(">hqi")
 _hqiB = Struct(">hqiB")
@@ -33,11 +33,13 @@ class RenewDelegationTokenResponse(Message):
         self.throttle_time_ms = throttle_time_ms
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[RenewDelegationTokenResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[RenewDelegationTokenResponse, int]:
         if version >= 2:
-            (m,), position = _read_renew_delegation_token_response(buffer, position, version, 1)
+            (m,), position = _read_renew_delegation_token_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_renew_delegation_token_response_classic(buffer, position, version, 1)
+            (m,), position = _read_renew_delegation_token_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -47,7 +49,12 @@ class RenewDelegationTokenResponse(Message):
             _write_renew_delegation_token_response_classic(out, [self], version)
 
 
-def _read_renew_delegation_token_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[RenewDelegationTokenResponse], int]:
+def _read_renew_delegation_token_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[RenewDelegationTokenResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[RenewDelegationTokenResponse] = []
     for _ in range(n):
         m = new(RenewDelegationTokenResponse)
@@ -65,7 +72,12 @@ def _write_renew_delegation_token_response(out: bytearray, items: list[RenewDele
         out.append(0)
 
 
-def _read_renew_delegation_token_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[RenewDelegationTokenResponse], int]:
+def _read_renew_delegation_token_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[RenewDelegationTokenResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[RenewDelegationTokenResponse] = []
     for _ in range(n):
         m = new(RenewDelegationTokenResponse)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, skip_tagged_fields
+from ottla.protocol.wire import bad_length, new, skip_tagged_fields, too_many_elements
 
 _h = Struct(">h")
 _hhi = Struct(">hhi")
@@ -36,11 +36,13 @@ class RequestHeader(Message):
         self.client_id = client_id
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[RequestHeader, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[RequestHeader, int]:
         if version >= 2:
-            (m,), position = _read_request_header(buffer, position, version, 1)
+            (m,), position = _read_request_header(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_request_header_classic(buffer, position, version, 1)
+            (m,), position = _read_request_header_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -50,7 +52,12 @@ class RequestHeader(Message):
             _write_request_header_classic(out, [self], version)
 
 
-def _read_request_header(buffer: bytes, position: int, version: int, n: int) -> tuple[list[RequestHeader], int]:
+def _read_request_header(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[RequestHeader], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[RequestHeader] = []
     for _ in range(n):
@@ -86,7 +93,12 @@ def _write_request_header(out: bytearray, items: list[RequestHeader], version: i
         out.append(0)
 
 
-def _read_request_header_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[RequestHeader], int]:
+def _read_request_header_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[RequestHeader], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[RequestHeader] = []
     for _ in range(n):

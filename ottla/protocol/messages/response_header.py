@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int32, Message
-from ottla.protocol.wire import new, skip_tagged_fields
+from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
 
 _i = Struct(">i")
 _iB = Struct(">iB")
@@ -28,11 +28,13 @@ class ResponseHeader(Message):
         self.correlation_id = correlation_id
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ResponseHeader, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ResponseHeader, int]:
         if version >= 1:
-            (m,), position = _read_response_header(buffer, position, version, 1)
+            (m,), position = _read_response_header(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_response_header_classic(buffer, position, version, 1)
+            (m,), position = _read_response_header_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -42,7 +44,12 @@ class ResponseHeader(Message):
             _write_response_header_classic(out, [self], version)
 
 
-def _read_response_header(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ResponseHeader], int]:
+def _read_response_header(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ResponseHeader], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[ResponseHeader] = []
     for _ in range(n):
         m = new(ResponseHeader)
@@ -60,7 +67,12 @@ def _write_response_header(out: bytearray, items: list[ResponseHeader], version:
         out.append(0)
 
 
-def _read_response_header_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ResponseHeader], int]:
+def _read_response_header_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ResponseHeader], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[ResponseHeader] = []
     for _ in range(n):
         m = new(ResponseHeader)

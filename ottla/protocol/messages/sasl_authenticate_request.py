@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _i = Struct(">i")
 
@@ -28,11 +35,13 @@ class SaslAuthenticateRequest(Message):
         self.auth_bytes = auth_bytes
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[SaslAuthenticateRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[SaslAuthenticateRequest, int]:
         if version >= 2:
-            (m,), position = _read_sasl_authenticate_request(buffer, position, version, 1)
+            (m,), position = _read_sasl_authenticate_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_sasl_authenticate_request_classic(buffer, position, version, 1)
+            (m,), position = _read_sasl_authenticate_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -42,7 +51,12 @@ class SaslAuthenticateRequest(Message):
             _write_sasl_authenticate_request_classic(out, [self], version)
 
 
-def _read_sasl_authenticate_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[SaslAuthenticateRequest], int]:
+def _read_sasl_authenticate_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[SaslAuthenticateRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[SaslAuthenticateRequest] = []
     for _ in range(n):
@@ -75,7 +89,12 @@ def _write_sasl_authenticate_request(out: bytearray, items: list[SaslAuthenticat
         out.append(0)
 
 
-def _read_sasl_authenticate_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[SaslAuthenticateRequest], int]:
+def _read_sasl_authenticate_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[SaslAuthenticateRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[SaslAuthenticateRequest] = []
     for _ in range(n):

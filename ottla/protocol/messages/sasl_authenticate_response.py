@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _hB = Struct(">hB")
@@ -40,11 +47,13 @@ class SaslAuthenticateResponse(Message):
         self.session_lifetime_ms = session_lifetime_ms
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[SaslAuthenticateResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[SaslAuthenticateResponse, int]:
         if version >= 2:
-            (m,), position = _read_sasl_authenticate_response(buffer, position, version, 1)
+            (m,), position = _read_sasl_authenticate_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_sasl_authenticate_response_classic(buffer, position, version, 1)
+            (m,), position = _read_sasl_authenticate_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -54,7 +63,12 @@ class SaslAuthenticateResponse(Message):
             _write_sasl_authenticate_response_classic(out, [self], version)
 
 
-def _read_sasl_authenticate_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[SaslAuthenticateResponse], int]:
+def _read_sasl_authenticate_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[SaslAuthenticateResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[SaslAuthenticateResponse] = []
     for _ in range(n):
@@ -112,7 +126,12 @@ def _write_sasl_authenticate_response(out: bytearray, items: list[SaslAuthentica
         out.append(0)
 
 
-def _read_sasl_authenticate_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[SaslAuthenticateResponse], int]:
+def _read_sasl_authenticate_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[SaslAuthenticateResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[SaslAuthenticateResponse] = []
     for _ in range(n):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import NEVER, Message
-from ottla.protocol.wire import bad_length, new
+from ottla.protocol.wire import bad_length, new, too_many_elements
 
 _h = Struct(">h")
 
@@ -28,15 +28,22 @@ class SaslHandshakeRequest(Message):
         self.mechanism = mechanism
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[SaslHandshakeRequest, int]:
-        (m,), position = _read_sasl_handshake_request_classic(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[SaslHandshakeRequest, int]:
+        (m,), position = _read_sasl_handshake_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_sasl_handshake_request_classic(out, [self], version)
 
 
-def _read_sasl_handshake_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[SaslHandshakeRequest], int]:
+def _read_sasl_handshake_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[SaslHandshakeRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[SaslHandshakeRequest] = []
     for _ in range(n):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, NEVER, Int16, Message
-from ottla.protocol.wire import bad_length, new, read_strings, write_strings
+from ottla.protocol.wire import bad_length, new, read_strings, too_many_elements, write_strings
 
 _h = Struct(">h")
 _hi = Struct(">hi")
@@ -32,15 +32,22 @@ class SaslHandshakeResponse(Message):
         self.mechanisms = [] if mechanisms is EMPTY else mechanisms
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[SaslHandshakeResponse, int]:
-        (m,), position = _read_sasl_handshake_response_classic(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[SaslHandshakeResponse, int]:
+        (m,), position = _read_sasl_handshake_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_sasl_handshake_response_classic(out, [self], version)
 
 
-def _read_sasl_handshake_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[SaslHandshakeResponse], int]:
+def _read_sasl_handshake_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[SaslHandshakeResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[SaslHandshakeResponse] = []
     for _ in range(n):
@@ -49,7 +56,7 @@ def _read_sasl_handshake_response_classic(buffer: bytes, position: int, version:
         position += 6
         if not 0 <= length * 2 <= limit - position:
             raise bad_length("mechanisms", length, position)
-        m.mechanisms, position = read_strings(buffer, position, length)
+        m.mechanisms, position = read_strings(buffer, position, length, quota)
         items.append(m)
     return items, position
 

@@ -13,6 +13,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_unsigned_varint,
 )
 
@@ -100,15 +101,22 @@ class ShareAcknowledgeRequest(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ShareAcknowledgeRequest, int]:
-        (m,), position = _read_share_acknowledge_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ShareAcknowledgeRequest, int]:
+        (m,), position = _read_share_acknowledge_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_share_acknowledge_request(out, [self], version)
 
 
-def _read_acknowledgement_batch(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AcknowledgementBatch], int]:
+def _read_acknowledgement_batch(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AcknowledgementBatch], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AcknowledgementBatch] = []
     for _ in range(n):
@@ -142,7 +150,12 @@ def _write_acknowledgement_batch(out: bytearray, items: list[AcknowledgementBatc
         out.append(0)
 
 
-def _read_acknowledge_partition(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AcknowledgePartition], int]:
+def _read_acknowledge_partition(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AcknowledgePartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AcknowledgePartition] = []
     for _ in range(n):
@@ -154,7 +167,7 @@ def _read_acknowledge_partition(buffer: bytes, position: int, version: int, n: i
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("acknowledgement_batches", length, position)
-        m.acknowledgement_batches, position = _read_acknowledgement_batch(buffer, position, version, length)
+        m.acknowledgement_batches, position = _read_acknowledgement_batch(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -175,7 +188,12 @@ def _write_acknowledge_partition(out: bytearray, items: list[AcknowledgePartitio
         out.append(0)
 
 
-def _read_acknowledge_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AcknowledgeTopic], int]:
+def _read_acknowledge_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AcknowledgeTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AcknowledgeTopic] = []
     for _ in range(n):
@@ -187,7 +205,7 @@ def _read_acknowledge_topic(buffer: bytes, position: int, version: int, n: int) 
         length -= 1
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_acknowledge_partition(buffer, position, version, length)
+        m.partitions, position = _read_acknowledge_partition(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -210,7 +228,12 @@ def _write_acknowledge_topic(out: bytearray, items: list[AcknowledgeTopic], vers
         out.append(0)
 
 
-def _read_share_acknowledge_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ShareAcknowledgeRequest], int]:
+def _read_share_acknowledge_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ShareAcknowledgeRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ShareAcknowledgeRequest] = []
     for _ in range(n):
@@ -251,7 +274,7 @@ def _read_share_acknowledge_request(buffer: bytes, position: int, version: int, 
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_acknowledge_topic(buffer, position, version, length)
+        m.topics, position = _read_acknowledge_topic(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _i = Struct(">i")
 _iB = Struct(">iB")
@@ -118,15 +125,22 @@ class ShareAcknowledgeResponse(Message):
         self.node_endpoints = [] if node_endpoints is EMPTY else node_endpoints
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ShareAcknowledgeResponse, int]:
-        (m,), position = _read_share_acknowledge_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ShareAcknowledgeResponse, int]:
+        (m,), position = _read_share_acknowledge_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_share_acknowledge_response(out, [self], version)
 
 
-def _read_leader_id_and_epoch(buffer: bytes, position: int, version: int, n: int) -> tuple[list[LeaderIdAndEpoch], int]:
+def _read_leader_id_and_epoch(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[LeaderIdAndEpoch], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[LeaderIdAndEpoch] = []
     for _ in range(n):
         m = new(LeaderIdAndEpoch)
@@ -144,7 +158,12 @@ def _write_leader_id_and_epoch(out: bytearray, items: list[LeaderIdAndEpoch], ve
         out.append(0)
 
 
-def _read_partition_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[PartitionData] = []
     for _ in range(n):
@@ -161,7 +180,7 @@ def _read_partition_data(buffer: bytes, position: int, version: int, n: int) -> 
                 raise bad_length("error_message", length - 1, position)
             m.error_message = buffer[position:end].decode()
             position = end
-        (m.current_leader,), position = _read_leader_id_and_epoch(buffer, position, version, 1)
+        (m.current_leader,), position = _read_leader_id_and_epoch(buffer, position, version, 1, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -188,7 +207,12 @@ def _write_partition_data(out: bytearray, items: list[PartitionData], version: i
         out.append(0)
 
 
-def _read_share_acknowledge_topic_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ShareAcknowledgeTopicResponse], int]:
+def _read_share_acknowledge_topic_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ShareAcknowledgeTopicResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ShareAcknowledgeTopicResponse] = []
     for _ in range(n):
@@ -200,7 +224,7 @@ def _read_share_acknowledge_topic_response(buffer: bytes, position: int, version
         length -= 1
         if not 0 <= length * 17 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_partition_data(buffer, position, version, length)
+        m.partitions, position = _read_partition_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -223,7 +247,12 @@ def _write_share_acknowledge_topic_response(out: bytearray, items: list[ShareAck
         out.append(0)
 
 
-def _read_node_endpoint(buffer: bytes, position: int, version: int, n: int) -> tuple[list[NodeEndpoint], int]:
+def _read_node_endpoint(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[NodeEndpoint], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[NodeEndpoint] = []
     for _ in range(n):
@@ -282,7 +311,12 @@ def _write_node_endpoint(out: bytearray, items: list[NodeEndpoint], version: int
         out.append(0)
 
 
-def _read_share_acknowledge_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ShareAcknowledgeResponse], int]:
+def _read_share_acknowledge_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ShareAcknowledgeResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ShareAcknowledgeResponse] = []
     for _ in range(n):
@@ -311,7 +345,7 @@ def _read_share_acknowledge_response(buffer: bytes, position: int, version: int,
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("responses", length, position)
-        m.responses, position = _read_share_acknowledge_topic_response(buffer, position, version, length)
+        m.responses, position = _read_share_acknowledge_topic_response(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -319,7 +353,7 @@ def _read_share_acknowledge_response(buffer: bytes, position: int, version: int,
         length -= 1
         if not 0 <= length * 11 <= limit - position:
             raise bad_length("node_endpoints", length, position)
-        m.node_endpoints, position = _read_node_endpoint(buffer, position, version, length)
+        m.node_endpoints, position = _read_node_endpoint(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

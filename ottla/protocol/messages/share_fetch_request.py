@@ -13,6 +13,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_unsigned_varint,
 )
 
@@ -136,15 +137,22 @@ class ShareFetchRequest(Message):
         self.forgotten_topics_data = [] if forgotten_topics_data is EMPTY else forgotten_topics_data
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ShareFetchRequest, int]:
-        (m,), position = _read_share_fetch_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ShareFetchRequest, int]:
+        (m,), position = _read_share_fetch_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_share_fetch_request(out, [self], version)
 
 
-def _read_acknowledgement_batch(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AcknowledgementBatch], int]:
+def _read_acknowledgement_batch(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AcknowledgementBatch], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[AcknowledgementBatch] = []
     for _ in range(n):
@@ -178,7 +186,12 @@ def _write_acknowledgement_batch(out: bytearray, items: list[AcknowledgementBatc
         out.append(0)
 
 
-def _read_fetch_partition(buffer: bytes, position: int, version: int, n: int) -> tuple[list[FetchPartition], int]:
+def _read_fetch_partition(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[FetchPartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[FetchPartition] = []
     for _ in range(n):
@@ -190,7 +203,7 @@ def _read_fetch_partition(buffer: bytes, position: int, version: int, n: int) ->
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("acknowledgement_batches", length, position)
-        m.acknowledgement_batches, position = _read_acknowledgement_batch(buffer, position, version, length)
+        m.acknowledgement_batches, position = _read_acknowledgement_batch(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -211,7 +224,12 @@ def _write_fetch_partition(out: bytearray, items: list[FetchPartition], version:
         out.append(0)
 
 
-def _read_fetch_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[FetchTopic], int]:
+def _read_fetch_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[FetchTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[FetchTopic] = []
     for _ in range(n):
@@ -223,7 +241,7 @@ def _read_fetch_topic(buffer: bytes, position: int, version: int, n: int) -> tup
         length -= 1
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_fetch_partition(buffer, position, version, length)
+        m.partitions, position = _read_fetch_partition(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -246,7 +264,12 @@ def _write_fetch_topic(out: bytearray, items: list[FetchTopic], version: int) ->
         out.append(0)
 
 
-def _read_forgotten_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ForgottenTopic], int]:
+def _read_forgotten_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ForgottenTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ForgottenTopic] = []
     for _ in range(n):
@@ -282,7 +305,12 @@ def _write_forgotten_topic(out: bytearray, items: list[ForgottenTopic], version:
         out.append(0)
 
 
-def _read_share_fetch_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ShareFetchRequest], int]:
+def _read_share_fetch_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ShareFetchRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ShareFetchRequest] = []
     for _ in range(n):
@@ -324,7 +352,7 @@ def _read_share_fetch_request(buffer: bytes, position: int, version: int, n: int
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_fetch_topic(buffer, position, version, length)
+        m.topics, position = _read_fetch_topic(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -332,7 +360,7 @@ def _read_share_fetch_request(buffer: bytes, position: int, version: int, n: int
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("forgotten_topics_data", length, position)
-        m.forgotten_topics_data, position = _read_forgotten_topic(buffer, position, version, length)
+        m.forgotten_topics_data, position = _read_forgotten_topic(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

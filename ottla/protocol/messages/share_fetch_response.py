@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Buffer, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _hB = Struct(">hB")
@@ -150,15 +157,22 @@ class ShareFetchResponse(Message):
         self.node_endpoints = [] if node_endpoints is EMPTY else node_endpoints
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ShareFetchResponse, int]:
-        (m,), position = _read_share_fetch_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ShareFetchResponse, int]:
+        (m,), position = _read_share_fetch_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_share_fetch_response(out, [self], version)
 
 
-def _read_leader_id_and_epoch(buffer: bytes, position: int, version: int, n: int) -> tuple[list[LeaderIdAndEpoch], int]:
+def _read_leader_id_and_epoch(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[LeaderIdAndEpoch], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[LeaderIdAndEpoch] = []
     for _ in range(n):
         m = new(LeaderIdAndEpoch)
@@ -176,7 +190,12 @@ def _write_leader_id_and_epoch(out: bytearray, items: list[LeaderIdAndEpoch], ve
         out.append(0)
 
 
-def _read_acquired_records(buffer: bytes, position: int, version: int, n: int) -> tuple[list[AcquiredRecords], int]:
+def _read_acquired_records(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[AcquiredRecords], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[AcquiredRecords] = []
     for _ in range(n):
         m = new(AcquiredRecords)
@@ -194,7 +213,12 @@ def _write_acquired_records(out: bytearray, items: list[AcquiredRecords], versio
         out.append(0)
 
 
-def _read_partition_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[PartitionData] = []
     for _ in range(n):
@@ -223,7 +247,7 @@ def _read_partition_data(buffer: bytes, position: int, version: int, n: int) -> 
                 raise bad_length("acknowledge_error_message", length - 1, position)
             m.acknowledge_error_message = buffer[position:end].decode()
             position = end
-        (m.current_leader,), position = _read_leader_id_and_epoch(buffer, position, version, 1)
+        (m.current_leader,), position = _read_leader_id_and_epoch(buffer, position, version, 1, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -240,7 +264,7 @@ def _read_partition_data(buffer: bytes, position: int, version: int, n: int) -> 
         length -= 1
         if not 0 <= length * 19 <= limit - position:
             raise bad_length("acquired_records", length, position)
-        m.acquired_records, position = _read_acquired_records(buffer, position, version, length)
+        m.acquired_records, position = _read_acquired_records(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -291,7 +315,12 @@ def _write_partition_data(out: bytearray, items: list[PartitionData], version: i
         out.append(0)
 
 
-def _read_share_fetchable_topic_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ShareFetchableTopicResponse], int]:
+def _read_share_fetchable_topic_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ShareFetchableTopicResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ShareFetchableTopicResponse] = []
     for _ in range(n):
@@ -303,7 +332,7 @@ def _read_share_fetchable_topic_response(buffer: bytes, position: int, version: 
         length -= 1
         if not 0 <= length * 22 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_partition_data(buffer, position, version, length)
+        m.partitions, position = _read_partition_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -326,7 +355,12 @@ def _write_share_fetchable_topic_response(out: bytearray, items: list[ShareFetch
         out.append(0)
 
 
-def _read_node_endpoint(buffer: bytes, position: int, version: int, n: int) -> tuple[list[NodeEndpoint], int]:
+def _read_node_endpoint(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[NodeEndpoint], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[NodeEndpoint] = []
     for _ in range(n):
@@ -385,7 +419,12 @@ def _write_node_endpoint(out: bytearray, items: list[NodeEndpoint], version: int
         out.append(0)
 
 
-def _read_share_fetch_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ShareFetchResponse], int]:
+def _read_share_fetch_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ShareFetchResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ShareFetchResponse] = []
     for _ in range(n):
@@ -409,7 +448,7 @@ def _read_share_fetch_response(buffer: bytes, position: int, version: int, n: in
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("responses", length, position)
-        m.responses, position = _read_share_fetchable_topic_response(buffer, position, version, length)
+        m.responses, position = _read_share_fetchable_topic_response(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -417,7 +456,7 @@ def _read_share_fetch_response(buffer: bytes, position: int, version: int, n: in
         length -= 1
         if not 0 <= length * 11 <= limit - position:
             raise bad_length("node_endpoints", length, position)
-        m.node_endpoints, position = _read_node_endpoint(buffer, position, version, length)
+        m.node_endpoints, position = _read_node_endpoint(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

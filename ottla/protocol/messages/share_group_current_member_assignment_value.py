@@ -13,6 +13,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_unsigned_varint,
 )
 
@@ -62,15 +63,22 @@ class ShareGroupCurrentMemberAssignmentValue(Message):
         self.assigned_partitions = [] if assigned_partitions is EMPTY else assigned_partitions
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ShareGroupCurrentMemberAssignmentValue, int]:
-        (m,), position = _read_share_group_current_member_assignment_value(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ShareGroupCurrentMemberAssignmentValue, int]:
+        (m,), position = _read_share_group_current_member_assignment_value(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_share_group_current_member_assignment_value(out, [self], version)
 
 
-def _read_topic_partitions(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicPartitions], int]:
+def _read_topic_partitions(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicPartitions], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicPartitions] = []
     for _ in range(n):
@@ -106,7 +114,12 @@ def _write_topic_partitions(out: bytearray, items: list[TopicPartitions], versio
         out.append(0)
 
 
-def _read_share_group_current_member_assignment_value(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ShareGroupCurrentMemberAssignmentValue], int]:
+def _read_share_group_current_member_assignment_value(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ShareGroupCurrentMemberAssignmentValue], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ShareGroupCurrentMemberAssignmentValue] = []
     for _ in range(n):
@@ -118,7 +131,7 @@ def _read_share_group_current_member_assignment_value(buffer: bytes, position: i
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("assigned_partitions", length, position)
-        m.assigned_partitions, position = _read_topic_partitions(buffer, position, version, length)
+        m.assigned_partitions, position = _read_topic_partitions(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

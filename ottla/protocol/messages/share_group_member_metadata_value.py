@@ -9,6 +9,7 @@ from ottla.protocol.wire import (
     read_compact_strings,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_compact_strings,
     write_unsigned_varint,
 )
@@ -39,15 +40,22 @@ class ShareGroupMemberMetadataValue(Message):
         self.subscribed_topic_names = [] if subscribed_topic_names is EMPTY else subscribed_topic_names
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ShareGroupMemberMetadataValue, int]:
-        (m,), position = _read_share_group_member_metadata_value(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ShareGroupMemberMetadataValue, int]:
+        (m,), position = _read_share_group_member_metadata_value(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_share_group_member_metadata_value(out, [self], version)
 
 
-def _read_share_group_member_metadata_value(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ShareGroupMemberMetadataValue], int]:
+def _read_share_group_member_metadata_value(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ShareGroupMemberMetadataValue], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ShareGroupMemberMetadataValue] = []
     for _ in range(n):
@@ -89,7 +97,7 @@ def _read_share_group_member_metadata_value(buffer: bytes, position: int, versio
         length -= 1
         if not 0 <= length <= limit - position:
             raise bad_length("subscribed_topic_names", length, position)
-        m.subscribed_topic_names, position = read_compact_strings(buffer, position, length)
+        m.subscribed_topic_names, position = read_compact_strings(buffer, position, length, quota)
         length = buffer[position]
         position += 1
         if length:

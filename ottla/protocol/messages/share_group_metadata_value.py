@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int32, Int64, Message
-from ottla.protocol.wire import new, skip_tagged_fields
+from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
 
 _iq = Struct(">iq")
 _iqB = Struct(">iqB")
@@ -31,15 +31,22 @@ class ShareGroupMetadataValue(Message):
         self.metadata_hash = metadata_hash
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ShareGroupMetadataValue, int]:
-        (m,), position = _read_share_group_metadata_value(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ShareGroupMetadataValue, int]:
+        (m,), position = _read_share_group_metadata_value(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_share_group_metadata_value(out, [self], version)
 
 
-def _read_share_group_metadata_value(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ShareGroupMetadataValue], int]:
+def _read_share_group_metadata_value(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ShareGroupMetadataValue], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[ShareGroupMetadataValue] = []
     for _ in range(n):
         m = new(ShareGroupMetadataValue)

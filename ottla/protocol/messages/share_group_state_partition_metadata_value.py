@@ -13,6 +13,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_unsigned_varint,
 )
 
@@ -75,15 +76,22 @@ class ShareGroupStatePartitionMetadataValue(Message):
         self.deleting_topics = [] if deleting_topics is EMPTY else deleting_topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ShareGroupStatePartitionMetadataValue, int]:
-        (m,), position = _read_share_group_state_partition_metadata_value(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ShareGroupStatePartitionMetadataValue, int]:
+        (m,), position = _read_share_group_state_partition_metadata_value(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_share_group_state_partition_metadata_value(out, [self], version)
 
 
-def _read_topic_partitions_info(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicPartitionsInfo], int]:
+def _read_topic_partitions_info(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicPartitionsInfo], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicPartitionsInfo] = []
     for _ in range(n):
@@ -135,7 +143,12 @@ def _write_topic_partitions_info(out: bytearray, items: list[TopicPartitionsInfo
         out.append(0)
 
 
-def _read_topic_info(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicInfo], int]:
+def _read_topic_info(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicInfo], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicInfo] = []
     for _ in range(n):
@@ -172,7 +185,12 @@ def _write_topic_info(out: bytearray, items: list[TopicInfo], version: int) -> N
         out.append(0)
 
 
-def _read_share_group_state_partition_metadata_value(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ShareGroupStatePartitionMetadataValue], int]:
+def _read_share_group_state_partition_metadata_value(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ShareGroupStatePartitionMetadataValue], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ShareGroupStatePartitionMetadataValue] = []
     for _ in range(n):
@@ -184,7 +202,7 @@ def _read_share_group_state_partition_metadata_value(buffer: bytes, position: in
         length -= 1
         if not 0 <= length * 19 <= limit - position:
             raise bad_length("initializing_topics", length, position)
-        m.initializing_topics, position = _read_topic_partitions_info(buffer, position, version, length)
+        m.initializing_topics, position = _read_topic_partitions_info(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -192,7 +210,7 @@ def _read_share_group_state_partition_metadata_value(buffer: bytes, position: in
         length -= 1
         if not 0 <= length * 19 <= limit - position:
             raise bad_length("initialized_topics", length, position)
-        m.initialized_topics, position = _read_topic_partitions_info(buffer, position, version, length)
+        m.initialized_topics, position = _read_topic_partitions_info(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -200,7 +218,7 @@ def _read_share_group_state_partition_metadata_value(buffer: bytes, position: in
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("deleting_topics", length, position)
-        m.deleting_topics, position = _read_topic_info(buffer, position, version, length)
+        m.deleting_topics, position = _read_topic_info(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

@@ -6,7 +6,7 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import NEVER, Int32, Message
-from ottla.protocol.wire import bad_length, new
+from ottla.protocol.wire import bad_length, new, too_many_elements
 
 _h = Struct(">h")
 _ui = Struct(">16si")
@@ -34,15 +34,22 @@ class ShareUpdateKey(Message):
         self.partition = partition
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ShareUpdateKey, int]:
-        (m,), position = _read_share_update_key_classic(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ShareUpdateKey, int]:
+        (m,), position = _read_share_update_key_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_share_update_key_classic(out, [self], version)
 
 
-def _read_share_update_key_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ShareUpdateKey], int]:
+def _read_share_update_key_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ShareUpdateKey], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ShareUpdateKey] = []
     for _ in range(n):

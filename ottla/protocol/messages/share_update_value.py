@@ -10,6 +10,7 @@ from ottla.protocol.wire import (
     new,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_tagged_field,
     write_unsigned_varint,
 )
@@ -68,15 +69,22 @@ class ShareUpdateValue(Message):
         self.state_batches = [] if state_batches is EMPTY else state_batches
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[ShareUpdateValue, int]:
-        (m,), position = _read_share_update_value(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[ShareUpdateValue, int]:
+        (m,), position = _read_share_update_value(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_share_update_value(out, [self], version)
 
 
-def _read_state_batch(buffer: bytes, position: int, version: int, n: int) -> tuple[list[StateBatch], int]:
+def _read_state_batch(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[StateBatch], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[StateBatch] = []
     for _ in range(n):
         m = new(StateBatch)
@@ -94,7 +102,12 @@ def _write_state_batch(out: bytearray, items: list[StateBatch], version: int) ->
         out.append(0)
 
 
-def _read_share_update_value(buffer: bytes, position: int, version: int, n: int) -> tuple[list[ShareUpdateValue], int]:
+def _read_share_update_value(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[ShareUpdateValue], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[ShareUpdateValue] = []
     for _ in range(n):
@@ -107,7 +120,7 @@ def _read_share_update_value(buffer: bytes, position: int, version: int, n: int)
         length -= 1
         if not 0 <= length * 20 <= limit - position:
             raise bad_length("state_batches", length, position)
-        m.state_batches, position = _read_state_batch(buffer, position, version, length)
+        m.state_batches, position = _read_state_batch(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

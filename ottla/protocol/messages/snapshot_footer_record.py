@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Message
-from ottla.protocol.wire import new, skip_tagged_fields
+from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
 
 _h = Struct(">h")
 _hB = Struct(">hB")
@@ -28,15 +28,22 @@ class SnapshotFooterRecord(Message):
         self.version = version
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[SnapshotFooterRecord, int]:
-        (m,), position = _read_snapshot_footer_record(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[SnapshotFooterRecord, int]:
+        (m,), position = _read_snapshot_footer_record(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_snapshot_footer_record(out, [self], version)
 
 
-def _read_snapshot_footer_record(buffer: bytes, position: int, version: int, n: int) -> tuple[list[SnapshotFooterRecord], int]:
+def _read_snapshot_footer_record(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[SnapshotFooterRecord], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[SnapshotFooterRecord] = []
     for _ in range(n):
         m = new(SnapshotFooterRecord)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int64, Message
-from ottla.protocol.wire import new, skip_tagged_fields
+from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
 
 _hq = Struct(">hq")
 _hqB = Struct(">hqB")
@@ -30,15 +30,22 @@ class SnapshotHeaderRecord(Message):
         self.last_contained_log_timestamp = last_contained_log_timestamp
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[SnapshotHeaderRecord, int]:
-        (m,), position = _read_snapshot_header_record(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[SnapshotHeaderRecord, int]:
+        (m,), position = _read_snapshot_header_record(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_snapshot_header_record(out, [self], version)
 
 
-def _read_snapshot_header_record(buffer: bytes, position: int, version: int, n: int) -> tuple[list[SnapshotHeaderRecord], int]:
+def _read_snapshot_header_record(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[SnapshotHeaderRecord], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[SnapshotHeaderRecord] = []
     for _ in range(n):
         m = new(SnapshotHeaderRecord)

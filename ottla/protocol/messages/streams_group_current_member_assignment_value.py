@@ -12,6 +12,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_tagged_field,
     write_unsigned_varint,
 )
@@ -78,15 +79,22 @@ class StreamsGroupCurrentMemberAssignmentValue(Message):
         self.warmup_tasks_pending_revocation = [] if warmup_tasks_pending_revocation is EMPTY else warmup_tasks_pending_revocation
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[StreamsGroupCurrentMemberAssignmentValue, int]:
-        (m,), position = _read_streams_group_current_member_assignment_value(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[StreamsGroupCurrentMemberAssignmentValue, int]:
+        (m,), position = _read_streams_group_current_member_assignment_value(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_streams_group_current_member_assignment_value(out, [self], version)
 
 
-def _read_task_ids(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TaskIds], int]:
+def _read_task_ids(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TaskIds], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TaskIds] = []
     for _ in range(n):
@@ -171,7 +179,12 @@ def _write_task_ids(out: bytearray, items: list[TaskIds], version: int) -> None:
                 write_tagged_field(out, 0, content)
 
 
-def _read_streams_group_current_member_assignment_value(buffer: bytes, position: int, version: int, n: int) -> tuple[list[StreamsGroupCurrentMemberAssignmentValue], int]:
+def _read_streams_group_current_member_assignment_value(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[StreamsGroupCurrentMemberAssignmentValue], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[StreamsGroupCurrentMemberAssignmentValue] = []
     for _ in range(n):
@@ -183,7 +196,7 @@ def _read_streams_group_current_member_assignment_value(buffer: bytes, position:
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("active_tasks", length, position)
-        m.active_tasks, position = _read_task_ids(buffer, position, version, length)
+        m.active_tasks, position = _read_task_ids(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -191,7 +204,7 @@ def _read_streams_group_current_member_assignment_value(buffer: bytes, position:
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("standby_tasks", length, position)
-        m.standby_tasks, position = _read_task_ids(buffer, position, version, length)
+        m.standby_tasks, position = _read_task_ids(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -199,7 +212,7 @@ def _read_streams_group_current_member_assignment_value(buffer: bytes, position:
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("warmup_tasks", length, position)
-        m.warmup_tasks, position = _read_task_ids(buffer, position, version, length)
+        m.warmup_tasks, position = _read_task_ids(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -207,7 +220,7 @@ def _read_streams_group_current_member_assignment_value(buffer: bytes, position:
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("active_tasks_pending_revocation", length, position)
-        m.active_tasks_pending_revocation, position = _read_task_ids(buffer, position, version, length)
+        m.active_tasks_pending_revocation, position = _read_task_ids(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -215,7 +228,7 @@ def _read_streams_group_current_member_assignment_value(buffer: bytes, position:
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("standby_tasks_pending_revocation", length, position)
-        m.standby_tasks_pending_revocation, position = _read_task_ids(buffer, position, version, length)
+        m.standby_tasks_pending_revocation, position = _read_task_ids(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -223,7 +236,7 @@ def _read_streams_group_current_member_assignment_value(buffer: bytes, position:
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("warmup_tasks_pending_revocation", length, position)
-        m.warmup_tasks_pending_revocation, position = _read_task_ids(buffer, position, version, length)
+        m.warmup_tasks_pending_revocation, position = _read_task_ids(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

@@ -11,6 +11,7 @@ from ottla.protocol.wire import (
     read_compact_strings,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_compact_strings,
     write_unsigned_varint,
 )
@@ -39,15 +40,22 @@ class StreamsGroupDescribeRequest(Message):
         self.include_authorized_operations = include_authorized_operations
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[StreamsGroupDescribeRequest, int]:
-        (m,), position = _read_streams_group_describe_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[StreamsGroupDescribeRequest, int]:
+        (m,), position = _read_streams_group_describe_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_streams_group_describe_request(out, [self], version)
 
 
-def _read_streams_group_describe_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[StreamsGroupDescribeRequest], int]:
+def _read_streams_group_describe_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[StreamsGroupDescribeRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[StreamsGroupDescribeRequest] = []
     for _ in range(n):
@@ -59,7 +67,7 @@ def _read_streams_group_describe_request(buffer: bytes, position: int, version: 
         length -= 1
         if not 0 <= length <= limit - position:
             raise bad_length("group_ids", length, position)
-        m.group_ids, position = read_compact_strings(buffer, position, length)
+        m.group_ids, position = read_compact_strings(buffer, position, length, quota)
         m.include_authorized_operations, length = _oB.unpack_from(buffer, position)
         position += 2
         if length:

@@ -13,6 +13,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_compact_strings,
     write_unsigned_varint,
 )
@@ -274,15 +275,22 @@ class StreamsGroupDescribeResponse(Message):
         self.groups = [] if groups is EMPTY else groups
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[StreamsGroupDescribeResponse, int]:
-        (m,), position = _read_streams_group_describe_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[StreamsGroupDescribeResponse, int]:
+        (m,), position = _read_streams_group_describe_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_streams_group_describe_response(out, [self], version)
 
 
-def _read_key_value(buffer: bytes, position: int, version: int, n: int) -> tuple[list[KeyValue], int]:
+def _read_key_value(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[KeyValue], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[KeyValue] = []
     for _ in range(n):
@@ -332,7 +340,12 @@ def _write_key_value(out: bytearray, items: list[KeyValue], version: int) -> Non
         out.append(0)
 
 
-def _read_topic_info(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicInfo], int]:
+def _read_topic_info(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicInfo], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicInfo] = []
     for _ in range(n):
@@ -353,7 +366,7 @@ def _read_topic_info(buffer: bytes, position: int, version: int, n: int) -> tupl
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topic_configs", length, position)
-        m.topic_configs, position = _read_key_value(buffer, position, version, length)
+        m.topic_configs, position = _read_key_value(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -381,7 +394,12 @@ def _write_topic_info(out: bytearray, items: list[TopicInfo], version: int) -> N
         out.append(0)
 
 
-def _read_subtopology(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Subtopology], int]:
+def _read_subtopology(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Subtopology], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Subtopology] = []
     for _ in range(n):
@@ -402,7 +420,7 @@ def _read_subtopology(buffer: bytes, position: int, version: int, n: int) -> tup
         length -= 1
         if not 0 <= length <= limit - position:
             raise bad_length("source_topics", length, position)
-        m.source_topics, position = read_compact_strings(buffer, position, length)
+        m.source_topics, position = read_compact_strings(buffer, position, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -410,7 +428,7 @@ def _read_subtopology(buffer: bytes, position: int, version: int, n: int) -> tup
         length -= 1
         if not 0 <= length <= limit - position:
             raise bad_length("repartition_sink_topics", length, position)
-        m.repartition_sink_topics, position = read_compact_strings(buffer, position, length)
+        m.repartition_sink_topics, position = read_compact_strings(buffer, position, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -418,7 +436,7 @@ def _read_subtopology(buffer: bytes, position: int, version: int, n: int) -> tup
         length -= 1
         if not 0 <= length * 9 <= limit - position:
             raise bad_length("state_changelog_topics", length, position)
-        m.state_changelog_topics, position = _read_topic_info(buffer, position, version, length)
+        m.state_changelog_topics, position = _read_topic_info(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -426,7 +444,7 @@ def _read_subtopology(buffer: bytes, position: int, version: int, n: int) -> tup
         length -= 1
         if not 0 <= length * 9 <= limit - position:
             raise bad_length("repartition_source_topics", length, position)
-        m.repartition_source_topics, position = _read_topic_info(buffer, position, version, length)
+        m.repartition_source_topics, position = _read_topic_info(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -471,7 +489,12 @@ def _write_subtopology(out: bytearray, items: list[Subtopology], version: int) -
         out.append(0)
 
 
-def _read_topology(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Topology], int]:
+def _read_topology(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Topology], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Topology] = []
     for _ in range(n):
@@ -486,7 +509,7 @@ def _read_topology(buffer: bytes, position: int, version: int, n: int) -> tuple[
             length -= 1
             if not 0 <= length * 6 <= limit - position:
                 raise bad_length("subtopologies", length, position)
-            m.subtopologies, position = _read_subtopology(buffer, position, version, length)
+            m.subtopologies, position = _read_subtopology(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -511,7 +534,12 @@ def _write_topology(out: bytearray, items: list[Topology], version: int) -> None
         out.append(0)
 
 
-def _read_endpoint(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Endpoint], int]:
+def _read_endpoint(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Endpoint], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Endpoint] = []
     for _ in range(n):
@@ -546,7 +574,12 @@ def _write_endpoint(out: bytearray, items: list[Endpoint], version: int) -> None
         out.append(0)
 
 
-def _read_task_offset(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TaskOffset], int]:
+def _read_task_offset(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TaskOffset], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TaskOffset] = []
     for _ in range(n):
@@ -581,7 +614,12 @@ def _write_task_offset(out: bytearray, items: list[TaskOffset], version: int) ->
         out.append(0)
 
 
-def _read_task_ids(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TaskIds], int]:
+def _read_task_ids(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TaskIds], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TaskIds] = []
     for _ in range(n):
@@ -630,7 +668,12 @@ def _write_task_ids(out: bytearray, items: list[TaskIds], version: int) -> None:
         out.append(0)
 
 
-def _read_assignment(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Assignment], int]:
+def _read_assignment(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Assignment], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Assignment] = []
     for _ in range(n):
@@ -642,7 +685,7 @@ def _read_assignment(buffer: bytes, position: int, version: int, n: int) -> tupl
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("active_tasks", length, position)
-        m.active_tasks, position = _read_task_ids(buffer, position, version, length)
+        m.active_tasks, position = _read_task_ids(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -650,7 +693,7 @@ def _read_assignment(buffer: bytes, position: int, version: int, n: int) -> tupl
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("standby_tasks", length, position)
-        m.standby_tasks, position = _read_task_ids(buffer, position, version, length)
+        m.standby_tasks, position = _read_task_ids(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -658,7 +701,7 @@ def _read_assignment(buffer: bytes, position: int, version: int, n: int) -> tupl
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("warmup_tasks", length, position)
-        m.warmup_tasks, position = _read_task_ids(buffer, position, version, length)
+        m.warmup_tasks, position = _read_task_ids(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -690,7 +733,12 @@ def _write_assignment(out: bytearray, items: list[Assignment], version: int) -> 
         out.append(0)
 
 
-def _read_member(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Member], int]:
+def _read_member(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Member], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Member] = []
     for _ in range(n):
@@ -760,7 +808,7 @@ def _read_member(buffer: bytes, position: int, version: int, n: int) -> tuple[li
         if length < 0:
             m.user_endpoint = None
         else:
-            (m.user_endpoint,), position = _read_endpoint(buffer, position, version, 1)
+            (m.user_endpoint,), position = _read_endpoint(buffer, position, version, 1, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -768,7 +816,7 @@ def _read_member(buffer: bytes, position: int, version: int, n: int) -> tuple[li
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("client_tags", length, position)
-        m.client_tags, position = _read_key_value(buffer, position, version, length)
+        m.client_tags, position = _read_key_value(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -776,7 +824,7 @@ def _read_member(buffer: bytes, position: int, version: int, n: int) -> tuple[li
         length -= 1
         if not 0 <= length * 14 <= limit - position:
             raise bad_length("task_offsets", length, position)
-        m.task_offsets, position = _read_task_offset(buffer, position, version, length)
+        m.task_offsets, position = _read_task_offset(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -784,9 +832,9 @@ def _read_member(buffer: bytes, position: int, version: int, n: int) -> tuple[li
         length -= 1
         if not 0 <= length * 14 <= limit - position:
             raise bad_length("task_end_offsets", length, position)
-        m.task_end_offsets, position = _read_task_offset(buffer, position, version, length)
-        (m.assignment,), position = _read_assignment(buffer, position, version, 1)
-        (m.target_assignment,), position = _read_assignment(buffer, position, version, 1)
+        m.task_end_offsets, position = _read_task_offset(buffer, position, version, length, quota)
+        (m.assignment,), position = _read_assignment(buffer, position, version, 1, quota)
+        (m.target_assignment,), position = _read_assignment(buffer, position, version, 1, quota)
         m.is_classic, length = _oB.unpack_from(buffer, position)
         position += 2
         if length:
@@ -879,7 +927,12 @@ def _write_member(out: bytearray, items: list[Member], version: int) -> None:
         out.append(0)
 
 
-def _read_described_group(buffer: bytes, position: int, version: int, n: int) -> tuple[list[DescribedGroup], int]:
+def _read_described_group(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[DescribedGroup], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[DescribedGroup] = []
     for _ in range(n):
@@ -919,7 +972,7 @@ def _read_described_group(buffer: bytes, position: int, version: int, n: int) ->
         if length < 0:
             m.topology = None
         else:
-            (m.topology,), position = _read_topology(buffer, position, version, 1)
+            (m.topology,), position = _read_topology(buffer, position, version, 1, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -927,7 +980,7 @@ def _read_described_group(buffer: bytes, position: int, version: int, n: int) ->
         length -= 1
         if not 0 <= length * 28 <= limit - position:
             raise bad_length("members", length, position)
-        m.members, position = _read_member(buffer, position, version, length)
+        m.members, position = _read_member(buffer, position, version, length, quota)
         m.authorized_operations, length = _iB.unpack_from(buffer, position)
         position += 5
         if length:
@@ -981,7 +1034,12 @@ def _write_described_group(out: bytearray, items: list[DescribedGroup], version:
         out.append(0)
 
 
-def _read_streams_group_describe_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[StreamsGroupDescribeResponse], int]:
+def _read_streams_group_describe_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[StreamsGroupDescribeResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[StreamsGroupDescribeResponse] = []
     for _ in range(n):
@@ -993,7 +1051,7 @@ def _read_streams_group_describe_response(buffer: bytes, position: int, version:
         length -= 1
         if not 0 <= length * 20 <= limit - position:
             raise bad_length("groups", length, position)
-        m.groups, position = _read_described_group(buffer, position, version, length)
+        m.groups, position = _read_described_group(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

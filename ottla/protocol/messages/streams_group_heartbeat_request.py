@@ -13,6 +13,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_compact_strings,
     write_unsigned_varint,
 )
@@ -236,15 +237,22 @@ class StreamsGroupHeartbeatRequest(Message):
         self.shutdown_application = shutdown_application
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[StreamsGroupHeartbeatRequest, int]:
-        (m,), position = _read_streams_group_heartbeat_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[StreamsGroupHeartbeatRequest, int]:
+        (m,), position = _read_streams_group_heartbeat_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_streams_group_heartbeat_request(out, [self], version)
 
 
-def _read_key_value(buffer: bytes, position: int, version: int, n: int) -> tuple[list[KeyValue], int]:
+def _read_key_value(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[KeyValue], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[KeyValue] = []
     for _ in range(n):
@@ -294,7 +302,12 @@ def _write_key_value(out: bytearray, items: list[KeyValue], version: int) -> Non
         out.append(0)
 
 
-def _read_topic_info(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicInfo], int]:
+def _read_topic_info(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicInfo], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicInfo] = []
     for _ in range(n):
@@ -315,7 +328,7 @@ def _read_topic_info(buffer: bytes, position: int, version: int, n: int) -> tupl
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topic_configs", length, position)
-        m.topic_configs, position = _read_key_value(buffer, position, version, length)
+        m.topic_configs, position = _read_key_value(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -343,7 +356,12 @@ def _write_topic_info(out: bytearray, items: list[TopicInfo], version: int) -> N
         out.append(0)
 
 
-def _read_copartition_group(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CopartitionGroup], int]:
+def _read_copartition_group(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CopartitionGroup], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CopartitionGroup] = []
     for _ in range(n):
@@ -406,7 +424,12 @@ def _write_copartition_group(out: bytearray, items: list[CopartitionGroup], vers
         out.append(0)
 
 
-def _read_subtopology(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Subtopology], int]:
+def _read_subtopology(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Subtopology], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Subtopology] = []
     for _ in range(n):
@@ -427,7 +450,7 @@ def _read_subtopology(buffer: bytes, position: int, version: int, n: int) -> tup
         length -= 1
         if not 0 <= length <= limit - position:
             raise bad_length("source_topics", length, position)
-        m.source_topics, position = read_compact_strings(buffer, position, length)
+        m.source_topics, position = read_compact_strings(buffer, position, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -435,7 +458,7 @@ def _read_subtopology(buffer: bytes, position: int, version: int, n: int) -> tup
         length -= 1
         if not 0 <= length <= limit - position:
             raise bad_length("source_topic_regex", length, position)
-        m.source_topic_regex, position = read_compact_strings(buffer, position, length)
+        m.source_topic_regex, position = read_compact_strings(buffer, position, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -443,7 +466,7 @@ def _read_subtopology(buffer: bytes, position: int, version: int, n: int) -> tup
         length -= 1
         if not 0 <= length * 9 <= limit - position:
             raise bad_length("state_changelog_topics", length, position)
-        m.state_changelog_topics, position = _read_topic_info(buffer, position, version, length)
+        m.state_changelog_topics, position = _read_topic_info(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -451,7 +474,7 @@ def _read_subtopology(buffer: bytes, position: int, version: int, n: int) -> tup
         length -= 1
         if not 0 <= length <= limit - position:
             raise bad_length("repartition_sink_topics", length, position)
-        m.repartition_sink_topics, position = read_compact_strings(buffer, position, length)
+        m.repartition_sink_topics, position = read_compact_strings(buffer, position, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -459,7 +482,7 @@ def _read_subtopology(buffer: bytes, position: int, version: int, n: int) -> tup
         length -= 1
         if not 0 <= length * 9 <= limit - position:
             raise bad_length("repartition_source_topics", length, position)
-        m.repartition_source_topics, position = _read_topic_info(buffer, position, version, length)
+        m.repartition_source_topics, position = _read_topic_info(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -467,7 +490,7 @@ def _read_subtopology(buffer: bytes, position: int, version: int, n: int) -> tup
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("copartition_groups", length, position)
-        m.copartition_groups, position = _read_copartition_group(buffer, position, version, length)
+        m.copartition_groups, position = _read_copartition_group(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -524,7 +547,12 @@ def _write_subtopology(out: bytearray, items: list[Subtopology], version: int) -
         out.append(0)
 
 
-def _read_topology(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Topology], int]:
+def _read_topology(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Topology], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Topology] = []
     for _ in range(n):
@@ -536,7 +564,7 @@ def _read_topology(buffer: bytes, position: int, version: int, n: int) -> tuple[
         length -= 1
         if not 0 <= length * 8 <= limit - position:
             raise bad_length("subtopologies", length, position)
-        m.subtopologies, position = _read_subtopology(buffer, position, version, length)
+        m.subtopologies, position = _read_subtopology(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -557,7 +585,12 @@ def _write_topology(out: bytearray, items: list[Topology], version: int) -> None
         out.append(0)
 
 
-def _read_task_ids(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TaskIds], int]:
+def _read_task_ids(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TaskIds], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TaskIds] = []
     for _ in range(n):
@@ -606,7 +639,12 @@ def _write_task_ids(out: bytearray, items: list[TaskIds], version: int) -> None:
         out.append(0)
 
 
-def _read_endpoint(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Endpoint], int]:
+def _read_endpoint(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Endpoint], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Endpoint] = []
     for _ in range(n):
@@ -641,7 +679,12 @@ def _write_endpoint(out: bytearray, items: list[Endpoint], version: int) -> None
         out.append(0)
 
 
-def _read_task_offset(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TaskOffset], int]:
+def _read_task_offset(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TaskOffset], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TaskOffset] = []
     for _ in range(n):
@@ -676,7 +719,12 @@ def _write_task_offset(out: bytearray, items: list[TaskOffset], version: int) ->
         out.append(0)
 
 
-def _read_streams_group_heartbeat_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[StreamsGroupHeartbeatRequest], int]:
+def _read_streams_group_heartbeat_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[StreamsGroupHeartbeatRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[StreamsGroupHeartbeatRequest] = []
     for _ in range(n):
@@ -728,7 +776,7 @@ def _read_streams_group_heartbeat_request(buffer: bytes, position: int, version:
         if length < 0:
             m.topology = None
         else:
-            (m.topology,), position = _read_topology(buffer, position, version, 1)
+            (m.topology,), position = _read_topology(buffer, position, version, 1, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -739,7 +787,7 @@ def _read_streams_group_heartbeat_request(buffer: bytes, position: int, version:
             length -= 1
             if not 0 <= length * 3 <= limit - position:
                 raise bad_length("active_tasks", length, position)
-            m.active_tasks, position = _read_task_ids(buffer, position, version, length)
+            m.active_tasks, position = _read_task_ids(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -750,7 +798,7 @@ def _read_streams_group_heartbeat_request(buffer: bytes, position: int, version:
             length -= 1
             if not 0 <= length * 3 <= limit - position:
                 raise bad_length("standby_tasks", length, position)
-            m.standby_tasks, position = _read_task_ids(buffer, position, version, length)
+            m.standby_tasks, position = _read_task_ids(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -761,7 +809,7 @@ def _read_streams_group_heartbeat_request(buffer: bytes, position: int, version:
             length -= 1
             if not 0 <= length * 3 <= limit - position:
                 raise bad_length("warmup_tasks", length, position)
-            m.warmup_tasks, position = _read_task_ids(buffer, position, version, length)
+            m.warmup_tasks, position = _read_task_ids(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -779,7 +827,7 @@ def _read_streams_group_heartbeat_request(buffer: bytes, position: int, version:
         if length < 0:
             m.user_endpoint = None
         else:
-            (m.user_endpoint,), position = _read_endpoint(buffer, position, version, 1)
+            (m.user_endpoint,), position = _read_endpoint(buffer, position, version, 1, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -790,7 +838,7 @@ def _read_streams_group_heartbeat_request(buffer: bytes, position: int, version:
             length -= 1
             if not 0 <= length * 3 <= limit - position:
                 raise bad_length("client_tags", length, position)
-            m.client_tags, position = _read_key_value(buffer, position, version, length)
+            m.client_tags, position = _read_key_value(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -801,7 +849,7 @@ def _read_streams_group_heartbeat_request(buffer: bytes, position: int, version:
             length -= 1
             if not 0 <= length * 14 <= limit - position:
                 raise bad_length("task_offsets", length, position)
-            m.task_offsets, position = _read_task_offset(buffer, position, version, length)
+            m.task_offsets, position = _read_task_offset(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -812,7 +860,7 @@ def _read_streams_group_heartbeat_request(buffer: bytes, position: int, version:
             length -= 1
             if not 0 <= length * 14 <= limit - position:
                 raise bad_length("task_end_offsets", length, position)
-            m.task_end_offsets, position = _read_task_offset(buffer, position, version, length)
+            m.task_end_offsets, position = _read_task_offset(buffer, position, version, length, quota)
         m.shutdown_application, length = _oB.unpack_from(buffer, position)
         position += 2
         if length:

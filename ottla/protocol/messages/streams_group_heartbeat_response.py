@@ -12,6 +12,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_unsigned_varint,
 )
 
@@ -158,15 +159,22 @@ class StreamsGroupHeartbeatResponse(Message):
         self.partitions_by_user_endpoint = partitions_by_user_endpoint
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[StreamsGroupHeartbeatResponse, int]:
-        (m,), position = _read_streams_group_heartbeat_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[StreamsGroupHeartbeatResponse, int]:
+        (m,), position = _read_streams_group_heartbeat_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_streams_group_heartbeat_response(out, [self], version)
 
 
-def _read_status(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Status], int]:
+def _read_status(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Status], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Status] = []
     for _ in range(n):
@@ -201,7 +209,12 @@ def _write_status(out: bytearray, items: list[Status], version: int) -> None:
         out.append(0)
 
 
-def _read_task_ids(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TaskIds], int]:
+def _read_task_ids(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TaskIds], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TaskIds] = []
     for _ in range(n):
@@ -250,7 +263,12 @@ def _write_task_ids(out: bytearray, items: list[TaskIds], version: int) -> None:
         out.append(0)
 
 
-def _read_endpoint(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Endpoint], int]:
+def _read_endpoint(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Endpoint], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Endpoint] = []
     for _ in range(n):
@@ -285,7 +303,12 @@ def _write_endpoint(out: bytearray, items: list[Endpoint], version: int) -> None
         out.append(0)
 
 
-def _read_topic_partition(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicPartition], int]:
+def _read_topic_partition(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicPartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicPartition] = []
     for _ in range(n):
@@ -334,12 +357,17 @@ def _write_topic_partition(out: bytearray, items: list[TopicPartition], version:
         out.append(0)
 
 
-def _read_endpoint_to_partitions(buffer: bytes, position: int, version: int, n: int) -> tuple[list[EndpointToPartitions], int]:
+def _read_endpoint_to_partitions(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[EndpointToPartitions], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[EndpointToPartitions] = []
     for _ in range(n):
         m = new(EndpointToPartitions)
-        (m.user_endpoint,), position = _read_endpoint(buffer, position, version, 1)
+        (m.user_endpoint,), position = _read_endpoint(buffer, position, version, 1, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -347,7 +375,7 @@ def _read_endpoint_to_partitions(buffer: bytes, position: int, version: int, n: 
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("active_partitions", length, position)
-        m.active_partitions, position = _read_topic_partition(buffer, position, version, length)
+        m.active_partitions, position = _read_topic_partition(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -355,7 +383,7 @@ def _read_endpoint_to_partitions(buffer: bytes, position: int, version: int, n: 
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("standby_partitions", length, position)
-        m.standby_partitions, position = _read_topic_partition(buffer, position, version, length)
+        m.standby_partitions, position = _read_topic_partition(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -382,7 +410,12 @@ def _write_endpoint_to_partitions(out: bytearray, items: list[EndpointToPartitio
         out.append(0)
 
 
-def _read_streams_group_heartbeat_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[StreamsGroupHeartbeatResponse], int]:
+def _read_streams_group_heartbeat_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[StreamsGroupHeartbeatResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[StreamsGroupHeartbeatResponse] = []
     for _ in range(n):
@@ -418,7 +451,7 @@ def _read_streams_group_heartbeat_response(buffer: bytes, position: int, version
             length -= 1
             if not 0 <= length * 3 <= limit - position:
                 raise bad_length("status", length, position)
-            m.status, position = _read_status(buffer, position, version, length)
+            m.status, position = _read_status(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -429,7 +462,7 @@ def _read_streams_group_heartbeat_response(buffer: bytes, position: int, version
             length -= 1
             if not 0 <= length * 3 <= limit - position:
                 raise bad_length("active_tasks", length, position)
-            m.active_tasks, position = _read_task_ids(buffer, position, version, length)
+            m.active_tasks, position = _read_task_ids(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -440,7 +473,7 @@ def _read_streams_group_heartbeat_response(buffer: bytes, position: int, version
             length -= 1
             if not 0 <= length * 3 <= limit - position:
                 raise bad_length("standby_tasks", length, position)
-            m.standby_tasks, position = _read_task_ids(buffer, position, version, length)
+            m.standby_tasks, position = _read_task_ids(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -451,7 +484,7 @@ def _read_streams_group_heartbeat_response(buffer: bytes, position: int, version
             length -= 1
             if not 0 <= length * 3 <= limit - position:
                 raise bad_length("warmup_tasks", length, position)
-            m.warmup_tasks, position = _read_task_ids(buffer, position, version, length)
+            m.warmup_tasks, position = _read_task_ids(buffer, position, version, length, quota)
         m.endpoint_information_epoch, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -462,7 +495,7 @@ def _read_streams_group_heartbeat_response(buffer: bytes, position: int, version
             length -= 1
             if not 0 <= length * 7 <= limit - position:
                 raise bad_length("partitions_by_user_endpoint", length, position)
-            m.partitions_by_user_endpoint, position = _read_endpoint_to_partitions(buffer, position, version, length)
+            m.partitions_by_user_endpoint, position = _read_endpoint_to_partitions(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int32, Message, UInt16
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _H = Struct(">H")
 _HB = Struct(">HB")
@@ -81,15 +88,22 @@ class StreamsGroupMemberMetadataValue(Message):
         self.client_tags = [] if client_tags is EMPTY else client_tags
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[StreamsGroupMemberMetadataValue, int]:
-        (m,), position = _read_streams_group_member_metadata_value(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[StreamsGroupMemberMetadataValue, int]:
+        (m,), position = _read_streams_group_member_metadata_value(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_streams_group_member_metadata_value(out, [self], version)
 
 
-def _read_endpoint(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Endpoint], int]:
+def _read_endpoint(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Endpoint], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Endpoint] = []
     for _ in range(n):
@@ -124,7 +138,12 @@ def _write_endpoint(out: bytearray, items: list[Endpoint], version: int) -> None
         out.append(0)
 
 
-def _read_key_value(buffer: bytes, position: int, version: int, n: int) -> tuple[list[KeyValue], int]:
+def _read_key_value(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[KeyValue], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[KeyValue] = []
     for _ in range(n):
@@ -174,7 +193,12 @@ def _write_key_value(out: bytearray, items: list[KeyValue], version: int) -> Non
         out.append(0)
 
 
-def _read_streams_group_member_metadata_value(buffer: bytes, position: int, version: int, n: int) -> tuple[list[StreamsGroupMemberMetadataValue], int]:
+def _read_streams_group_member_metadata_value(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[StreamsGroupMemberMetadataValue], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[StreamsGroupMemberMetadataValue] = []
     for _ in range(n):
@@ -235,7 +259,7 @@ def _read_streams_group_member_metadata_value(buffer: bytes, position: int, vers
         if length < 0:
             m.user_endpoint = None
         else:
-            (m.user_endpoint,), position = _read_endpoint(buffer, position, version, 1)
+            (m.user_endpoint,), position = _read_endpoint(buffer, position, version, 1, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -243,7 +267,7 @@ def _read_streams_group_member_metadata_value(buffer: bytes, position: int, vers
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("client_tags", length, position)
-        m.client_tags, position = _read_key_value(buffer, position, version, length)
+        m.client_tags, position = _read_key_value(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

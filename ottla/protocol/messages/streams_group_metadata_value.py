@@ -10,6 +10,7 @@ from ottla.protocol.wire import (
     new,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_tagged_field,
     write_unsigned_varint,
 )
@@ -59,15 +60,22 @@ class StreamsGroupMetadataValue(Message):
         self.last_assignment_configs = last_assignment_configs
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[StreamsGroupMetadataValue, int]:
-        (m,), position = _read_streams_group_metadata_value(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[StreamsGroupMetadataValue, int]:
+        (m,), position = _read_streams_group_metadata_value(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_streams_group_metadata_value(out, [self], version)
 
 
-def _read_last_assignment_config(buffer: bytes, position: int, version: int, n: int) -> tuple[list[LastAssignmentConfig], int]:
+def _read_last_assignment_config(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[LastAssignmentConfig], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[LastAssignmentConfig] = []
     for _ in range(n):
@@ -117,7 +125,12 @@ def _write_last_assignment_config(out: bytearray, items: list[LastAssignmentConf
         out.append(0)
 
 
-def _read_streams_group_metadata_value(buffer: bytes, position: int, version: int, n: int) -> tuple[list[StreamsGroupMetadataValue], int]:
+def _read_streams_group_metadata_value(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[StreamsGroupMetadataValue], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[StreamsGroupMetadataValue] = []
     for _ in range(n):
@@ -150,7 +163,7 @@ def _read_streams_group_metadata_value(buffer: bytes, position: int, version: in
                         length -= 1
                         if not 0 <= length * 3 <= limit - position:
                             raise bad_length("last_assignment_configs", length, position)
-                        m.last_assignment_configs, position = _read_last_assignment_config(buffer, position, version, length)
+                        m.last_assignment_configs, position = _read_last_assignment_config(buffer, position, version, length, quota)
                     if position != tag_end:
                         raise bad_length("last_assignment_configs", size, tag_end - size)
                 position = tag_end

@@ -10,6 +10,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_unsigned_varint,
 )
 
@@ -52,15 +53,22 @@ class StreamsGroupTargetAssignmentMemberValue(Message):
         self.warmup_tasks = [] if warmup_tasks is EMPTY else warmup_tasks
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[StreamsGroupTargetAssignmentMemberValue, int]:
-        (m,), position = _read_streams_group_target_assignment_member_value(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[StreamsGroupTargetAssignmentMemberValue, int]:
+        (m,), position = _read_streams_group_target_assignment_member_value(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_streams_group_target_assignment_member_value(out, [self], version)
 
 
-def _read_task_ids(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TaskIds], int]:
+def _read_task_ids(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TaskIds], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TaskIds] = []
     for _ in range(n):
@@ -109,7 +117,12 @@ def _write_task_ids(out: bytearray, items: list[TaskIds], version: int) -> None:
         out.append(0)
 
 
-def _read_streams_group_target_assignment_member_value(buffer: bytes, position: int, version: int, n: int) -> tuple[list[StreamsGroupTargetAssignmentMemberValue], int]:
+def _read_streams_group_target_assignment_member_value(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[StreamsGroupTargetAssignmentMemberValue], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[StreamsGroupTargetAssignmentMemberValue] = []
     for _ in range(n):
@@ -121,7 +134,7 @@ def _read_streams_group_target_assignment_member_value(buffer: bytes, position: 
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("active_tasks", length, position)
-        m.active_tasks, position = _read_task_ids(buffer, position, version, length)
+        m.active_tasks, position = _read_task_ids(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -129,7 +142,7 @@ def _read_streams_group_target_assignment_member_value(buffer: bytes, position: 
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("standby_tasks", length, position)
-        m.standby_tasks, position = _read_task_ids(buffer, position, version, length)
+        m.standby_tasks, position = _read_task_ids(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -137,7 +150,7 @@ def _read_streams_group_target_assignment_member_value(buffer: bytes, position: 
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("warmup_tasks", length, position)
-        m.warmup_tasks, position = _read_task_ids(buffer, position, version, length)
+        m.warmup_tasks, position = _read_task_ids(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

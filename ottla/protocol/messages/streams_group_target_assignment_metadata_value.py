@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int32, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, write_tagged_field
+from ottla.protocol.wire import bad_length, new, read_unsigned_varint, too_many_elements, write_tagged_field
 
 _i = Struct(">i")
 _iB = Struct(">iB")
@@ -32,15 +32,22 @@ class StreamsGroupTargetAssignmentMetadataValue(Message):
         self.assignment_timestamp = assignment_timestamp
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[StreamsGroupTargetAssignmentMetadataValue, int]:
-        (m,), position = _read_streams_group_target_assignment_metadata_value(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[StreamsGroupTargetAssignmentMetadataValue, int]:
+        (m,), position = _read_streams_group_target_assignment_metadata_value(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_streams_group_target_assignment_metadata_value(out, [self], version)
 
 
-def _read_streams_group_target_assignment_metadata_value(buffer: bytes, position: int, version: int, n: int) -> tuple[list[StreamsGroupTargetAssignmentMetadataValue], int]:
+def _read_streams_group_target_assignment_metadata_value(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[StreamsGroupTargetAssignmentMetadataValue], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[StreamsGroupTargetAssignmentMetadataValue] = []
     for _ in range(n):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import NEVER, Message
-from ottla.protocol.wire import bad_length, new
+from ottla.protocol.wire import bad_length, new, too_many_elements
 
 _h = Struct(">h")
 
@@ -28,15 +28,22 @@ class StreamsGroupTopologyKey(Message):
         self.group_id = group_id
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[StreamsGroupTopologyKey, int]:
-        (m,), position = _read_streams_group_topology_key_classic(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[StreamsGroupTopologyKey, int]:
+        (m,), position = _read_streams_group_topology_key_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_streams_group_topology_key_classic(out, [self], version)
 
 
-def _read_streams_group_topology_key_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[StreamsGroupTopologyKey], int]:
+def _read_streams_group_topology_key_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[StreamsGroupTopologyKey], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[StreamsGroupTopologyKey] = []
     for _ in range(n):

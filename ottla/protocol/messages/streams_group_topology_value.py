@@ -13,6 +13,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_compact_strings,
     write_unsigned_varint,
 )
@@ -125,15 +126,22 @@ class StreamsGroupTopologyValue(Message):
         self.subtopologies = [] if subtopologies is EMPTY else subtopologies
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[StreamsGroupTopologyValue, int]:
-        (m,), position = _read_streams_group_topology_value(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[StreamsGroupTopologyValue, int]:
+        (m,), position = _read_streams_group_topology_value(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_streams_group_topology_value(out, [self], version)
 
 
-def _read_topic_config(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicConfig], int]:
+def _read_topic_config(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicConfig], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicConfig] = []
     for _ in range(n):
@@ -183,7 +191,12 @@ def _write_topic_config(out: bytearray, items: list[TopicConfig], version: int) 
         out.append(0)
 
 
-def _read_topic_info(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicInfo], int]:
+def _read_topic_info(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicInfo], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicInfo] = []
     for _ in range(n):
@@ -204,7 +217,7 @@ def _read_topic_info(buffer: bytes, position: int, version: int, n: int) -> tupl
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topic_configs", length, position)
-        m.topic_configs, position = _read_topic_config(buffer, position, version, length)
+        m.topic_configs, position = _read_topic_config(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -232,7 +245,12 @@ def _write_topic_info(out: bytearray, items: list[TopicInfo], version: int) -> N
         out.append(0)
 
 
-def _read_copartition_group(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CopartitionGroup], int]:
+def _read_copartition_group(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CopartitionGroup], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CopartitionGroup] = []
     for _ in range(n):
@@ -295,7 +313,12 @@ def _write_copartition_group(out: bytearray, items: list[CopartitionGroup], vers
         out.append(0)
 
 
-def _read_subtopology(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Subtopology], int]:
+def _read_subtopology(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Subtopology], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Subtopology] = []
     for _ in range(n):
@@ -316,7 +339,7 @@ def _read_subtopology(buffer: bytes, position: int, version: int, n: int) -> tup
         length -= 1
         if not 0 <= length <= limit - position:
             raise bad_length("source_topics", length, position)
-        m.source_topics, position = read_compact_strings(buffer, position, length)
+        m.source_topics, position = read_compact_strings(buffer, position, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -324,7 +347,7 @@ def _read_subtopology(buffer: bytes, position: int, version: int, n: int) -> tup
         length -= 1
         if not 0 <= length <= limit - position:
             raise bad_length("source_topic_regex", length, position)
-        m.source_topic_regex, position = read_compact_strings(buffer, position, length)
+        m.source_topic_regex, position = read_compact_strings(buffer, position, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -332,7 +355,7 @@ def _read_subtopology(buffer: bytes, position: int, version: int, n: int) -> tup
         length -= 1
         if not 0 <= length * 9 <= limit - position:
             raise bad_length("state_changelog_topics", length, position)
-        m.state_changelog_topics, position = _read_topic_info(buffer, position, version, length)
+        m.state_changelog_topics, position = _read_topic_info(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -340,7 +363,7 @@ def _read_subtopology(buffer: bytes, position: int, version: int, n: int) -> tup
         length -= 1
         if not 0 <= length <= limit - position:
             raise bad_length("repartition_sink_topics", length, position)
-        m.repartition_sink_topics, position = read_compact_strings(buffer, position, length)
+        m.repartition_sink_topics, position = read_compact_strings(buffer, position, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -348,7 +371,7 @@ def _read_subtopology(buffer: bytes, position: int, version: int, n: int) -> tup
         length -= 1
         if not 0 <= length * 9 <= limit - position:
             raise bad_length("repartition_source_topics", length, position)
-        m.repartition_source_topics, position = _read_topic_info(buffer, position, version, length)
+        m.repartition_source_topics, position = _read_topic_info(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -356,7 +379,7 @@ def _read_subtopology(buffer: bytes, position: int, version: int, n: int) -> tup
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("copartition_groups", length, position)
-        m.copartition_groups, position = _read_copartition_group(buffer, position, version, length)
+        m.copartition_groups, position = _read_copartition_group(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -413,7 +436,12 @@ def _write_subtopology(out: bytearray, items: list[Subtopology], version: int) -
         out.append(0)
 
 
-def _read_streams_group_topology_value(buffer: bytes, position: int, version: int, n: int) -> tuple[list[StreamsGroupTopologyValue], int]:
+def _read_streams_group_topology_value(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[StreamsGroupTopologyValue], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[StreamsGroupTopologyValue] = []
     for _ in range(n):
@@ -425,7 +453,7 @@ def _read_streams_group_topology_value(buffer: bytes, position: int, version: in
         length -= 1
         if not 0 <= length * 8 <= limit - position:
             raise bad_length("subtopologies", length, position)
-        m.subtopologies, position = _read_subtopology(buffer, position, version, length)
+        m.subtopologies, position = _read_subtopology(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

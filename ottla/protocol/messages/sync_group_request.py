@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -61,11 +68,13 @@ class SyncGroupRequest(Message):
         self.assignments = [] if assignments is EMPTY else assignments
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[SyncGroupRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[SyncGroupRequest, int]:
         if version >= 4:
-            (m,), position = _read_sync_group_request(buffer, position, version, 1)
+            (m,), position = _read_sync_group_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_sync_group_request_classic(buffer, position, version, 1)
+            (m,), position = _read_sync_group_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -75,7 +84,12 @@ class SyncGroupRequest(Message):
             _write_sync_group_request_classic(out, [self], version)
 
 
-def _read_sync_group_request_assignment(buffer: bytes, position: int, version: int, n: int) -> tuple[list[SyncGroupRequestAssignment], int]:
+def _read_sync_group_request_assignment(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[SyncGroupRequestAssignment], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[SyncGroupRequestAssignment] = []
     for _ in range(n):
@@ -124,7 +138,12 @@ def _write_sync_group_request_assignment(out: bytearray, items: list[SyncGroupRe
         out.append(0)
 
 
-def _read_sync_group_request_assignment_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[SyncGroupRequestAssignment], int]:
+def _read_sync_group_request_assignment_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[SyncGroupRequestAssignment], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[SyncGroupRequestAssignment] = []
     for _ in range(n):
@@ -156,7 +175,12 @@ def _write_sync_group_request_assignment_classic(out: bytearray, items: list[Syn
         out += m.assignment
 
 
-def _read_sync_group_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[SyncGroupRequest], int]:
+def _read_sync_group_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[SyncGroupRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[SyncGroupRequest] = []
     for _ in range(n):
@@ -228,7 +252,7 @@ def _read_sync_group_request(buffer: bytes, position: int, version: int, n: int)
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("assignments", length, position)
-        m.assignments, position = _read_sync_group_request_assignment(buffer, position, version, length)
+        m.assignments, position = _read_sync_group_request_assignment(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -298,7 +322,12 @@ def _write_sync_group_request(out: bytearray, items: list[SyncGroupRequest], ver
         out.append(0)
 
 
-def _read_sync_group_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[SyncGroupRequest], int]:
+def _read_sync_group_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[SyncGroupRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[SyncGroupRequest] = []
     for _ in range(n):
@@ -336,7 +365,7 @@ def _read_sync_group_request_classic(buffer: bytes, position: int, version: int,
         position += 4
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("assignments", length, position)
-        m.assignments, position = _read_sync_group_request_assignment_classic(buffer, position, version, length)
+        m.assignments, position = _read_sync_group_request_assignment_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _hi = Struct(">hi")
@@ -41,11 +48,13 @@ class SyncGroupResponse(Message):
         self.assignment = assignment
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[SyncGroupResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[SyncGroupResponse, int]:
         if version >= 4:
-            (m,), position = _read_sync_group_response(buffer, position, version, 1)
+            (m,), position = _read_sync_group_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_sync_group_response_classic(buffer, position, version, 1)
+            (m,), position = _read_sync_group_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -55,7 +64,12 @@ class SyncGroupResponse(Message):
             _write_sync_group_response_classic(out, [self], version)
 
 
-def _read_sync_group_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[SyncGroupResponse], int]:
+def _read_sync_group_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[SyncGroupResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[SyncGroupResponse] = []
     for _ in range(n):
@@ -145,7 +159,12 @@ def _write_sync_group_response(out: bytearray, items: list[SyncGroupResponse], v
         out.append(0)
 
 
-def _read_sync_group_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[SyncGroupResponse], int]:
+def _read_sync_group_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[SyncGroupResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[SyncGroupResponse] = []
     for _ in range(n):

@@ -12,6 +12,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_tagged_field,
     write_unsigned_varint,
 )
@@ -86,11 +87,13 @@ class TransactionLogValue(Message):
         self.client_transaction_version = client_transaction_version
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[TransactionLogValue, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[TransactionLogValue, int]:
         if version >= 1:
-            (m,), position = _read_transaction_log_value(buffer, position, version, 1)
+            (m,), position = _read_transaction_log_value(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_transaction_log_value_classic(buffer, position, version, 1)
+            (m,), position = _read_transaction_log_value_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -100,7 +103,12 @@ class TransactionLogValue(Message):
             _write_transaction_log_value_classic(out, [self], version)
 
 
-def _read_partitions_schema(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionsSchema], int]:
+def _read_partitions_schema(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionsSchema], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[PartitionsSchema] = []
     for _ in range(n):
@@ -149,7 +157,12 @@ def _write_partitions_schema(out: bytearray, items: list[PartitionsSchema], vers
         out.append(0)
 
 
-def _read_partitions_schema_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionsSchema], int]:
+def _read_partitions_schema_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionsSchema], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[PartitionsSchema] = []
     for _ in range(n):
@@ -180,7 +193,12 @@ def _write_partitions_schema_classic(out: bytearray, items: list[PartitionsSchem
         out += pack_numbers("i", m.partition_ids)
 
 
-def _read_transaction_log_value(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TransactionLogValue], int]:
+def _read_transaction_log_value(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TransactionLogValue], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TransactionLogValue] = []
     for _ in range(n):
@@ -199,7 +217,7 @@ def _read_transaction_log_value(buffer: bytes, position: int, version: int, n: i
             length -= 1
             if not 0 <= length * 3 <= limit - position:
                 raise bad_length("transaction_partitions", length, position)
-            m.transaction_partitions, position = _read_partitions_schema(buffer, position, version, length)
+            m.transaction_partitions, position = _read_partitions_schema(buffer, position, version, length, quota)
         m.transaction_last_update_timestamp_ms, m.transaction_start_timestamp_ms, length = _qqB.unpack_from(buffer, position)
         position += 17
         if length:
@@ -278,7 +296,12 @@ def _write_transaction_log_value(out: bytearray, items: list[TransactionLogValue
                 write_tagged_field(out, 3, content)
 
 
-def _read_transaction_log_value_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TransactionLogValue], int]:
+def _read_transaction_log_value_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TransactionLogValue], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TransactionLogValue] = []
     for _ in range(n):
@@ -294,7 +317,7 @@ def _read_transaction_log_value_classic(buffer: bytes, position: int, version: i
         else:
             if not 0 <= length * 6 <= limit - position:
                 raise bad_length("transaction_partitions", length, position)
-            m.transaction_partitions, position = _read_partitions_schema_classic(buffer, position, version, length)
+            m.transaction_partitions, position = _read_partitions_schema_classic(buffer, position, version, length, quota)
         m.transaction_last_update_timestamp_ms, m.transaction_start_timestamp_ms = _qq.unpack_from(buffer, position)
         position += 16
         items.append(m)

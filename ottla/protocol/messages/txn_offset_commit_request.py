@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -89,11 +96,13 @@ class TxnOffsetCommitRequest(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[TxnOffsetCommitRequest, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[TxnOffsetCommitRequest, int]:
         if version >= 3:
-            (m,), position = _read_txn_offset_commit_request(buffer, position, version, 1)
+            (m,), position = _read_txn_offset_commit_request(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_txn_offset_commit_request_classic(buffer, position, version, 1)
+            (m,), position = _read_txn_offset_commit_request_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -103,7 +112,12 @@ class TxnOffsetCommitRequest(Message):
             _write_txn_offset_commit_request_classic(out, [self], version)
 
 
-def _read_txn_offset_commit_request_partition(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TxnOffsetCommitRequestPartition], int]:
+def _read_txn_offset_commit_request_partition(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TxnOffsetCommitRequestPartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TxnOffsetCommitRequestPartition] = []
     for _ in range(n):
@@ -145,7 +159,12 @@ def _write_txn_offset_commit_request_partition(out: bytearray, items: list[TxnOf
         out.append(0)
 
 
-def _read_txn_offset_commit_request_partition_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TxnOffsetCommitRequestPartition], int]:
+def _read_txn_offset_commit_request_partition_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TxnOffsetCommitRequestPartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TxnOffsetCommitRequestPartition] = []
     for _ in range(n):
@@ -184,7 +203,12 @@ def _write_txn_offset_commit_request_partition_classic(out: bytearray, items: li
             out += piece
 
 
-def _read_txn_offset_commit_request_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TxnOffsetCommitRequestTopic], int]:
+def _read_txn_offset_commit_request_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TxnOffsetCommitRequestTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TxnOffsetCommitRequestTopic] = []
     for _ in range(n):
@@ -205,7 +229,7 @@ def _read_txn_offset_commit_request_topic(buffer: bytes, position: int, version:
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_txn_offset_commit_request_partition(buffer, position, version, length)
+        m.partitions, position = _read_txn_offset_commit_request_partition(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -232,7 +256,12 @@ def _write_txn_offset_commit_request_topic(out: bytearray, items: list[TxnOffset
         out.append(0)
 
 
-def _read_txn_offset_commit_request_topic_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TxnOffsetCommitRequestTopic], int]:
+def _read_txn_offset_commit_request_topic_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TxnOffsetCommitRequestTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TxnOffsetCommitRequestTopic] = []
     for _ in range(n):
@@ -248,7 +277,7 @@ def _read_txn_offset_commit_request_topic_classic(buffer: bytes, position: int, 
         position += 4
         if not 0 <= length * 14 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_txn_offset_commit_request_partition_classic(buffer, position, version, length)
+        m.partitions, position = _read_txn_offset_commit_request_partition_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -262,7 +291,12 @@ def _write_txn_offset_commit_request_topic_classic(out: bytearray, items: list[T
         _write_txn_offset_commit_request_partition_classic(out, m.partitions, version)
 
 
-def _read_txn_offset_commit_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TxnOffsetCommitRequest], int]:
+def _read_txn_offset_commit_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TxnOffsetCommitRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TxnOffsetCommitRequest] = []
     for _ in range(n):
@@ -313,7 +347,7 @@ def _read_txn_offset_commit_request(buffer: bytes, position: int, version: int, 
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_txn_offset_commit_request_topic(buffer, position, version, length)
+        m.topics, position = _read_txn_offset_commit_request_topic(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -366,7 +400,12 @@ def _write_txn_offset_commit_request(out: bytearray, items: list[TxnOffsetCommit
         out.append(0)
 
 
-def _read_txn_offset_commit_request_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TxnOffsetCommitRequest], int]:
+def _read_txn_offset_commit_request_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TxnOffsetCommitRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TxnOffsetCommitRequest] = []
     for _ in range(n):
@@ -392,7 +431,7 @@ def _read_txn_offset_commit_request_classic(buffer: bytes, position: int, versio
         position += 14
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_txn_offset_commit_request_topic_classic(buffer, position, version, length)
+        m.topics, position = _read_txn_offset_commit_request_topic_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

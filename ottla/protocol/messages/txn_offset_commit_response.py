@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -65,11 +72,13 @@ class TxnOffsetCommitResponse(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[TxnOffsetCommitResponse, int]:
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[TxnOffsetCommitResponse, int]:
         if version >= 3:
-            (m,), position = _read_txn_offset_commit_response(buffer, position, version, 1)
+            (m,), position = _read_txn_offset_commit_response(buffer, position, version, 1, quota)
         else:
-            (m,), position = _read_txn_offset_commit_response_classic(buffer, position, version, 1)
+            (m,), position = _read_txn_offset_commit_response_classic(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
@@ -79,7 +88,12 @@ class TxnOffsetCommitResponse(Message):
             _write_txn_offset_commit_response_classic(out, [self], version)
 
 
-def _read_txn_offset_commit_response_partition(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TxnOffsetCommitResponsePartition], int]:
+def _read_txn_offset_commit_response_partition(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TxnOffsetCommitResponsePartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[TxnOffsetCommitResponsePartition] = []
     for _ in range(n):
         m = new(TxnOffsetCommitResponsePartition)
@@ -97,7 +111,12 @@ def _write_txn_offset_commit_response_partition(out: bytearray, items: list[TxnO
         out.append(0)
 
 
-def _read_txn_offset_commit_response_partition_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TxnOffsetCommitResponsePartition], int]:
+def _read_txn_offset_commit_response_partition_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TxnOffsetCommitResponsePartition], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[TxnOffsetCommitResponsePartition] = []
     for _ in range(n):
         m = new(TxnOffsetCommitResponsePartition)
@@ -112,7 +131,12 @@ def _write_txn_offset_commit_response_partition_classic(out: bytearray, items: l
         out += _ih.pack(m.partition_index, m.error_code)
 
 
-def _read_txn_offset_commit_response_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TxnOffsetCommitResponseTopic], int]:
+def _read_txn_offset_commit_response_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TxnOffsetCommitResponseTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TxnOffsetCommitResponseTopic] = []
     for _ in range(n):
@@ -133,7 +157,7 @@ def _read_txn_offset_commit_response_topic(buffer: bytes, position: int, version
         length -= 1
         if not 0 <= length * 7 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_txn_offset_commit_response_partition(buffer, position, version, length)
+        m.partitions, position = _read_txn_offset_commit_response_partition(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -160,7 +184,12 @@ def _write_txn_offset_commit_response_topic(out: bytearray, items: list[TxnOffse
         out.append(0)
 
 
-def _read_txn_offset_commit_response_topic_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TxnOffsetCommitResponseTopic], int]:
+def _read_txn_offset_commit_response_topic_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TxnOffsetCommitResponseTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TxnOffsetCommitResponseTopic] = []
     for _ in range(n):
@@ -176,7 +205,7 @@ def _read_txn_offset_commit_response_topic_classic(buffer: bytes, position: int,
         position += 4
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_txn_offset_commit_response_partition_classic(buffer, position, version, length)
+        m.partitions, position = _read_txn_offset_commit_response_partition_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 
@@ -190,7 +219,12 @@ def _write_txn_offset_commit_response_topic_classic(out: bytearray, items: list[
         _write_txn_offset_commit_response_partition_classic(out, m.partitions, version)
 
 
-def _read_txn_offset_commit_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TxnOffsetCommitResponse], int]:
+def _read_txn_offset_commit_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TxnOffsetCommitResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TxnOffsetCommitResponse] = []
     for _ in range(n):
@@ -202,7 +236,7 @@ def _read_txn_offset_commit_response(buffer: bytes, position: int, version: int,
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_txn_offset_commit_response_topic(buffer, position, version, length)
+        m.topics, position = _read_txn_offset_commit_response_topic(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -223,7 +257,12 @@ def _write_txn_offset_commit_response(out: bytearray, items: list[TxnOffsetCommi
         out.append(0)
 
 
-def _read_txn_offset_commit_response_classic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TxnOffsetCommitResponse], int]:
+def _read_txn_offset_commit_response_classic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TxnOffsetCommitResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TxnOffsetCommitResponse] = []
     for _ in range(n):
@@ -232,7 +271,7 @@ def _read_txn_offset_commit_response_classic(buffer: bytes, position: int, versi
         position += 8
         if not 0 <= length * 6 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_txn_offset_commit_response_topic_classic(buffer, position, version, length)
+        m.topics, position = _read_txn_offset_commit_response_topic_classic(buffer, position, version, length, quota)
         items.append(m)
     return items, position
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int32, Message
-from ottla.protocol.wire import new, skip_tagged_fields
+from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
 
 _i = Struct(">i")
 _iB = Struct(">iB")
@@ -29,15 +29,22 @@ class UnregisterBrokerRequest(Message):
         self.broker_id = broker_id
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[UnregisterBrokerRequest, int]:
-        (m,), position = _read_unregister_broker_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[UnregisterBrokerRequest, int]:
+        (m,), position = _read_unregister_broker_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_unregister_broker_request(out, [self], version)
 
 
-def _read_unregister_broker_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[UnregisterBrokerRequest], int]:
+def _read_unregister_broker_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[UnregisterBrokerRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[UnregisterBrokerRequest] = []
     for _ in range(n):
         m = new(UnregisterBrokerRequest)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _ih = Struct(">ih")
 _ihB = Struct(">ihB")
@@ -33,15 +40,22 @@ class UnregisterBrokerResponse(Message):
         self.error_message = error_message
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[UnregisterBrokerResponse, int]:
-        (m,), position = _read_unregister_broker_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[UnregisterBrokerResponse, int]:
+        (m,), position = _read_unregister_broker_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_unregister_broker_response(out, [self], version)
 
 
-def _read_unregister_broker_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[UnregisterBrokerResponse], int]:
+def _read_unregister_broker_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[UnregisterBrokerResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[UnregisterBrokerResponse] = []
     for _ in range(n):

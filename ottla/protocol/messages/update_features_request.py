@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _hb = Struct(">hb")
 _hbB = Struct(">hbB")
@@ -60,15 +67,22 @@ class UpdateFeaturesRequest(Message):
         self.validate_only = validate_only
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[UpdateFeaturesRequest, int]:
-        (m,), position = _read_update_features_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[UpdateFeaturesRequest, int]:
+        (m,), position = _read_update_features_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_update_features_request(out, [self], version)
 
 
-def _read_feature_update_key(buffer: bytes, position: int, version: int, n: int) -> tuple[list[FeatureUpdateKey], int]:
+def _read_feature_update_key(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[FeatureUpdateKey], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[FeatureUpdateKey] = []
     for _ in range(n):
@@ -112,7 +126,12 @@ def _write_feature_update_key(out: bytearray, items: list[FeatureUpdateKey], ver
         out.append(0)
 
 
-def _read_update_features_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[UpdateFeaturesRequest], int]:
+def _read_update_features_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[UpdateFeaturesRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[UpdateFeaturesRequest] = []
     for _ in range(n):
@@ -124,7 +143,7 @@ def _read_update_features_request(buffer: bytes, position: int, version: int, n:
         length -= 1
         if not 0 <= length * 5 <= limit - position:
             raise bad_length("feature_updates", length, position)
-        m.feature_updates, position = _read_feature_update_key(buffer, position, version, length)
+        m.feature_updates, position = _read_feature_update_key(buffer, position, version, length, quota)
         if version >= 1:
             m.validate_only, length = _oB.unpack_from(buffer, position)
             position += 2

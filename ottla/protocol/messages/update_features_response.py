@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _h = Struct(">h")
 _hB = Struct(">hB")
@@ -55,15 +62,22 @@ class UpdateFeaturesResponse(Message):
         self.results = [] if results is EMPTY else results
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[UpdateFeaturesResponse, int]:
-        (m,), position = _read_update_features_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[UpdateFeaturesResponse, int]:
+        (m,), position = _read_update_features_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_update_features_response(out, [self], version)
 
 
-def _read_updatable_feature_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[UpdatableFeatureResult], int]:
+def _read_updatable_feature_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[UpdatableFeatureResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[UpdatableFeatureResult] = []
     for _ in range(n):
@@ -121,7 +135,12 @@ def _write_updatable_feature_result(out: bytearray, items: list[UpdatableFeature
         out.append(0)
 
 
-def _read_update_features_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[UpdateFeaturesResponse], int]:
+def _read_update_features_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[UpdateFeaturesResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[UpdateFeaturesResponse] = []
     for _ in range(n):
@@ -146,7 +165,7 @@ def _read_update_features_response(buffer: bytes, position: int, version: int, n
             length -= 1
             if not 0 <= length * 5 <= limit - position:
                 raise bad_length("results", length, position)
-            m.results, position = _read_updatable_feature_result(buffer, position, version, length)
+            m.results, position = _read_updatable_feature_result(buffer, position, version, length, quota)
         else:
             m.results = []
         length = buffer[position]

@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message, UInt16
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _H = Struct(">H")
 _HB = Struct(">HB")
@@ -79,15 +86,22 @@ class UpdateRaftVoterRequest(Message):
         self.k_raft_version_feature = KRaftVersionFeature() if k_raft_version_feature is None else k_raft_version_feature
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[UpdateRaftVoterRequest, int]:
-        (m,), position = _read_update_raft_voter_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[UpdateRaftVoterRequest, int]:
+        (m,), position = _read_update_raft_voter_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_update_raft_voter_request(out, [self], version)
 
 
-def _read_listener(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Listener], int]:
+def _read_listener(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Listener], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Listener] = []
     for _ in range(n):
@@ -138,7 +152,12 @@ def _write_listener(out: bytearray, items: list[Listener], version: int) -> None
         out.append(0)
 
 
-def _read_k_raft_version_feature(buffer: bytes, position: int, version: int, n: int) -> tuple[list[KRaftVersionFeature], int]:
+def _read_k_raft_version_feature(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[KRaftVersionFeature], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[KRaftVersionFeature] = []
     for _ in range(n):
         m = new(KRaftVersionFeature)
@@ -156,7 +175,12 @@ def _write_k_raft_version_feature(out: bytearray, items: list[KRaftVersionFeatur
         out.append(0)
 
 
-def _read_update_raft_voter_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[UpdateRaftVoterRequest], int]:
+def _read_update_raft_voter_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[UpdateRaftVoterRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[UpdateRaftVoterRequest] = []
     for _ in range(n):
@@ -180,8 +204,8 @@ def _read_update_raft_voter_request(buffer: bytes, position: int, version: int, 
         length -= 1
         if not 0 <= length * 5 <= limit - position:
             raise bad_length("listeners", length, position)
-        m.listeners, position = _read_listener(buffer, position, version, length)
-        (m.k_raft_version_feature,), position = _read_k_raft_version_feature(buffer, position, version, 1)
+        m.listeners, position = _read_listener(buffer, position, version, length, quota)
+        (m.k_raft_version_feature,), position = _read_k_raft_version_feature(buffer, position, version, 1, quota)
         length = buffer[position]
         position += 1
         if length:

@@ -10,6 +10,7 @@ from ottla.protocol.wire import (
     new,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_tagged_field,
     write_unsigned_varint,
 )
@@ -64,15 +65,22 @@ class UpdateRaftVoterResponse(Message):
         self.current_leader = CurrentLeader() if current_leader is None else current_leader
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[UpdateRaftVoterResponse, int]:
-        (m,), position = _read_update_raft_voter_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[UpdateRaftVoterResponse, int]:
+        (m,), position = _read_update_raft_voter_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_update_raft_voter_response(out, [self], version)
 
 
-def _read_current_leader(buffer: bytes, position: int, version: int, n: int) -> tuple[list[CurrentLeader], int]:
+def _read_current_leader(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[CurrentLeader], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[CurrentLeader] = []
     for _ in range(n):
@@ -108,7 +116,12 @@ def _write_current_leader(out: bytearray, items: list[CurrentLeader], version: i
         out.append(0)
 
 
-def _read_update_raft_voter_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[UpdateRaftVoterResponse], int]:
+def _read_update_raft_voter_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[UpdateRaftVoterResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[UpdateRaftVoterResponse] = []
     for _ in range(n):
@@ -125,7 +138,7 @@ def _read_update_raft_voter_response(buffer: bytes, position: int, version: int,
                 if tag_end > limit:
                     raise bad_length("tagged field", size, position)
                 if tag == 0:
-                    (m.current_leader,), position = _read_current_leader(buffer, position, version, 1)
+                    (m.current_leader,), position = _read_current_leader(buffer, position, version, 1, quota)
                     if position != tag_end:
                         raise bad_length("current_leader", size, tag_end - size)
                 position = tag_end

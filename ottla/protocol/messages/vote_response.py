@@ -10,6 +10,7 @@ from ottla.protocol.wire import (
     new,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_tagged_field,
     write_unsigned_varint,
 )
@@ -101,15 +102,22 @@ class VoteResponse(Message):
         self.node_endpoints = [] if node_endpoints is EMPTY else node_endpoints
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[VoteResponse, int]:
-        (m,), position = _read_vote_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[VoteResponse, int]:
+        (m,), position = _read_vote_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_vote_response(out, [self], version)
 
 
-def _read_partition_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[PartitionData] = []
     for _ in range(n):
         m = new(PartitionData)
@@ -127,7 +135,12 @@ def _write_partition_data(out: bytearray, items: list[PartitionData], version: i
         out.append(0)
 
 
-def _read_topic_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[TopicData], int]:
+def _read_topic_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[TopicData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
@@ -148,7 +161,7 @@ def _read_topic_data(buffer: bytes, position: int, version: int, n: int) -> tupl
         length -= 1
         if not 0 <= length * 16 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_partition_data(buffer, position, version, length)
+        m.partitions, position = _read_partition_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -175,7 +188,12 @@ def _write_topic_data(out: bytearray, items: list[TopicData], version: int) -> N
         out.append(0)
 
 
-def _read_node_endpoint(buffer: bytes, position: int, version: int, n: int) -> tuple[list[NodeEndpoint], int]:
+def _read_node_endpoint(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[NodeEndpoint], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[NodeEndpoint] = []
     for _ in range(n):
@@ -211,7 +229,12 @@ def _write_node_endpoint(out: bytearray, items: list[NodeEndpoint], version: int
         out.append(0)
 
 
-def _read_vote_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[VoteResponse], int]:
+def _read_vote_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[VoteResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[VoteResponse] = []
     for _ in range(n):
@@ -224,7 +247,7 @@ def _read_vote_response(buffer: bytes, position: int, version: int, n: int) -> t
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_topic_data(buffer, position, version, length)
+        m.topics, position = _read_topic_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -243,7 +266,7 @@ def _read_vote_response(buffer: bytes, position: int, version: int, n: int) -> t
                     length -= 1
                     if not 0 <= length * 8 <= limit - position:
                         raise bad_length("node_endpoints", length, position)
-                    m.node_endpoints, position = _read_node_endpoint(buffer, position, version, length)
+                    m.node_endpoints, position = _read_node_endpoint(buffer, position, version, length, quota)
                     if position != tag_end:
                         raise bad_length("node_endpoints", size, tag_end - size)
                 position = tag_end

@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message, UInt16
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _H = Struct(">H")
 _HB = Struct(">HB")
@@ -89,15 +96,22 @@ class VotersRecord(Message):
         self.voters = [] if voters is EMPTY else voters
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[VotersRecord, int]:
-        (m,), position = _read_voters_record(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[VotersRecord, int]:
+        (m,), position = _read_voters_record(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_voters_record(out, [self], version)
 
 
-def _read_endpoint(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Endpoint], int]:
+def _read_endpoint(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Endpoint], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Endpoint] = []
     for _ in range(n):
@@ -148,7 +162,12 @@ def _write_endpoint(out: bytearray, items: list[Endpoint], version: int) -> None
         out.append(0)
 
 
-def _read_k_raft_version_feature(buffer: bytes, position: int, version: int, n: int) -> tuple[list[KRaftVersionFeature], int]:
+def _read_k_raft_version_feature(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[KRaftVersionFeature], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[KRaftVersionFeature] = []
     for _ in range(n):
         m = new(KRaftVersionFeature)
@@ -166,7 +185,12 @@ def _write_k_raft_version_feature(out: bytearray, items: list[KRaftVersionFeatur
         out.append(0)
 
 
-def _read_voter(buffer: bytes, position: int, version: int, n: int) -> tuple[list[Voter], int]:
+def _read_voter(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[Voter], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[Voter] = []
     for _ in range(n):
@@ -178,8 +202,8 @@ def _read_voter(buffer: bytes, position: int, version: int, n: int) -> tuple[lis
         length -= 1
         if not 0 <= length * 5 <= limit - position:
             raise bad_length("endpoints", length, position)
-        m.endpoints, position = _read_endpoint(buffer, position, version, length)
-        (m.k_raft_version_feature,), position = _read_k_raft_version_feature(buffer, position, version, 1)
+        m.endpoints, position = _read_endpoint(buffer, position, version, length, quota)
+        (m.k_raft_version_feature,), position = _read_k_raft_version_feature(buffer, position, version, 1, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -203,7 +227,12 @@ def _write_voter(out: bytearray, items: list[Voter], version: int) -> None:
         out.append(0)
 
 
-def _read_voters_record(buffer: bytes, position: int, version: int, n: int) -> tuple[list[VotersRecord], int]:
+def _read_voters_record(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[VotersRecord], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[VotersRecord] = []
     for _ in range(n):
@@ -215,7 +244,7 @@ def _read_voters_record(buffer: bytes, position: int, version: int, n: int) -> t
         length -= 1
         if not 0 <= length * 27 <= limit - position:
             raise bad_length("voters", length, position)
-        m.voters, position = _read_voter(buffer, position, version, length)
+        m.voters, position = _read_voter(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

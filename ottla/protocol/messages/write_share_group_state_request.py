@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _iiiq = Struct(">iiiq")
 _iiiqB = Struct(">iiiqB")
@@ -99,15 +106,22 @@ class WriteShareGroupStateRequest(Message):
         self.topics = [] if topics is EMPTY else topics
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[WriteShareGroupStateRequest, int]:
-        (m,), position = _read_write_share_group_state_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[WriteShareGroupStateRequest, int]:
+        (m,), position = _read_write_share_group_state_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_write_share_group_state_request(out, [self], version)
 
 
-def _read_state_batch(buffer: bytes, position: int, version: int, n: int) -> tuple[list[StateBatch], int]:
+def _read_state_batch(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[StateBatch], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[StateBatch] = []
     for _ in range(n):
         m = new(StateBatch)
@@ -125,7 +139,12 @@ def _write_state_batch(out: bytearray, items: list[StateBatch], version: int) ->
         out.append(0)
 
 
-def _read_partition_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionData], int]:
+def _read_partition_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[PartitionData] = []
     for _ in range(n):
@@ -142,7 +161,7 @@ def _read_partition_data(buffer: bytes, position: int, version: int, n: int) -> 
         length -= 1
         if not 0 <= length * 20 <= limit - position:
             raise bad_length("state_batches", length, position)
-        m.state_batches, position = _read_state_batch(buffer, position, version, length)
+        m.state_batches, position = _read_state_batch(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -166,7 +185,12 @@ def _write_partition_data(out: bytearray, items: list[PartitionData], version: i
         out.append(0)
 
 
-def _read_write_state_data(buffer: bytes, position: int, version: int, n: int) -> tuple[list[WriteStateData], int]:
+def _read_write_state_data(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[WriteStateData], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[WriteStateData] = []
     for _ in range(n):
@@ -178,7 +202,7 @@ def _read_write_state_data(buffer: bytes, position: int, version: int, n: int) -
         length -= 1
         if not 0 <= length * 22 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_partition_data(buffer, position, version, length)
+        m.partitions, position = _read_partition_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -201,7 +225,12 @@ def _write_write_state_data(out: bytearray, items: list[WriteStateData], version
         out.append(0)
 
 
-def _read_write_share_group_state_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[WriteShareGroupStateRequest], int]:
+def _read_write_share_group_state_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[WriteShareGroupStateRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[WriteShareGroupStateRequest] = []
     for _ in range(n):
@@ -222,7 +251,7 @@ def _read_write_share_group_state_request(buffer: bytes, position: int, version:
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_write_state_data(buffer, position, version, length)
+        m.topics, position = _read_write_state_data(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

@@ -6,7 +6,14 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _ih = Struct(">ih")
 _ihB = Struct(">ihB")
@@ -64,15 +71,22 @@ class WriteShareGroupStateResponse(Message):
         self.results = [] if results is EMPTY else results
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[WriteShareGroupStateResponse, int]:
-        (m,), position = _read_write_share_group_state_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[WriteShareGroupStateResponse, int]:
+        (m,), position = _read_write_share_group_state_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_write_share_group_state_response(out, [self], version)
 
 
-def _read_partition_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[PartitionResult], int]:
+def _read_partition_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[PartitionResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[PartitionResult] = []
     for _ in range(n):
@@ -114,7 +128,12 @@ def _write_partition_result(out: bytearray, items: list[PartitionResult], versio
         out.append(0)
 
 
-def _read_write_state_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[WriteStateResult], int]:
+def _read_write_state_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[WriteStateResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[WriteStateResult] = []
     for _ in range(n):
@@ -126,7 +145,7 @@ def _read_write_state_result(buffer: bytes, position: int, version: int, n: int)
         length -= 1
         if not 0 <= length * 8 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_partition_result(buffer, position, version, length)
+        m.partitions, position = _read_partition_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -149,7 +168,12 @@ def _write_write_state_result(out: bytearray, items: list[WriteStateResult], ver
         out.append(0)
 
 
-def _read_write_share_group_state_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[WriteShareGroupStateResponse], int]:
+def _read_write_share_group_state_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[WriteShareGroupStateResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[WriteShareGroupStateResponse] = []
     for _ in range(n):
@@ -161,7 +185,7 @@ def _read_write_share_group_state_response(buffer: bytes, position: int, version
         length -= 1
         if not 0 <= length * 18 <= limit - position:
             raise bad_length("results", length, position)
-        m.results, position = _read_write_state_result(buffer, position, version, length)
+        m.results, position = _read_write_state_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

@@ -12,6 +12,7 @@ from ottla.protocol.wire import (
     read_numbers,
     read_unsigned_varint,
     skip_tagged_fields,
+    too_many_elements,
     write_unsigned_varint,
 )
 
@@ -82,15 +83,22 @@ class WriteTxnMarkersRequest(Message):
         self.markers = [] if markers is EMPTY else markers
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[WriteTxnMarkersRequest, int]:
-        (m,), position = _read_write_txn_markers_request(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[WriteTxnMarkersRequest, int]:
+        (m,), position = _read_write_txn_markers_request(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_write_txn_markers_request(out, [self], version)
 
 
-def _read_writable_txn_marker_topic(buffer: bytes, position: int, version: int, n: int) -> tuple[list[WritableTxnMarkerTopic], int]:
+def _read_writable_txn_marker_topic(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[WritableTxnMarkerTopic], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[WritableTxnMarkerTopic] = []
     for _ in range(n):
@@ -139,7 +147,12 @@ def _write_writable_txn_marker_topic(out: bytearray, items: list[WritableTxnMark
         out.append(0)
 
 
-def _read_writable_txn_marker(buffer: bytes, position: int, version: int, n: int) -> tuple[list[WritableTxnMarker], int]:
+def _read_writable_txn_marker(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[WritableTxnMarker], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[WritableTxnMarker] = []
     for _ in range(n):
@@ -151,7 +164,7 @@ def _read_writable_txn_marker(buffer: bytes, position: int, version: int, n: int
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_writable_txn_marker_topic(buffer, position, version, length)
+        m.topics, position = _read_writable_txn_marker_topic(buffer, position, version, length, quota)
         if version >= 2:
             m.coordinator_epoch, m.transaction_version, length = _ibB.unpack_from(buffer, position)
             position += 6
@@ -181,7 +194,12 @@ def _write_writable_txn_marker(out: bytearray, items: list[WritableTxnMarker], v
         out.append(0)
 
 
-def _read_write_txn_markers_request(buffer: bytes, position: int, version: int, n: int) -> tuple[list[WriteTxnMarkersRequest], int]:
+def _read_write_txn_markers_request(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[WriteTxnMarkersRequest], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[WriteTxnMarkersRequest] = []
     for _ in range(n):
@@ -193,7 +211,7 @@ def _read_write_txn_markers_request(buffer: bytes, position: int, version: int, 
         length -= 1
         if not 0 <= length * 17 <= limit - position:
             raise bad_length("markers", length, position)
-        m.markers, position = _read_writable_txn_marker(buffer, position, version, length)
+        m.markers, position = _read_writable_txn_marker(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:

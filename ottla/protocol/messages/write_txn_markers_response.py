@@ -5,7 +5,14 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, skip_tagged_fields, write_unsigned_varint
+from ottla.protocol.wire import (
+    bad_length,
+    new,
+    read_unsigned_varint,
+    skip_tagged_fields,
+    too_many_elements,
+    write_unsigned_varint,
+)
 
 _ih = Struct(">ih")
 _ihB = Struct(">ihB")
@@ -76,15 +83,22 @@ class WriteTxnMarkersResponse(Message):
         self.markers = [] if markers is EMPTY else markers
 
     @classmethod
-    def _read(cls, buffer: bytes, position: int, version: int) -> tuple[WriteTxnMarkersResponse, int]:
-        (m,), position = _read_write_txn_markers_response(buffer, position, version, 1)
+    def _read(
+        cls, buffer: bytes, position: int, version: int, quota: list[int]
+    ) -> tuple[WriteTxnMarkersResponse, int]:
+        (m,), position = _read_write_txn_markers_response(buffer, position, version, 1, quota)
         return m, position
 
     def _write(self, out: bytearray, version: int) -> None:
         _write_write_txn_markers_response(out, [self], version)
 
 
-def _read_writable_txn_marker_partition_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[WritableTxnMarkerPartitionResult], int]:
+def _read_writable_txn_marker_partition_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[WritableTxnMarkerPartitionResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     items: list[WritableTxnMarkerPartitionResult] = []
     for _ in range(n):
         m = new(WritableTxnMarkerPartitionResult)
@@ -102,7 +116,12 @@ def _write_writable_txn_marker_partition_result(out: bytearray, items: list[Writ
         out.append(0)
 
 
-def _read_writable_txn_marker_topic_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[WritableTxnMarkerTopicResult], int]:
+def _read_writable_txn_marker_topic_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[WritableTxnMarkerTopicResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[WritableTxnMarkerTopicResult] = []
     for _ in range(n):
@@ -123,7 +142,7 @@ def _read_writable_txn_marker_topic_result(buffer: bytes, position: int, version
         length -= 1
         if not 0 <= length * 7 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions, position = _read_writable_txn_marker_partition_result(buffer, position, version, length)
+        m.partitions, position = _read_writable_txn_marker_partition_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -150,7 +169,12 @@ def _write_writable_txn_marker_topic_result(out: bytearray, items: list[Writable
         out.append(0)
 
 
-def _read_writable_txn_marker_result(buffer: bytes, position: int, version: int, n: int) -> tuple[list[WritableTxnMarkerResult], int]:
+def _read_writable_txn_marker_result(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[WritableTxnMarkerResult], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[WritableTxnMarkerResult] = []
     for _ in range(n):
@@ -162,7 +186,7 @@ def _read_writable_txn_marker_result(buffer: bytes, position: int, version: int,
         length -= 1
         if not 0 <= length * 3 <= limit - position:
             raise bad_length("topics", length, position)
-        m.topics, position = _read_writable_txn_marker_topic_result(buffer, position, version, length)
+        m.topics, position = _read_writable_txn_marker_topic_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
@@ -183,7 +207,12 @@ def _write_writable_txn_marker_result(out: bytearray, items: list[WritableTxnMar
         out.append(0)
 
 
-def _read_write_txn_markers_response(buffer: bytes, position: int, version: int, n: int) -> tuple[list[WriteTxnMarkersResponse], int]:
+def _read_write_txn_markers_response(
+    buffer: bytes, position: int, version: int, n: int, quota: list[int]
+) -> tuple[list[WriteTxnMarkersResponse], int]:
+    quota[0] -= n
+    if quota[0] < 0:
+        raise too_many_elements()
     limit = len(buffer)
     items: list[WriteTxnMarkersResponse] = []
     for _ in range(n):
@@ -195,7 +224,7 @@ def _read_write_txn_markers_response(buffer: bytes, position: int, version: int,
         length -= 1
         if not 0 <= length * 10 <= limit - position:
             raise bad_length("markers", length, position)
-        m.markers, position = _read_writable_txn_marker_result(buffer, position, version, length)
+        m.markers, position = _read_writable_txn_marker_result(buffer, position, version, length, quota)
         length = buffer[position]
         position += 1
         if length:
