@@ -66,8 +66,8 @@ format: env  ## Format the code and mend what can be mended.
 proto: env  ## Generate ottla/v1 from proto/.
 	$(BIN)/python -m tools.proto
 
-protocol: env  ## Generate ottla/protocol/messages from the definitions of Kafka's messages.
-	$(BIN)/python -m tools.protocol.generate
+protocol: env  ## Generate ottla/protocol/messages from the definitions in Kafka's jars (needs Maven).
+	$(BIN)/python -m tools.protocol
 
 docs: env  ## Generate docs/configuration.md from the definitions of the configuration.
 	$(BIN)/python -m tools.docs

@@ -20,7 +20,7 @@ _INTEGER = re.compile(r"u?int(8|16|32|64)")
 
 def main(arguments: list[str]) -> int:
     if not arguments:
-        print("usage: python -m tools.protocol.extract JAR...", file=sys.stderr)  # noqa: T201
+        print("usage: python -m tools.protocol.extract JAR...", file=sys.stderr)
         return 2
     messages = [message for jar in arguments for message in read_jar(Path(jar))]
     messages.sort(key=lambda message: message["name"])
