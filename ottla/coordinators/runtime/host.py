@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from ottla.coordinators.runtime.loader import Loader
 from ottla.coordinators.runtime.log import CoordinatorLog
 from ottla.coordinators.runtime.replies import WaitingReplies
-from ottla.coordinators.runtime.shard import Call, Effects, RecordCodec, Reply, SetTimer, Shard
+from ottla.coordinators.runtime.shard import Call, CoordinatorRecord, Effects, RecordCodec, Reply, SetTimer, Shard
 from ottla.coordinators.runtime.timers import ShardTimers
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.ports import Clock
@@ -23,6 +23,9 @@ from ottla.records.batch import Record, encode_batch
 
 S = TypeVar("S", bound=Shard)
 
+EncodedRecord = tuple[bytes, bytes | None]
+
+RECORDS_IN_A_PIECE = 1000
 RECORD_OVERHEAD_BYTES = 32  # varints and deltas of one record, generously
 SURVIVABLE = frozenset({ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND, ErrorCode.REQUEST_TIMED_OUT})
 """Errors after which the records are still in the log, and may yet be committed."""
@@ -43,7 +46,7 @@ class Turn:
     __slots__ = ("records", "replies", "size_bytes")
 
     def __init__(self) -> None:
-        self.records: list[tuple[bytes, bytes | None]] = []
+        self.records: list[EncodedRecord] = []
         self.replies: list[Reply] = []
         self.size_bytes = 0
 
@@ -108,27 +111,11 @@ class ShardHost(Generic[S]):
     def _apply(self, effects: Effects) -> None:
         if effects.records:
             encoded = [self._codec.encode(record) for record in effects.records]
-            size_bytes = sum(
-                len(key) + (len(value) if value is not None else 0) + RECORD_OVERHEAD_BYTES for key, value in encoded
-            )
-            full = (
-                self._turn
-                if self._turn is not None and self._turn.size_bytes + size_bytes > self._batch_bytes
-                else None
-            )
-            error = self._write_turn(full) if full is not None else None
-            for record in effects.records:
-                self.shard.replay(record)
-            if full is not None and error is not None:
-                # This operation looked at state that is now taken back, so it fails with that turn.
-                full.replies += effects.replies
-                self._turn_failed(full, error)
-                return
-            if self._turn is None:
-                self._turn = Turn()
-                self._clock.call_soon(self._flush, self._turn)
-            self._turn.records += encoded
-            self._turn.size_bytes += size_bytes
+            step = len(encoded) if effects.atomic else RECORDS_IN_A_PIECE
+            for start in range(0, len(encoded), step):
+                piece = slice(start, start + step)
+                if not self._write(effects.records[piece], encoded[piece], effects):
+                    return
         self._set_timers(effects)
         if not effects.replies:
             return
@@ -139,6 +126,27 @@ class ShardHost(Generic[S]):
         else:
             for reply in effects.replies:
                 reply.call(reply.response)
+
+    def _write(self, records: list[CoordinatorRecord], encoded: list[EncodedRecord], effects: Effects) -> bool:
+        """Replay, and make it part of this turn's batch, or of a new one when it does not fit."""
+        size_bytes = sum(
+            len(key) + (len(value) if value is not None else 0) + RECORD_OVERHEAD_BYTES for key, value in encoded
+        )
+        full = self._turn if self._turn is not None and self._turn.size_bytes + size_bytes > self._batch_bytes else None
+        error = self._write_turn(full) if full is not None else None
+        for record in records:
+            self.shard.replay(record)
+        if full is not None and error is not None:
+            # This operation looked at state that is now taken back, so it fails with that turn.
+            full.replies += effects.replies
+            self._turn_failed(full, error)
+            return False
+        if self._turn is None:
+            self._turn = Turn()
+            self._clock.call_soon(self._flush, self._turn)
+        self._turn.records += encoded
+        self._turn.size_bytes += size_bytes
+        return True
 
     def _set_timers(self, effects: Effects) -> None:
         for timer in effects.timers:

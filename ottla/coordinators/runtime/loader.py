@@ -76,6 +76,9 @@ class Loader:
     def _iterate(self, data: bytes) -> Iterator[Record]:
         for position, header in iterate_headers(data):
             first = self._position
+            if header.is_transactional:
+                # To take them for committed would be wrong, and to skip them too.
+                raise StorageError(f"the batch at offset {header.base_offset} belongs to a transaction")
             if not header.is_control:
                 for record in decode_records(data, position):
                     if record.offset >= first:

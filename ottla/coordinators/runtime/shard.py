@@ -60,11 +60,13 @@ class Reply:
 class Effects:
     """What one operation asks of the runtime, in order."""
 
-    __slots__ = ("now_ms", "records", "replies", "timers")
+    __slots__ = ("atomic", "now_ms", "records", "replies", "timers")
 
     def __init__(self, now_ms: int) -> None:
         self.now_ms = now_ms
         """Wall clock at the start of the operation."""
+        self.atomic = True
+        """All records in one batch, or none. Set False where a part of them makes sense too, to have no limit."""
         self.records: list[CoordinatorRecord] = []
         self.replies: list[Reply] = []
         self.timers: list[SetTimer | CancelTimer] = []

@@ -1,0 +1,188 @@
+"""OffsetCommit, OffsetFetch and OffsetDelete of one group."""
+
+from ottla.coordinators.groups import records
+from ottla.coordinators.groups.classic_group import ClassicGroup
+from ottla.coordinators.groups.config import GroupConfig
+from ottla.coordinators.groups.member import Member
+from ottla.coordinators.groups.offsets import OffsetStore
+from ottla.coordinators.groups.state import GroupState
+from ottla.coordinators.groups.topics import Topics
+from ottla.coordinators.runtime import Effects
+from ottla.core.errors import ApiError, ErrorCode
+from ottla.core.types import ZERO_UUID, Uuid
+from ottla.protocol.messages.offset_commit_request import OffsetCommitRequest, OffsetCommitRequestTopic
+from ottla.protocol.messages.offset_commit_response import (
+    OffsetCommitResponse,
+    OffsetCommitResponsePartition,
+    OffsetCommitResponseTopic,
+)
+from ottla.protocol.messages.offset_commit_value import OffsetCommitValue
+from ottla.protocol.messages.offset_delete_request import OffsetDeleteRequest
+from ottla.protocol.messages.offset_delete_response import (
+    OffsetDeleteResponse,
+    OffsetDeleteResponsePartition,
+    OffsetDeleteResponseTopic,
+)
+from ottla.protocol.messages.offset_fetch_request import OffsetFetchRequestGroup
+from ottla.protocol.messages.offset_fetch_response import (
+    OffsetFetchResponseGroup,
+    OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopics,
+)
+
+TOPIC_IDS_SINCE = 10  # OffsetCommit and OffsetFetch
+NO_GENERATION = -1
+
+
+def committing_member(group: ClassicGroup | None, request: OffsetCommitRequest) -> Member | None:
+    """The member that commits; None for an administrator or a consumer that assigns its own partitions.
+
+    Raises ApiError when the caller may not commit now.
+    """
+    generation_id = request.generation_id_or_member_epoch
+    if group is None:
+        if generation_id > NO_GENERATION:
+            raise ApiError(ErrorCode.ILLEGAL_GENERATION)
+        return None
+    if generation_id <= NO_GENERATION and group.is_in(GroupState.EMPTY):
+        return None
+    if generation_id <= NO_GENERATION and not request.member_id and request.group_instance_id is None:
+        raise ApiError(ErrorCode.UNKNOWN_MEMBER_ID)  # the members of a group decide, not somebody else
+    member = group.validate_member(request.member_id, request.group_instance_id)
+    if generation_id != group.generation_id:
+        raise ApiError(ErrorCode.ILLEGAL_GENERATION)
+    if group.is_in(GroupState.COMPLETING_REBALANCE):
+        raise ApiError(ErrorCode.REBALANCE_IN_PROGRESS)
+    return member
+
+
+def commit(
+    request: OffsetCommitRequest, api_version: int, topics: Topics, config: GroupConfig, effects: Effects
+) -> OffsetCommitResponse:
+    """Write what can be committed; the response says it for each partition."""
+    expire_timestamp = -1 if request.retention_time_ms < 0 else effects.now_ms + request.retention_time_ms
+    response = OffsetCommitResponse()
+    for topic in request.topics:
+        name, topic_id, unknown = _resolve(topic, api_version, topics)
+        partition_count = topics.partition_count(name) if name is not None else 0
+        answer = OffsetCommitResponseTopic(name=topic.name, topic_id=topic.topic_id)
+        response.topics.append(answer)
+        for partition in topic.partitions:
+            index, metadata = partition.partition_index, partition.committed_metadata or ""
+            code = ErrorCode.NONE
+            if not 0 <= index < partition_count:
+                code = unknown if name is None else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+            elif len(metadata) > config.offset_metadata_max_bytes:
+                code = ErrorCode.OFFSET_METADATA_TOO_LARGE
+            elif name is not None:
+                value = OffsetCommitValue(
+                    offset=partition.committed_offset,
+                    leader_epoch=partition.committed_leader_epoch,
+                    metadata=metadata,
+                    commit_timestamp=effects.now_ms,
+                    expire_timestamp=expire_timestamp,
+                    topic_id=topic_id,
+                )
+                effects.append(records.offset_commit(request.group_id, name, index, value))
+            answer.partitions.append(OffsetCommitResponsePartition(partition_index=index, error_code=code))
+    return response
+
+
+def _resolve(topic: OffsetCommitRequestTopic, api_version: int, topics: Topics) -> tuple[str | None, Uuid, ErrorCode]:
+    """Name and id of a topic, and the error of its partitions when there is none."""
+    if api_version >= TOPIC_IDS_SINCE:
+        topic_id = Uuid(topic.topic_id)
+        return topics.topic_name(topic_id), topic_id, ErrorCode.UNKNOWN_TOPIC_ID
+    return topic.name, topics.topic_id(topic.name) or ZERO_UUID, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+
+
+def commit_refused(request: OffsetCommitRequest, code: ErrorCode) -> OffsetCommitResponse:
+    """The same error for every partition."""
+    return OffsetCommitResponse(
+        topics=[
+            OffsetCommitResponseTopic(
+                name=topic.name,
+                topic_id=topic.topic_id,
+                partitions=[
+                    OffsetCommitResponsePartition(partition_index=partition.partition_index, error_code=code)
+                    for partition in topic.partitions
+                ],
+            )
+            for topic in request.topics
+        ]
+    )
+
+
+def fetch(
+    request: OffsetFetchRequestGroup, api_version: int, store: OffsetStore, topics: Topics
+) -> OffsetFetchResponseGroup:
+    """The committed offsets that were asked for, or all of them; -1 where there is none."""
+    if request.topics is None:
+        return _fetch_all(request.group_id, api_version, store, topics)
+    response = OffsetFetchResponseGroup(group_id=request.group_id)
+    for topic in request.topics:
+        topic_id = Uuid(topic.topic_id) if api_version >= TOPIC_IDS_SINCE else None
+        name = topic.name if topic_id is None else topics.topic_name(topic_id)
+        answer = OffsetFetchResponseTopics(name=topic.name, topic_id=topic.topic_id)
+        response.topics.append(answer)
+        for index in topic.partition_indexes:
+            if name is None:
+                answer.partitions.append(_no_offset(index, ErrorCode.UNKNOWN_TOPIC_ID))
+            else:
+                answer.partitions.append(_offset(index, store.get(request.group_id, name, index, topic_id)))
+    return response
+
+
+def _fetch_all(group_id: str, api_version: int, store: OffsetStore, topics: Topics) -> OffsetFetchResponseGroup:
+    response = OffsetFetchResponseGroup(group_id=group_id)
+    for name, partitions in store.topics(group_id).items():
+        topic_id = topics.topic_id(name)
+        if topic_id is None and api_version >= TOPIC_IDS_SINCE:
+            continue  # deleted: it cannot be named to this client any more
+        answer = OffsetFetchResponseTopics(name=name, topic_id=topic_id or ZERO_UUID)
+        answer.partitions = [_offset(index, value) for index, value in partitions.items()]
+        response.topics.append(answer)
+    return response
+
+
+def _offset(index: int, value: OffsetCommitValue | None) -> OffsetFetchResponsePartitions:
+    if value is None:
+        return _no_offset(index, ErrorCode.NONE)
+    return OffsetFetchResponsePartitions(
+        partition_index=index,
+        committed_offset=value.offset,
+        committed_leader_epoch=value.leader_epoch,
+        metadata=value.metadata,
+    )
+
+
+def _no_offset(index: int, code: ErrorCode) -> OffsetFetchResponsePartitions:
+    return OffsetFetchResponsePartitions(
+        partition_index=index, committed_offset=-1, committed_leader_epoch=-1, metadata="", error_code=code
+    )
+
+
+def delete_offsets(
+    group: ClassicGroup, request: OffsetDeleteRequest, store: OffsetStore, topics: Topics, effects: Effects
+) -> OffsetDeleteResponse:
+    """Offsets of topics that no member reads. Raises ApiError when that cannot be known."""
+    subscribed: frozenset[str] = frozenset()
+    if not group.is_in(GroupState.EMPTY):
+        if group.subscribed_topics is None:
+            raise ApiError(ErrorCode.NON_EMPTY_GROUP)
+        subscribed = group.subscribed_topics
+    response = OffsetDeleteResponse()
+    for topic in request.topics:
+        answer = OffsetDeleteResponseTopic(name=topic.name)
+        response.topics.append(answer)
+        for partition in topic.partitions:
+            index, code = partition.partition_index, ErrorCode.NONE
+            stored = store.get(request.group_id, topic.name, index) is not None
+            if not stored and not 0 <= index < topics.partition_count(topic.name):
+                code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+            elif topic.name in subscribed:
+                code = ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC
+            elif stored:
+                effects.append(records.offset_tombstone(request.group_id, topic.name, index))
+            answer.partitions.append(OffsetDeleteResponsePartition(partition_index=index, error_code=code))
+    return response

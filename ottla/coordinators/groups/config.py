@@ -1,0 +1,23 @@
+"""What an operator may set about groups; the names and defaults are Kafka's unless a reason is given."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupConfig:
+    """Limits and delays of the group coordinator."""
+
+    group_min_session_timeout_ms: int = 6_000
+    group_max_session_timeout_ms: int = 1_800_000
+    group_initial_rebalance_delay_ms: int = 0
+    """How long a new group waits for more members. Kafka's default is 3000; 0 lets the first consumer of a test or a
+    script start at once, at the price of one more rebalance for each member that comes later."""
+    group_max_size: int = 2_147_483_647
+    offset_metadata_max_bytes: int = 4_096
+    offsets_retention_minutes: int = 10_080
+    """Offsets live this long after the group became empty (or, of a simple consumer, after their commit)."""
+    offsets_retention_check_interval_ms: int = 600_000
+
+    @property
+    def offsets_retention_ms(self) -> int:
+        return self.offsets_retention_minutes * 60_000

@@ -1,0 +1,357 @@
+"""The way into the group coordinator: checks a request, sends it to its shard, and gives every answer its form.
+
+Each method takes a request, who asks, and `done`, which gets the response exactly once. Nothing here raises for what a
+client sent. Requests for several groups are taken apart, and answered when all shards have answered.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from ottla.coordinators.groups import admin, answers, committing
+from ottla.coordinators.groups.config import GroupConfig
+from ottla.coordinators.groups.errors import commit_error, group_error
+from ottla.coordinators.groups.joining import Caller
+from ottla.coordinators.groups.records import GroupRecordCodec
+from ottla.coordinators.groups.shard import GroupShard
+from ottla.coordinators.groups.topics import Topics
+from ottla.coordinators.partitioning import coordinator_partition
+from ottla.coordinators.runtime import Call, CoordinatorLog, CoordinatorRuntime, Effects
+from ottla.core.errors import ApiError, ErrorCode
+from ottla.core.ports import Clock, Random
+from ottla.protocol.messages.delete_groups_request import DeleteGroupsRequest
+from ottla.protocol.messages.delete_groups_response import DeletableGroupResult, DeleteGroupsResponse
+from ottla.protocol.messages.describe_groups_request import DescribeGroupsRequest
+from ottla.protocol.messages.describe_groups_response import DescribedGroup, DescribeGroupsResponse
+from ottla.protocol.messages.heartbeat_request import HeartbeatRequest
+from ottla.protocol.messages.heartbeat_response import HeartbeatResponse
+from ottla.protocol.messages.join_group_request import JoinGroupRequest
+from ottla.protocol.messages.join_group_response import JoinGroupResponse
+from ottla.protocol.messages.leave_group_request import LeaveGroupRequest
+from ottla.protocol.messages.leave_group_response import LeaveGroupResponse
+from ottla.protocol.messages.list_groups_request import ListGroupsRequest
+from ottla.protocol.messages.list_groups_response import ListedGroup, ListGroupsResponse
+from ottla.protocol.messages.offset_commit_request import OffsetCommitRequest
+from ottla.protocol.messages.offset_commit_response import OffsetCommitResponse
+from ottla.protocol.messages.offset_delete_request import OffsetDeleteRequest
+from ottla.protocol.messages.offset_delete_response import OffsetDeleteResponse
+from ottla.protocol.messages.offset_fetch_request import (
+    OffsetFetchRequest,
+    OffsetFetchRequestGroup,
+    OffsetFetchRequestTopics,
+)
+from ottla.protocol.messages.offset_fetch_response import (
+    OffsetFetchResponse,
+    OffsetFetchResponseGroup,
+    OffsetFetchResponsePartition,
+    OffsetFetchResponseTopic,
+)
+from ottla.protocol.messages.sync_group_request import SyncGroupRequest
+from ottla.protocol.messages.sync_group_response import SyncGroupResponse
+
+CONSUMER_OFFSETS = "__consumer_offsets"
+NAME_BYTES_MAX = 32_767  # what the strings of the group's records can hold
+MULTIPLE_GROUPS_SINCE = 8  # OffsetFetch
+MEMBERS_SINCE = 3  # LeaveGroup
+
+R = TypeVar("R")
+Done = Callable[[R], object]
+
+
+class GroupCoordinator:
+    """All groups that this node coordinates."""
+
+    def __init__(
+        self,
+        *,
+        config: GroupConfig,
+        clock: Clock,
+        random: Random,
+        topics: Topics,
+        report: Callable[..., object],
+        commit_timeout_ms: float = 5_000,
+    ) -> None:
+        self._config, self._topics = config, topics
+        self.runtime = CoordinatorRuntime[GroupShard](
+            clock=clock,
+            codec=GroupRecordCodec(),
+            new_shard=lambda index: GroupShard(config, random, topics),
+            report=report,
+            commit_timeout_ms=commit_timeout_ms,
+        )
+
+    # --- leadership
+
+    def lead(self, index: int, log: CoordinatorLog, leader_epoch: int) -> None:
+        """Partition `index` of `__consumer_offsets` is led here."""
+        self.runtime.lead(index, log, leader_epoch)
+
+    def resign(self, index: int) -> None:
+        """It is led elsewhere."""
+        self.runtime.resign(index)
+
+    def close(self) -> None:
+        self.runtime.close()
+
+    def topic_deleted(self, topic: str) -> None:
+        """Forget the offsets of all groups in this topic."""
+        for index in self.runtime.indices:
+            self.runtime.execute(index, None, lambda shard, effects: shard.topic_deleted(topic, effects))
+
+    # --- members
+
+    def join_group(self, request: JoinGroupRequest, caller: Caller, done: Done[JoinGroupResponse]) -> None:
+        def refuse(code: ErrorCode) -> JoinGroupResponse:
+            return answers.join_refused(code, request.member_id)
+
+        low, high = self._config.group_min_session_timeout_ms, self._config.group_max_session_timeout_ms
+        names = [request.protocol_type, request.group_instance_id or "", *(item.name for item in request.protocols)]
+        if request.group_id and not low <= request.session_timeout_ms <= high:
+            done(refuse(ErrorCode.INVALID_SESSION_TIMEOUT))
+        elif any(len(name.encode()) > NAME_BYTES_MAX for name in names):
+            done(refuse(ErrorCode.INVALID_REQUEST))
+        else:
+            self._execute(
+                request.group_id,
+                done,
+                refuse,
+                lambda call, shard, effects: shard.join(request, caller, call, effects),
+            )
+
+    def sync_group(self, request: SyncGroupRequest, caller: Caller, done: Done[SyncGroupResponse]) -> None:
+        self._execute(
+            request.group_id,
+            done,
+            answers.sync_refused,
+            lambda call, shard, effects: shard.sync(request, call, effects),
+        )
+
+    def heartbeat(self, request: HeartbeatRequest, caller: Caller, done: Done[HeartbeatResponse]) -> None:
+        def refuse(code: ErrorCode) -> HeartbeatResponse:
+            # While the shard loads, nobody's session expires: members had better stay as they are.
+            return answers.heartbeat(ErrorCode.NONE if code is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS else code)
+
+        self._execute(
+            request.group_id,
+            done,
+            refuse,
+            lambda call, shard, effects: shard.heartbeat(request, call, effects),
+        )
+
+    def leave_group(self, request: LeaveGroupRequest, caller: Caller, done: Done[LeaveGroupResponse]) -> None:
+        def answer(response: LeaveGroupResponse) -> None:
+            if caller.api_version < MEMBERS_SINCE and response.members:
+                response = LeaveGroupResponse(error_code=response.members[0].error_code)
+            done(response)
+
+        self._execute(
+            request.group_id,
+            answer,
+            lambda code: LeaveGroupResponse(error_code=code),
+            lambda call, shard, effects: shard.leave(request, call, effects),
+        )
+
+    # --- offsets
+
+    def commit_offsets(self, request: OffsetCommitRequest, caller: Caller, done: Done[OffsetCommitResponse]) -> None:
+        self._execute(
+            request.group_id,
+            done,
+            lambda code: committing.commit_refused(request, code),
+            lambda call, shard, effects: shard.commit(request, caller, call, effects),
+            empty_id=True,
+            translate=commit_error,
+        )
+
+    def fetch_offsets(self, request: OffsetFetchRequest, caller: Caller, done: Done[OffsetFetchResponse]) -> None:
+        version = caller.api_version
+        if version >= MULTIPLE_GROUPS_SINCE:
+            _gather(
+                [partial(self._fetch_group, group, version) for group in request.groups],
+                lambda groups: done(OffsetFetchResponse(groups=groups)),
+            )
+            return
+        topics = request.topics
+        group = OffsetFetchRequestGroup(
+            group_id=request.group_id,
+            topics=None
+            if topics is None
+            else [
+                OffsetFetchRequestTopics(name=topic.name, partition_indexes=topic.partition_indexes) for topic in topics
+            ],
+        )
+        self._fetch_group(group, version, lambda answer: done(_single_group(request, answer, version)))
+
+    def _fetch_group(
+        self, group: OffsetFetchRequestGroup, api_version: int, done: Done[OffsetFetchResponseGroup]
+    ) -> None:
+        self._execute(
+            group.group_id,
+            done,
+            lambda code: OffsetFetchResponseGroup(group_id=group.group_id, error_code=code),
+            lambda call, shard, effects: effects.reply(call, shard.fetch(group, api_version)),
+            empty_id=True,
+        )
+
+    def delete_offsets(self, request: OffsetDeleteRequest, caller: Caller, done: Done[OffsetDeleteResponse]) -> None:
+        self._execute(
+            request.group_id,
+            done,
+            lambda code: OffsetDeleteResponse(error_code=code),
+            lambda call, shard, effects: shard.delete_offsets(request, call, effects),
+            empty_id=True,
+        )
+
+    # --- administration
+
+    def list_groups(self, request: ListGroupsRequest, caller: Caller, done: Done[ListGroupsResponse]) -> None:
+        """Of this node; clients ask every node."""
+
+        def answer(parts: list[list[ListedGroup] | ApiError]) -> None:
+            response = ListGroupsResponse()
+            for part in parts:
+                if not isinstance(part, ApiError):
+                    response.groups += part
+                elif part.code is not ErrorCode.NOT_COORDINATOR:
+                    response.error_code = group_error(part.code)
+            done(ListGroupsResponse(error_code=response.error_code) if response.error_code else response)
+
+        def part(index: int, call: Call) -> None:
+            self.runtime.execute(
+                index,
+                call,
+                lambda shard, effects: effects.reply(
+                    call, shard.list_groups(request.states_filter, request.types_filter)
+                ),
+            )
+
+        _gather([partial(part, index) for index in self.runtime.indices], answer)
+
+    def describe_groups(
+        self, request: DescribeGroupsRequest, caller: Caller, done: Done[DescribeGroupsResponse]
+    ) -> None:
+        def part(group_id: str, done: Done[DescribedGroup]) -> None:
+            self._execute(
+                group_id,
+                done,
+                lambda code: admin.describe_refused(group_id, code),
+                lambda call, shard, effects: effects.reply(call, shard.describe(group_id, caller.api_version)),
+                empty_id=True,
+            )
+
+        _gather(
+            [partial(part, group_id) for group_id in request.groups],
+            lambda groups: done(DescribeGroupsResponse(groups=groups)),
+        )
+
+    def delete_groups(self, request: DeleteGroupsRequest, caller: Caller, done: Done[DeleteGroupsResponse]) -> None:
+        def part(group_id: str, done: Done[DeletableGroupResult]) -> None:
+            def delete(call: Call, shard: GroupShard, effects: Effects) -> None:
+                shard.delete_group(group_id, effects)
+                effects.reply(call, DeletableGroupResult(group_id=group_id))
+
+            self._execute(
+                group_id,
+                done,
+                lambda code: DeletableGroupResult(group_id=group_id, error_code=code),
+                delete,
+                empty_id=True,
+            )
+
+        _gather(
+            [partial(part, group_id) for group_id in dict.fromkeys(request.groups_names)],
+            lambda results: done(DeleteGroupsResponse(results=results)),
+        )
+
+    # --- the way to a shard
+
+    def _execute(
+        self,
+        group_id: str,
+        done: Done[R],
+        refuse: Callable[[ErrorCode], R],
+        operation: Callable[[Call, GroupShard, Effects], None],
+        *,
+        empty_id: bool = False,
+        translate: Callable[[ErrorCode], ErrorCode] = group_error,
+    ) -> None:
+        """Run `operation` on the shard of the group. Each ApiError becomes the response that `refuse` makes of it.
+
+        `translate` is for errors of the runtime. With `empty_id` a group may have no name: very old consumers commit
+        under it.
+        """
+        if (not group_id and not empty_id) or len(group_id.encode()) > NAME_BYTES_MAX:
+            done(refuse(ErrorCode.INVALID_GROUP_ID))
+            return
+        partition_count = self._topics.partition_count(CONSUMER_OFFSETS)
+        if partition_count == 0:
+            done(refuse(ErrorCode.NOT_COORDINATOR))
+            return
+
+        def call(response: Any) -> None:
+            done(refuse(translate(response.code)) if isinstance(response, ApiError) else response)
+
+        def run(shard: GroupShard, effects: Effects) -> None:
+            try:
+                operation(call, shard, effects)
+            except ApiError as error:
+                effects.reply(call, refuse(error.code))
+
+        self.runtime.execute(coordinator_partition(group_id, partition_count), call, run)
+
+
+def _gather(parts: list[Callable[[Callable[[Any], None]], None]], done: Callable[[list[Any]], object]) -> None:
+    """Start all parts; when each has given its result, `done` with the results in the order of the parts."""
+    results: list[Any] = [None] * len(parts)
+    missing = len(parts)
+    if not parts:
+        done(results)
+        return
+
+    def finish(position: int, result: Any) -> None:
+        nonlocal missing
+        results[position] = result
+        missing -= 1
+        if missing == 0:
+            done(results)
+
+    for position, part in enumerate(parts):
+        part(partial(finish, position))
+
+
+def _single_group(
+    request: OffsetFetchRequest, group: OffsetFetchResponseGroup, api_version: int
+) -> OffsetFetchResponse:
+    """The form before version 8; before version 2 an error stands at each partition."""
+    response = OffsetFetchResponse(error_code=group.error_code)
+    if group.error_code and api_version < 2:
+        response.topics = [
+            OffsetFetchResponseTopic(
+                name=topic.name,
+                partitions=[
+                    OffsetFetchResponsePartition(
+                        partition_index=index, committed_offset=-1, metadata="", error_code=group.error_code
+                    )
+                    for index in topic.partition_indexes
+                ],
+            )
+            for topic in request.topics or []
+        ]
+        return response
+    response.topics = [
+        OffsetFetchResponseTopic(
+            name=topic.name,
+            partitions=[
+                OffsetFetchResponsePartition(
+                    partition_index=partition.partition_index,
+                    committed_offset=partition.committed_offset,
+                    committed_leader_epoch=partition.committed_leader_epoch,
+                    metadata=partition.metadata,
+                    error_code=partition.error_code,
+                )
+                for partition in topic.partitions
+            ],
+        )
+        for topic in group.topics
+    ]
+    return response

@@ -1,0 +1,286 @@
+"""The groups whose ids fall on one partition of `__consumer_offsets`.
+
+Everything that the log holds is changed by `replay`; the calls of members move the volatile part of their group at
+once. When a turn's records cannot be appended, offsets get their former values back, and each group that the turn
+concerned starts over from its last written generation, exactly as after loading: its waiting calls get the error, and
+its members rejoin. So a failed append needs no code of its own in the state machine.
+"""
+
+from collections.abc import Iterator
+
+from ottla.coordinators.groups import admin, committing, records
+from ottla.coordinators.groups.classic_group import ClassicGroup
+from ottla.coordinators.groups.config import GroupConfig
+from ottla.coordinators.groups.events import (
+    InitialDelayOver,
+    JoinPhaseOver,
+    RetentionCheck,
+    SessionExpired,
+    SyncPhaseOver,
+)
+from ottla.coordinators.groups.joining import Caller, Joining
+from ottla.coordinators.groups.offsets import OffsetStore, expired_offsets
+from ottla.coordinators.groups.rebalance import Rebalance
+from ottla.coordinators.groups.state import GroupState
+from ottla.coordinators.groups.syncing import Syncing
+from ottla.coordinators.groups.topics import Topics
+from ottla.coordinators.runtime import Call, CoordinatorRecord, Effects
+from ottla.core.errors import ApiError, ErrorCode
+from ottla.core.ports import Random
+from ottla.protocol.messages.describe_groups_response import DescribedGroup
+from ottla.protocol.messages.group_metadata_key import GroupMetadataKey
+from ottla.protocol.messages.group_metadata_value import GroupMetadataValue
+from ottla.protocol.messages.heartbeat_request import HeartbeatRequest
+from ottla.protocol.messages.join_group_request import JoinGroupRequest
+from ottla.protocol.messages.leave_group_request import LeaveGroupRequest
+from ottla.protocol.messages.list_groups_response import ListedGroup
+from ottla.protocol.messages.offset_commit_key import OffsetCommitKey
+from ottla.protocol.messages.offset_commit_request import OffsetCommitRequest
+from ottla.protocol.messages.offset_delete_request import OffsetDeleteRequest
+from ottla.protocol.messages.offset_fetch_request import OffsetFetchRequestGroup
+from ottla.protocol.messages.offset_fetch_response import OffsetFetchResponseGroup
+from ottla.protocol.messages.sync_group_request import SyncGroupRequest
+
+RETENTION_TIMER = ("retention",)
+OFFSETS_IN_A_RETENTION_SLICE = 500
+
+
+class GroupShard:
+    """One shard. Operations raise ApiError before they have changed anything."""
+
+    def __init__(self, config: GroupConfig, random: Random, topics: Topics) -> None:
+        self._config, self._topics = config, topics
+        self._rebalance = Rebalance(config)
+        self._joining = Joining(config, random, self._rebalance)
+        self._syncing = Syncing(self._rebalance)
+        self.groups: dict[str, ClassicGroup] = {}
+        self.offsets = OffsetStore()
+        self._replaced: dict[str, GroupMetadataValue | None] = {}
+        """The generation that each group had before this turn."""
+        self._retention: Iterator[str] = iter(())
+
+    # --- the log
+
+    def replay(self, record: CoordinatorRecord) -> None:
+        key, value = record.key, record.value
+        if isinstance(key, OffsetCommitKey):
+            self.offsets.replay(key.group, key.topic, key.partition, value)
+            if value is not None:
+                self._obtain(key.group)
+            else:
+                self._drop_if_nothing(key.group)
+        elif isinstance(key, GroupMetadataKey):
+            self._replay_generation(key.group, value)
+        else:
+            raise TypeError(f"not a record of a group: {type(key).__name__}")
+
+    def _replay_generation(self, group_id: str, value: GroupMetadataValue | None) -> None:
+        group = self._obtain(group_id)
+        self._replaced.setdefault(group_id, group.written)
+        if value is not None:
+            group.replay(value)
+            return
+        group.transition_to(GroupState.DEAD)
+        del self.groups[group_id]
+        if self.offsets.has(group_id):
+            self._obtain(group_id)
+
+    def turn_written(self) -> None:
+        self._replaced.clear()
+        self.offsets.turn_written()
+
+    def turn_failed(self, error: ApiError, effects: Effects) -> None:
+        concerned = self.offsets.take_back()
+        for group_id in concerned:
+            self._obtain(group_id)
+        replaced, self._replaced = self._replaced, {}
+        for group_id, written in replaced.items():
+            group = self.groups.pop(group_id, None)
+            if group is not None:
+                self._rebalance.cancel_timers(group, effects)
+                _send_away(group, error, effects)
+            if written is not None:
+                group = self._obtain(group_id)
+                group.replay(written)
+                for member in group.members.values():
+                    self._rebalance.extend_session(member, effects)
+            elif self.offsets.has(group_id):
+                self._obtain(group_id)
+        for group_id in concerned:
+            self._drop_if_nothing(group_id)
+
+    def loaded(self, effects: Effects) -> None:
+        for group in self.groups.values():
+            for member in group.members.values():
+                self._rebalance.extend_session(member, effects)
+            if len(group.members) > self._config.group_max_size:
+                self._rebalance.prepare(group, effects)
+        self._await_retention_check(effects)
+
+    def unloaded(self, error: ApiError, effects: Effects) -> None:
+        for group in self.groups.values():
+            _send_away(group, error, effects)
+
+    def timer_fired(self, event: object, effects: Effects) -> None:
+        match event:
+            case RetentionCheck():
+                self._retention_check(effects)
+            case SessionExpired(group_id, member_id):
+                if group_id in self.groups:
+                    self._session_expired(self.groups[group_id], member_id, effects)
+            case JoinPhaseOver(group_id):
+                if group_id in self.groups:
+                    self._rebalance.complete_join(self.groups[group_id], effects)
+            case InitialDelayOver(group_id):
+                if group_id in self.groups:
+                    self._rebalance.initial_delay_over(self.groups[group_id], event, effects)
+            case SyncPhaseOver(group_id):
+                if group_id in self.groups:
+                    self._rebalance.sync_phase_over(self.groups[group_id], event, effects)
+            case _:
+                raise TypeError(f"not a timer of a group: {event!r}")
+
+    # --- members
+
+    def join(self, request: JoinGroupRequest, caller: Caller, call: Call, effects: Effects) -> None:
+        group = self.groups.get(request.group_id)
+        if group is None:
+            if request.member_id:
+                raise ApiError(ErrorCode.UNKNOWN_MEMBER_ID)
+            group = ClassicGroup(request.group_id)
+            self._joining.join(group, request, caller, call, effects)
+            self.groups[request.group_id] = group
+        else:
+            self._joining.join(group, request, caller, call, effects)
+
+    def sync(self, request: SyncGroupRequest, call: Call, effects: Effects) -> None:
+        self._syncing.sync(self._member_group(request.group_id), request, call, effects)
+
+    def heartbeat(self, request: HeartbeatRequest, call: Call, effects: Effects) -> None:
+        self._syncing.heartbeat(self._member_group(request.group_id), request, call, effects)
+
+    def leave(self, request: LeaveGroupRequest, call: Call, effects: Effects) -> None:
+        group = self._member_group(request.group_id)
+        self._syncing.leave(group, request, call, effects)
+        self._drop_if_nothing(request.group_id)
+
+    def _session_expired(self, group: ClassicGroup, member_id: str, effects: Effects) -> None:
+        if member_id in group.pending_join:
+            group.pending_join.discard(member_id)
+            self._rebalance.maybe_complete_join(group, effects)
+            self._drop_if_nothing(group.group_id)
+            return
+        member = group.members.get(member_id)
+        if member is not None and not member.proves_life:
+            self._rebalance.remove_member(group, member, effects)
+            self._rebalance.prepare_or_complete(group, effects)
+
+    def _member_group(self, group_id: str) -> ClassicGroup:
+        group = self.groups.get(group_id)
+        if group is None:
+            raise ApiError(ErrorCode.UNKNOWN_MEMBER_ID)
+        return group
+
+    # --- offsets
+
+    def commit(self, request: OffsetCommitRequest, caller: Caller, call: Call, effects: Effects) -> None:
+        group = self.groups.get(request.group_id)
+        member = committing.committing_member(group, request)
+        if member is not None:
+            self._rebalance.extend_session(member, effects)  # as good as a heartbeat
+        effects.reply(call, committing.commit(request, caller.api_version, self._topics, self._config, effects))
+
+    def fetch(self, request: OffsetFetchRequestGroup, api_version: int) -> OffsetFetchResponseGroup:
+        return committing.fetch(request, api_version, self.offsets, self._topics)
+
+    def delete_offsets(self, request: OffsetDeleteRequest, call: Call, effects: Effects) -> None:
+        group = self.groups.get(request.group_id)
+        if group is None:
+            raise ApiError(ErrorCode.GROUP_ID_NOT_FOUND)
+        effects.reply(call, committing.delete_offsets(group, request, self.offsets, self._topics, effects))
+
+    def topic_deleted(self, topic: str, effects: Effects) -> None:
+        """Its offsets mean nothing any more; they would be wrong for a new topic of this name."""
+        effects.atomic = False
+        for group_id in self.offsets.groups_of_topic(topic):
+            for tombstone in self.offsets.tombstones(group_id, topic):
+                effects.append(tombstone)
+
+    # --- administration
+
+    def list_groups(self, states: list[str], types: list[str]) -> list[ListedGroup]:
+        return admin.list_groups(self.groups.values(), states, types)
+
+    def describe(self, group_id: str, api_version: int) -> DescribedGroup:
+        group = self.groups.get(group_id)
+        return admin.describe_missing(group_id, api_version) if group is None else admin.describe_group(group)
+
+    def delete_group(self, group_id: str, effects: Effects) -> None:
+        group = self.groups.get(group_id)
+        if group is None:
+            raise ApiError(ErrorCode.GROUP_ID_NOT_FOUND)
+        if not group.is_in(GroupState.EMPTY):
+            raise ApiError(ErrorCode.NON_EMPTY_GROUP)
+        effects.atomic = False
+        for tombstone in self.offsets.tombstones(group_id):
+            effects.append(tombstone)
+        effects.append(records.group_tombstone(group_id))
+
+    # --- retention
+
+    def _await_retention_check(self, effects: Effects) -> None:
+        effects.set_timer(RETENTION_TIMER, self._config.offsets_retention_check_interval_ms, RetentionCheck())
+        self._retention = iter(())
+
+    def _retention_check(self, effects: Effects) -> None:
+        """A slice of the groups at a time, so that a million offsets do not hold up the loop."""
+        group_id = next(self._retention, None)
+        if group_id is None:
+            self._retention = iter(list(self.groups))
+            group_id = next(self._retention, None)
+        effects.atomic = False
+        looked = 0
+        while group_id is not None:
+            group = self.groups.get(group_id)
+            if group is not None:
+                looked += 1 + sum(len(partitions) for partitions in self.offsets.topics(group_id).values())
+                self._expire(group, effects)
+                if looked >= OFFSETS_IN_A_RETENTION_SLICE:
+                    effects.set_timer(RETENTION_TIMER, 1, RetentionCheck())
+                    return
+            group_id = next(self._retention, None)
+        self._await_retention_check(effects)
+
+    def _expire(self, group: ClassicGroup, effects: Effects) -> None:
+        expired = expired_offsets(
+            self.offsets, group, now_ms=effects.now_ms, retention_ms=self._config.offsets_retention_ms
+        )
+        for topic, partition in expired:
+            effects.append(records.offset_tombstone(group.group_id, topic, partition))
+        nothing_left = len(expired) == sum(1 for _ in self.offsets.entries(group.group_id))
+        if nothing_left and group.is_in(GroupState.EMPTY) and group.written is not None and not group.pending_join:
+            effects.append(records.group_tombstone(group.group_id))
+
+    # --- existence
+
+    def _obtain(self, group_id: str) -> ClassicGroup:
+        group = self.groups.get(group_id)
+        if group is None:
+            group = self.groups[group_id] = ClassicGroup(group_id)
+        return group
+
+    def _drop_if_nothing(self, group_id: str) -> None:
+        """A group exists as long as it has a generation, members, members to come, or offsets."""
+        group = self.groups.get(group_id)
+        if group is None or group.written is not None or group.members or group.pending_join:
+            return
+        if group.is_in(GroupState.EMPTY) and not self.offsets.has(group_id):
+            del self.groups[group_id]
+
+
+def _send_away(group: ClassicGroup, error: ApiError, effects: Effects) -> None:
+    for member in group.members.values():
+        for call in (member.awaiting_join, member.awaiting_sync):
+            if call is not None:
+                effects.reply(call, error)
+        member.awaiting_join = member.awaiting_sync = None
