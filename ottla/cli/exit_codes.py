@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from ottla.core.errors import ApiError, ConfigError, DecodeError, ErrorCode, StorageError
+from ottla.core.errors import ConfigError, DecodeError, ErrorCode, StorageError
 
 
 class Exit(IntEnum):
@@ -18,7 +18,7 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
-_BY_API_ERROR = {
+_BY_CODE = {
     ErrorCode.UNKNOWN_TOPIC_OR_PARTITION: Exit.NOT_FOUND,
     ErrorCode.UNKNOWN_TOPIC_ID: Exit.NOT_FOUND,
     ErrorCode.RESOURCE_NOT_FOUND: Exit.NOT_FOUND,
@@ -35,8 +35,9 @@ def exit_code(error: Exception) -> Exit:
     """The exit code that tells about `error`."""
     if isinstance(error, ConfigError):
         return Exit.USAGE
-    if isinstance(error, ApiError):
-        return _BY_API_ERROR.get(error.code, Exit.FAILED)
+    code = getattr(error, "code", None)  # of ApiError, and of the client's errors, which are not loaded here
+    if isinstance(code, ErrorCode):
+        return _BY_CODE.get(code, Exit.FAILED)
     if isinstance(error, StorageError | DecodeError):
         return Exit.DAMAGED
     return Exit.FAILED
