@@ -1,5 +1,6 @@
 """What all logs of one node share: ports, open handles, the memory budget, and the start of write jobs."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from ottla.core.ports import Clock, Disk, Worker
@@ -20,7 +21,7 @@ class Environment:
     read from all sockets goes to disk in one job for each log, and a job holds all batches that came meanwhile.
     """
 
-    __slots__ = ("_armed", "_dirty", "clock", "disk", "open_files", "tail_budget", "worker")
+    __slots__ = ("_armed", "_dirty", "checkpoint", "clock", "disk", "open_files", "tail_budget", "worker")
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class Environment:
         self.disk, self.clock, self.worker = disk, clock, worker
         self.open_files = open_files or OpenFiles()
         self.tail_budget = tail_budget or TailBudget()
+        self.checkpoint: Callable[[Callable[[Exception | None], None]], None] = _no_checkpoint
         self._dirty: list[Writes] = []
         self._armed = False
 
@@ -49,3 +51,8 @@ class Environment:
         dirty, self._dirty = self._dirty, []
         for log in dirty:
             log.start_write()
+
+
+def _no_checkpoint(done: Callable[[Exception | None], None]) -> None:
+    """Until a `PartitionManager` puts its own here: nothing to save."""
+    done(None)

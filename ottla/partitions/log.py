@@ -139,6 +139,25 @@ class Log:
         """Somebody waits for what is queued to be written (not synced): tell the owner between the two."""
         self._written_notices = True
 
+    def forget_oldest(self, count: int) -> list[Segment]:
+        """Take the oldest segments out; their files are the caller's business."""
+        removed = self.segments[:count]
+        del self.segments[:count]
+        self.generation += 1
+        self.cursors.clear()
+        for segment in removed:
+            self.size_bytes -= segment.size
+            self.environment.open_files.drop(segment)
+            if segment in self.dirty:
+                self.dirty.remove(segment)
+        return removed
+
+    def abandon(self) -> None:
+        """Another log takes the place of this one."""
+        self.generation += 1
+        for segment in self.segments:
+            self.environment.open_files.drop(segment)
+
     def roll(self) -> Segment:
         """Begin a new segment at the log end offset."""
         sealed = self.segments[-1]
@@ -178,6 +197,15 @@ class Log:
             config = self.config
             unflushed = self.log_end_offset - self.durable_end_offset
             self._start(sync=config.flush_on_ack or unflushed >= config.flush_messages)
+
+    def block(self) -> None:
+        """Hold all writes until `unblock`; for a log without any in flight."""
+        assert self._in_flight is None
+        self._in_flight = WriteJob(self.environment.disk, self.topic_id, [], self.written_end_offset)
+
+    def unblock(self) -> None:
+        self._in_flight = None
+        self.start_write()
 
     def flush(self) -> None:
         """Sync what was written without a sync (`flush.ms`, a stop, a checkpoint)."""

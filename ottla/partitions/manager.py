@@ -25,6 +25,8 @@ from ottla.partitions.config import LogConfig
 from ottla.partitions.environment import Environment
 from ottla.partitions.partition import Partition
 from ottla.partitions.recovery import RecoveredLog, empty_log, recover
+from ottla.partitions.sidecars import SidecarJob
+from ottla.partitions.upkeep import expire, prepare_sidecars
 
 logger = structlog.get_logger(__name__)
 
@@ -36,14 +38,27 @@ DELETE_SUFFIX = "-delete"
 class PartitionManager:
     """Owns every `Partition` of this node."""
 
-    def __init__(self, disk: Disk, clock: Clock, *, worker: Worker | None = None) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        clock: Clock,
+        *,
+        worker: Worker | None = None,
+        retention_check_interval_ms: int = 300_000,
+        producer_expiration_ms: int = 86_400_000,
+    ) -> None:
+        self.retention_check_interval_ms = retention_check_interval_ms
+        self.producer_expiration_ms = producer_expiration_ms
         self.environment = Environment(disk, clock, worker=worker)
         self._partitions: dict[TopicPartition, Partition] = {}
         self._recovery_points: dict[TopicPartition, int] = {}
         self._log_starts: dict[TopicPartition, int] = {}
         self._directories: set[str] = set()
         self._checkpointing = False
+        self._checkpoint_waiters: list[Callable[[Exception | None], None]] = []
         self._stopped = True
+        self._last_housekeeping_ms = clock.monotonic_ms()
+        self.environment.checkpoint = self.checkpoint
         self._saved: tuple[dict[TopicPartition, int], ...] = ({}, {}, {})
 
     def open(self) -> None:
@@ -81,7 +96,54 @@ class PartitionManager:
             is_leader=is_leader,
         )
         self._partitions[key] = partition
+        if not partition.log_end_offset and (self._recovery_points.pop(key, 0) or self._log_starts.pop(key, 0)):
+            # Offsets of an earlier topic of this name: until they are gone from disk, a crash would take them for ours.
+            partition.log.block()
+            self.checkpoint(lambda _: partition.log.unblock())
         return partition
+
+    def remove(self, topic: str, index: int, done: Callable[[Exception | None], None]) -> None:
+        """Forget a partition and delete its files; `done` when its name is free again."""
+        key = (topic, index)
+        partition = self._partitions.pop(key, None)
+        if partition is None:
+            done(None)
+            return
+        self._recovery_points.pop(key, None)
+        self._log_starts.pop(key, None)
+        partition.is_leader = False
+        log, files = partition.log, self.environment.disk.files
+        doomed = f"{log.directory}.{format_uuid(partition.topic_id)}{DELETE_SUFFIX}"
+
+        def move_away() -> bool:
+            if not files.exists(log.directory):
+                return False
+            files.rename(log.directory, doomed)
+            files.sync_directory("")
+            return True
+
+        def delete() -> None:
+            files.remove_tree(doomed)
+
+        def deleted(_: None, error: Exception | None) -> None:
+            if error is not None:
+                logger.warning("could not delete the files of a partition", directory=doomed, error=str(error))
+
+        def moved(exists: bool | None, error: Exception | None) -> None:
+            log.abandon()
+            log.fail(StorageError("the partition was deleted"))
+            if exists:
+                self.environment.disk.submit(delete, deleted)
+            if error is not None:
+                done(error)
+            else:
+                self.checkpoint(done)
+
+        self._directories.discard(log.directory)
+        if log.failed is not None:
+            self.environment.disk.submit(move_away, moved)
+        else:
+            log.exclusive(move_away, moved)
 
     def get(self, topic: str, index: int) -> Partition | None:
         return self._partitions.get((topic, index))
@@ -140,42 +202,89 @@ class PartitionManager:
     def _tick(self) -> None:
         if self._stopped:
             return
+        self._flush_old()
+        if self.environment.clock.monotonic_ms() - self._last_housekeeping_ms >= self.retention_check_interval_ms:
+            self._last_housekeeping_ms = self.environment.clock.monotonic_ms()
+            self.housekeeping()
         if not self._checkpointing:
             self.checkpoint(lambda _: None)
         self._schedule()
 
+    def _flush_old(self) -> None:
+        """`flush.ms`: what was written without a sync is synced after that time."""
+        now_ms = self.environment.clock.monotonic_ms()
+        for partition in self._partitions.values():
+            log = partition.log
+            if log.dirty and now_ms - log.dirty_since_ms >= partition.config.flush_ms:
+                log.flush()
+
     def checkpoint(self, done: Callable[[Exception | None], None]) -> None:
-        """Write the offsets that changed since the last time: durable ends, log starts, high watermarks."""
+        """Save what changed since the last time: sidecars, then durable ends, log starts and high watermarks."""
+        self._checkpoint_waiters.append(done)
+        if not self._checkpointing:
+            self._checkpointing = True
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        waiters, self._checkpoint_waiters = self._checkpoint_waiters, []
+        sidecars: list[tuple[Partition, SidecarJob]] = []
         durable, starts, watermarks = dict(self._recovery_points), dict(self._log_starts), {}
         for key, partition in self._partitions.items():
-            if partition.error is None:
-                durable[key] = partition.log.durable_end_offset
-                if partition.log_start_offset:
-                    starts[key] = partition.log_start_offset
-                watermarks[key] = partition.high_watermark
+            if partition.error is not None:
+                continue
+            end = partition.log.durable_end_offset
+            limit = partition.recovery_limit
+            durable[key] = end if limit is None else min(end, limit)
+            if partition.log_start_offset:
+                starts[key] = partition.log_start_offset
+            watermarks[key] = partition.high_watermark
+            job = prepare_sidecars(partition)
+            if job is not None:
+                sidecars.append((partition, job))
         offsets = (durable, starts, watermarks)
         saved = self._saved
-        if offsets == saved:
-            done(None)
-            return
         files = self.environment.disk.files
 
-        def write() -> None:
+        def write() -> list[tuple[Partition, Exception]]:
+            failed: list[tuple[Partition, Exception]] = []
+            for partition, job in sidecars:
+                try:
+                    job()
+                except OSError as error:
+                    durable.pop((partition.topic, partition.index), None)
+                    failed.append((partition, error))
             for name, new, old in zip(_CHECKPOINT_FILES, offsets, saved, strict=True):
                 if new != old:
                     files.write_atomically(name, encode_offsets(new))
+            return failed
 
-        def written(_: None, error: Exception | None) -> None:
-            self._checkpointing = False
+        def written(failed: list[tuple[Partition, Exception]] | None, error: Exception | None) -> None:
             if error is None:
                 self._saved = offsets
-                self._recovery_points = durable
+                self._recovery_points, self._log_starts = durable, starts
             else:
                 logger.error("could not write the offset checkpoints", error=str(error))
-            done(error)
+            for partition, cause in failed or ():
+                partition.log.fail(cause)
+            if self._checkpoint_waiters:
+                self._checkpoint()
+            else:
+                self._checkpointing = False
+            for done in waiters:
+                done(error)
 
-        self._checkpointing = True
-        self.environment.disk.submit(write, written)
+        if offsets == saved and not sidecars:
+            written(None, None)
+        else:
+            self.environment.disk.submit(write, written)
+
+    def housekeeping(self) -> None:
+        """Retention and the expiry of producers: to be called every `log.retention.check.interval.ms`."""
+        now_ms = self.environment.clock.time_ms()
+        for partition in list(self._partitions.values()):
+            if partition.error is None:
+                expire(partition)
+                partition.producers.expire(now_ms, self.producer_expiration_ms)
 
     def update_configs(self, configs: Mapping[TopicPartition, LogConfig]) -> None:
         """Topic configs changed."""

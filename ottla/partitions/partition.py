@@ -12,15 +12,18 @@ from typing import Any
 from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError
 from ottla.core.types import Uuid
+from ottla.partitions import upkeep
 from ottla.partitions.config import LogConfig
 from ottla.partitions.environment import Environment
 from ottla.partitions.epoch_cache import EpochCache
 from ottla.partitions.log import Log
 from ottla.partitions.log_reader import ColdRead, Found, Wanted, floor, read_segments
+from ottla.partitions.producer_snapshot import encode_snapshot
 from ottla.partitions.producer_state import AbortedTransaction, EndMarker, ProducerStates
 from ottla.partitions.recovery import RecoveredLog
-from ottla.partitions.results import Appended, Isolation, Origin, ReadResult, State
+from ottla.partitions.results import Appended, Isolation, Origin, ReadResult, State, TimestampOffset
 from ottla.partitions.segment import Segment
+from ottla.partitions.timestamps import find_by_timestamp, find_max_timestamp
 from ottla.partitions.validation import check_batch, read_end_marker
 from ottla.partitions.waiters import Waiters
 from ottla.records.header import BatchHeader, patch_base_offset, patch_log_append_time
@@ -36,12 +39,14 @@ class Partition:
     """See the module. `watchers` are called when an offset that readers see, or the leadership, moved."""
 
     __slots__ = (
-        "_aborted",
         "_committed_waiters",
         "_written_waiters",
+        "aborted",
+        "aborted_changed",
         "config",
         "environment",
         "epochs",
+        "epochs_changed",
         "error",
         "high_watermark",
         "index",
@@ -51,11 +56,18 @@ class Partition:
         "log",
         "log_start_offset",
         "producers",
+        "recovery_limit",
+        "saved_end",
+        "saved_size",
+        "snapshots",
         "state",
         "topic",
         "topic_id",
+        "unsaved",
         "watchers",
     )
+
+    log: Log
 
     def __init__(
         self,
@@ -74,20 +86,35 @@ class Partition:
         self.leader_epoch, self.is_leader = leader_epoch, is_leader
         self.state = State.ONLINE
         self.error: Exception | None = None
-        self.epochs = EpochCache(recovered.epochs)
-        self.producers: ProducerStates = recovered.producers
-        self._aborted: list[AbortedTransaction] = recovered.aborted
-        self.log = Log(environment, recovered.directory, topic_id, config, recovered.segments, self)
-        self.log_start_offset = recovered.log_start_offset
+        self.high_watermark = 0
+        self.recovery_limit: int | None = None  # a truncation is about to cut here: nothing above counts as durable
+        self._written_waiters = Waiters()
+        self._committed_waiters = Waiters()
+        self.watchers: set[Callable[[], None]] = set()
+        self.restart(recovered)
         # A single replica: what survived is committed.
         self.high_watermark = self.log.log_end_offset
         self.producers.replicated(self.high_watermark)
         self.last_stable_offset = self._stable_offset()
-        self._written_waiters = Waiters()
-        self._committed_waiters = Waiters()
-        self.watchers: set[Callable[[], None]] = set()
         if recovered.error is not None:
             self.log.fail(recovered.error)
+
+    def restart(self, recovered: RecoveredLog) -> None:
+        """Take over what was found on disk: at a start, and after a truncation (the old log is abandoned then)."""
+        self.epochs = EpochCache(recovered.epochs)
+        self.producers: ProducerStates = recovered.producers
+        self.aborted: list[AbortedTransaction] = recovered.aborted
+        self.log = Log(self.environment, recovered.directory, self.topic_id, self.config, recovered.segments, self)
+        self.log_start_offset = recovered.log_start_offset
+        self.high_watermark = min(self.high_watermark, self.log.log_end_offset)
+        self.producers.replicated(self.high_watermark)
+        self.last_stable_offset = self._stable_offset()
+        # What is to be saved beside the log.
+        self.unsaved: list[Segment] = [s for s in recovered.segments[:-1] if s.index is not None]
+        self.snapshots: list[tuple[int, bytes]] = []
+        self.saved_size, self.saved_end = recovered.segments[-1].size, -1
+        self.aborted_changed = bool(recovered.aborted)
+        self.epochs_changed = False
 
     # -- what others see
 
@@ -146,9 +173,11 @@ class Partition:
                 append_time_ms = header.max_timestamp = now_ms
                 patch_log_append_time(batch, 0, now_ms)
             patch_base_offset(batch, 0, base_offset, self.leader_epoch)
-            self.epochs.assign(self.leader_epoch, base_offset)
+            epoch = self.leader_epoch
         else:
-            self.epochs.assign(header.partition_leader_epoch, base_offset)
+            epoch = header.partition_leader_epoch
+        if epoch != self.epochs.latest:
+            self.epochs_changed |= self.epochs.assign(epoch, base_offset)
         log.append(batch, header, last_offset, now_ms)
         if header.producer_id >= 0:
             self._record(header, base_offset, now_ms, marker)
@@ -160,7 +189,8 @@ class Partition:
         if marker is not None:
             aborted = self.producers.record_marker(header, base_offset, now_ms, marker)
             if aborted is not None:
-                self._aborted.append(aborted)
+                self.aborted.append(aborted)
+                self.aborted_changed = True
         elif not header.is_control:
             self.producers.record(header, base_offset, now_ms)
 
@@ -187,7 +217,9 @@ class Partition:
             self._advance(committed)
 
     def on_roll(self, sealed: Segment) -> None:
-        pass
+        self.unsaved.append(sealed)
+        self.snapshots.append((self.log.log_end_offset, encode_snapshot(self.producers)))
+        self.saved_size = 0
 
     def on_failed(self, error: Exception) -> None:
         self.state, self.error = State.OFFLINE, error
@@ -232,19 +264,14 @@ class Partition:
                 ErrorCode.OFFSET_OUT_OF_RANGE,
                 f"{self.name} holds offsets {self.log_start_offset} to {log.log_end_offset}, not {offset}",
             )
-        if isolation == Isolation.READ_UNCOMMITTED:
-            end_offset = self.high_watermark
-        elif isolation == Isolation.READ_COMMITTED:
-            end_offset = self.last_stable_offset
-        else:
-            end_offset = log.log_end_offset
+        end_offset = self._end_for(isolation)
         if offset >= end_offset:
             return self._result([], 0)
         if offset >= log.tail.base_offset:
             views, size = log.tail.read(offset, end_offset, max_bytes, minimum_one_batch)
             buffers: list[Any] = views if len(views) < _JOIN_FROM_VIEWS else [b"".join(views)]
             result = self._result(buffers, size)
-            if self._aborted and isolation == Isolation.READ_COMMITTED:
+            if self.aborted and isolation == Isolation.READ_COMMITTED:
                 result.aborted = self._aborted_between(offset, end_offset)
             return result
         wanted = Wanted(offset, end_offset, max_bytes, minimum_one_batch)
@@ -306,7 +333,7 @@ class Partition:
             cursors[found.next_offset] = found.segment, found.next_position
             if len(cursors) > _CURSORS:
                 del cursors[next(iter(cursors))]
-            if self._aborted and isolation == Isolation.READ_COMMITTED:
+            if self.aborted and isolation == Isolation.READ_COMMITTED:
                 result.aborted = self._aborted_between(wanted.offset, found.next_offset)
         return result
 
@@ -316,25 +343,110 @@ class Partition:
     def _aborted_between(self, offset: int, end_offset: int) -> list[tuple[int, int]]:
         return [
             (aborted.producer_id, aborted.first_offset)
-            for aborted in self._aborted
+            for aborted in self.aborted
             if aborted.last_offset >= offset and aborted.first_offset < end_offset
         ]
 
-    # -- administration
+    # -- administration: see `upkeep`
 
     def update_config(self, config: LogConfig) -> None:
         """Topic configs changed."""
         self.config = self.log.config = config
-        self.on_written()
+        if self.state is State.ONLINE:
+            self.on_written()
+
+    def move_log_start(self, offset: int) -> None:
+        """Records before `offset` are gone for readers."""
+        if offset <= self.log_start_offset:
+            return
+        self.log_start_offset = offset
+        self.epochs.truncate_start(offset)
+        self.epochs_changed = True
+        self.aborted = [aborted for aborted in self.aborted if aborted.last_offset >= offset]
+        self._notify()
+
+    def delete_records(self, offset: int, done: Callable[[int | ApiError], None]) -> None:
+        """Move the log start to `offset` (-1: the high watermark); `done(log start)` once that is durable."""
+        if self.state is not State.ONLINE:
+            raise self._storage_error()
+        upkeep.delete_records(self, offset, done)
+
+    def truncate(self, offset: int, done: Callable[[Exception | None], None]) -> None:
+        """Cut the log at `offset`, as a follower does where it diverged; nothing may be appended until `done`."""
+        upkeep.truncate(self, offset, done)
+
+    # -- offsets by time and epoch
+
+    def earliest_offset(self) -> TimestampOffset:
+        return TimestampOffset(-1, self.log_start_offset, self.epochs.epoch_for(self.log_start_offset))
+
+    def latest_offset(self, isolation: Isolation) -> TimestampOffset:
+        """The end of what a reader with that isolation may see."""
+        return TimestampOffset(-1, self._end_for(isolation), self.epochs.latest)
+
+    def offset_for_timestamp(
+        self, timestamp: int, *, isolation: Isolation, done: Callable[[TimestampOffset | ApiError], None]
+    ) -> None:
+        """The first record with that timestamp or a later one; `NO_OFFSET` when there is none."""
+        segments, start, end = list(self.log.segments), self.log_start_offset, self._end_for(isolation)
+        files = self.environment.disk.files
+        self._look_up(lambda: find_by_timestamp(files, segments, timestamp, start, end), done)
+
+    def max_timestamp_offset(self, *, isolation: Isolation, done: Callable[[TimestampOffset | ApiError], None]) -> None:
+        """The first record with the largest timestamp (KIP-734)."""
+        segments, start, end = list(self.log.segments), self.log_start_offset, self._end_for(isolation)
+        files = self.environment.disk.files
+        self._look_up(lambda: find_max_timestamp(files, segments, start, end), done)
+
+    def end_offset_for_epoch(self, epoch: int) -> tuple[int, int]:
+        """Largest known epoch that is not above `epoch`, and where it ended; (-1, -1) when there is none."""
+        return self.epochs.end_offset_for(epoch, self.log.log_end_offset)
+
+    def _end_for(self, isolation: Isolation) -> int:
+        if isolation == Isolation.READ_UNCOMMITTED:
+            return self.high_watermark
+        return self.last_stable_offset if isolation == Isolation.READ_COMMITTED else self.log.log_end_offset
+
+    def _look_up(self, job: Callable[[], TimestampOffset], done: Callable[[TimestampOffset | ApiError], None]) -> None:
+        if self.state is not State.ONLINE:
+            raise self._storage_error()
+        log, generation = self.log, self.log.generation
+
+        def finished(found: TimestampOffset | None, error: Exception | None) -> None:
+            if log.generation != generation:
+                if self.state is State.ONLINE:
+                    self._look_up(job, done)
+                else:
+                    done(self._storage_error())
+            elif found is not None:
+                done(found)
+            else:
+                assert error is not None
+                log.fail(error)
+                done(self._storage_error())
+
+        self.environment.disk.submit(job, finished)
 
     def close(self, done: Callable[[], None]) -> None:
         """Write and sync what is queued, then call `done`; nothing may be appended any more."""
         self.is_leader = False
         log = self.log
 
+        def flushed(_: object, __: Exception | None) -> None:
+            job = upkeep.prepare_sidecars(self, final=True)
+            if job is None:
+                done()
+            else:
+                self.environment.disk.submit(job, saved)
+
+        def saved(_: object, error: Exception | None) -> None:
+            if error is not None:
+                log.fail(error)
+            done()
+
         def settled(_: object, __: Exception | None) -> None:
             log.flush()
-            log.exclusive(lambda: None, lambda _, __: done())
+            log.exclusive(lambda: None, flushed)
 
         if self.error is not None:
             done()

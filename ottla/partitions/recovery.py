@@ -21,7 +21,7 @@ from ottla.partitions.checkpoints import LEADER_EPOCH_FILE, read_epochs
 from ottla.partitions.config import LogConfig
 from ottla.partitions.epoch_cache import EpochCache
 from ottla.partitions.index import OffsetIndex, TimeIndex
-from ottla.partitions.producer_snapshot import load_latest_snapshot, read_aborted
+from ottla.partitions.producer_snapshot import encode_aborted, load_latest_snapshot, read_aborted
 from ottla.partitions.producer_state import AbortedTransaction, ProducerStates
 from ottla.partitions.reading import damage
 from ottla.partitions.segment import (
@@ -29,7 +29,7 @@ from ottla.partitions.segment import (
     DELETED_SUFFIX,
     INDEX_SUFFIX,
     LOG_SUFFIX,
-    SNAPSHOT_SUFFIX,
+    SEGMENT_SUFFIXES,
     TIME_INDEX_SUFFIX,
     TRANSACTION_INDEX_SUFFIX,
     Segment,
@@ -39,7 +39,6 @@ from ottla.partitions.validation import read_end_marker
 from ottla.records.header import HEADER_BYTES, BatchHeader, read_header, validate
 
 _CHUNK_BYTES = 1 << 20
-_SEGMENT_SUFFIXES = (LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX, SNAPSHOT_SUFFIX)
 
 
 @dataclass(slots=True)
@@ -271,7 +270,7 @@ class _Recovery:
     def _remove(self, segments: list[Segment]) -> None:
         for segment in segments:
             self.truncated_bytes += segment.written
-            for suffix in _SEGMENT_SUFFIXES:
+            for suffix in SEGMENT_SUFFIXES:
                 if self.files.exists(segment.path(suffix)):
                     self.files.remove(segment.path(suffix))
         if segments:
@@ -290,12 +289,15 @@ class _Recovery:
         return cache.entries
 
     def _aborted(self, segments: list[Segment], end_offset: int) -> list[AbortedTransaction]:
-        return [
-            aborted
-            for segment in segments
-            for aborted in read_aborted(self.files, segment.path(TRANSACTION_INDEX_SUFFIX))
-            if aborted.last_offset < end_offset
-        ]
+        aborted: list[AbortedTransaction] = []
+        for segment in segments:
+            path = segment.path(TRANSACTION_INDEX_SUFFIX)
+            entries = read_aborted(self.files, path)
+            kept = [entry for entry in entries if entry.last_offset < end_offset]
+            if len(kept) != len(entries):  # of a log end that is gone; other records may get these offsets
+                self.files.write_atomically(path, encode_aborted(kept))
+            aborted += kept
+        return aborted
 
     def _producers(self, log: RecoveredLog, end_offset: int) -> None:
         """The latest snapshot, and the batches since."""
