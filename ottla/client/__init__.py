@@ -1,0 +1,80 @@
+"""Clients of an Ottla cluster: `Producer`, `Consumer` and `Admin` for asyncio, and their like for plain code in `sync`.
+
+They know nothing of the broker and run wherever Python does. The transport is loaded when a client connects.
+"""
+
+from ottla.client.admin import Admin
+from ottla.client.batches import Delivery
+from ottla.client.consumer import Consumer
+from ottla.client.errors import (
+    BufferExhausted,
+    ClientClosed,
+    ClientError,
+    ClientForked,
+    DeliveryTimeout,
+    GroupsUnsupported,
+    NoOffset,
+    PartialFailure,
+    RecordTooLarge,
+    SerializationFailed,
+)
+from ottla.client.producer import Producer
+from ottla.client.serialization import json_deserializer, json_serializer, string_deserializer, string_serializer
+from ottla.client.types import (
+    ClusterDescription,
+    ConfigEntry,
+    ConfigResource,
+    ConfigSource,
+    ConsumerRecord,
+    CreatedTopic,
+    NewTopic,
+    Node,
+    OffsetAndTimestamp,
+    PartitionDescription,
+    RecordMetadata,
+    ResourceType,
+    TimestampType,
+    TopicDescription,
+    TopicListing,
+    TopicPartition,
+)
+from ottla.core.errors import ConfigError, ErrorCode
+
+__all__ = [
+    "Admin",
+    "BufferExhausted",
+    "ClientClosed",
+    "ClientError",
+    "ClientForked",
+    "ClusterDescription",
+    "ConfigEntry",
+    "ConfigError",
+    "ConfigResource",
+    "ConfigSource",
+    "Consumer",
+    "ConsumerRecord",
+    "CreatedTopic",
+    "Delivery",
+    "DeliveryTimeout",
+    "ErrorCode",
+    "GroupsUnsupported",
+    "NewTopic",
+    "NoOffset",
+    "Node",
+    "OffsetAndTimestamp",
+    "PartialFailure",
+    "PartitionDescription",
+    "Producer",
+    "RecordMetadata",
+    "RecordTooLarge",
+    "ResourceType",
+    "SerializationFailed",
+    "TimestampType",
+    "TopicDescription",
+    "TopicListing",
+    "TopicPartition",
+    "json_deserializer",
+    "json_serializer",
+    "string_deserializer",
+    "string_serializer",
+]

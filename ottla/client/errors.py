@@ -1,0 +1,131 @@
+"""What can go wrong for a user of the client.
+
+    OttlaError
+    └── ClientError            carries code, retriable, topic, partition
+        ├── BufferExhausted    no room in `buffer_memory` within `max_block_ms`; the record was not accepted
+        ├── DeliveryTimeout    not acknowledged within `delivery_timeout_ms`; the record may have been written
+        ├── RecordTooLarge     larger than `max_request_size`; the record was not accepted
+        ├── SerializationFailed  a serializer or deserializer raised; its error is the cause
+        ├── NoOffset           no position, and `auto_offset_reset` is "none"
+        ├── ClientClosed       the client was closed before or meanwhile
+        ├── ClientForked       the client was made in another process
+        ├── GroupsUnsupported  `group_id` was given
+        └── PartialFailure     an admin call failed for some of its items: `errors` by item, `results` for the rest
+
+`retriable` tells whether the same request may succeed later. The client has retried already, for as long as its
+time-outs allow, when it raises such an error.
+"""
+
+from collections.abc import Mapping
+from copy import copy
+from typing import Any, Self
+
+from ottla.core.errors import ErrorCode, OttlaError
+
+__all__ = [
+    "BufferExhausted",
+    "ClientClosed",
+    "ClientError",
+    "ClientForked",
+    "DeliveryTimeout",
+    "ErrorCode",
+    "GroupsUnsupported",
+    "NoOffset",
+    "PartialFailure",
+    "RecordTooLarge",
+    "SerializationFailed",
+]
+
+
+class ClientError(OttlaError):
+    """An error of the cluster or of the client itself, under Kafka's error codes."""
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        message: str = "",
+        *,
+        topic: str | None = None,
+        partition: int | None = None,
+        retriable: bool | None = None,
+    ) -> None:
+        super().__init__(code, message, topic, partition)
+        self.code = code
+        self.message = message
+        self.topic = topic
+        self.partition = partition
+        self.retriable = code.retriable if retriable is None else retriable
+
+    def __str__(self) -> str:
+        where = "" if self.topic is None else self.topic if self.partition is None else f"{self.topic}-{self.partition}"
+        text = self.code.name if self.message in ("", self.code.name) else f"{self.code.name}: {self.message}"
+        return f"{where}: {text}" if where else text
+
+    def at(self, topic: str, partition: int | None = None) -> Self:
+        """The same error, telling the topic and partition that it is about."""
+        located = copy(self)
+        located.topic, located.partition = topic, partition
+        return located
+
+
+class BufferExhausted(ClientError):
+    """There was no room in `buffer_memory` within `max_block_ms`."""
+
+
+class DeliveryTimeout(ClientError):
+    """Not acknowledged within `delivery_timeout_ms`. When the record had been sent, it may have been written."""
+
+
+class RecordTooLarge(ClientError):
+    """The record alone is larger than `max_request_size`."""
+
+
+class SerializationFailed(ClientError):
+    """A serializer or deserializer raised."""
+
+
+class NoOffset(ClientError):
+    """A partition has no valid position, and `auto_offset_reset="none"` forbids to choose one."""
+
+
+class ClientClosed(ClientError):
+    """The client is closed, or was closed while the call waited."""
+
+    def __init__(self, message: str = "the client is closed") -> None:
+        super().__init__(ErrorCode.NETWORK_EXCEPTION, message, retriable=False)
+
+
+class ClientForked(ClientError):
+    """The client was made in another process: its connections and threads did not come along."""
+
+    def __init__(self, made_in: int, used_in: int) -> None:
+        super().__init__(
+            ErrorCode.NETWORK_EXCEPTION,
+            f"this client was made in process {made_in} and cannot be used in its fork {used_in}: "
+            "make a new client after the fork",
+            retriable=False,
+        )
+
+
+class GroupsUnsupported(ClientError):
+    """The native client has no consumer groups yet."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            ErrorCode.UNSUPPORTED_VERSION,
+            "group_id comes with consumer groups: until then read without a group (leave group_id out: every "
+            "partition of the topics is read), or use a Kafka client on the Kafka port, where groups work",
+        )
+
+
+class PartialFailure(ClientError):
+    """An admin call failed for some of its items; code and retriable are those of the first that failed."""
+
+    def __init__(self, errors: Mapping[Any, ClientError], results: Mapping[Any, Any]) -> None:
+        first = next(iter(errors.values()))
+        super().__init__(first.code, first.message, topic=first.topic, partition=first.partition)
+        self.errors = dict(errors)
+        self.results = dict(results)
+
+    def __str__(self) -> str:
+        return "; ".join(str(error) for error in self.errors.values())

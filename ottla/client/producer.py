@@ -1,0 +1,329 @@
+"""The asyncio producer: takes records, gathers them into batches and delivers them."""
+
+import asyncio
+import os
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Generic, Self, Unpack, overload
+
+from ottla.client.accumulator import Accumulator
+from ottla.client.batches import RECORD_OVERHEAD_BYTES, Delivery
+from ottla.client.config import ProducerConfig
+from ottla.client.connect import open_transport
+from ottla.client.errors import (
+    BufferExhausted,
+    ClientClosed,
+    ClientError,
+    ClientForked,
+    ErrorCode,
+    RecordTooLarge,
+    SerializationFailed,
+)
+from ottla.client.metadata import Metadata
+from ottla.client.partitioner import StickyPartitioner, partition_for_key
+from ottla.client.sender import Sender
+from ottla.client.settings import ProducerSettings
+from ottla.client.transport import Transport
+from ottla.client.types import Headers, K, RecordMetadata, TopicPartition, V
+from ottla.records.batch import Record
+
+Partitioner = Callable[[bytes | None, int], int]
+
+
+class Producer(Generic[K, V]):
+    """Sends records to topics; batched, retried, idempotent.
+
+        async with Producer(bootstrap_servers="localhost:10092") as producer:
+            delivery = await producer.send("greetings", b"hello", key=b"world")
+            metadata = await delivery  # acknowledged: on stable storage of every in-sync replica
+
+    `send()` waits only for the topic's metadata and for room in `buffer_memory`, at most `max_block_ms`.
+
+    **Cancellation.** Cancelling `send()` while it waits means that the record was not accepted and never is sent; once
+    accepted it is sent, and cancelling an await on its delivery takes nothing back. `close()` waits for everything
+    accepted; cancelled, or after its time-out, it gives up what is not acknowledged yet (those deliveries raise
+    `ClientClosed`; their records may have been written), closes the connections, and then raises `CancelledError`.
+
+    Without serializers keys and values are bytes. `partitioner(key_bytes, partition_count)` replaces the default:
+    murmur2 of the key, as Java's client, or sticky without a key. A producer belongs to one loop and one process.
+    """
+
+    @overload
+    def __init__(
+        self: "Producer[bytes, bytes]",
+        *,
+        key_serializer: None = None,
+        value_serializer: None = None,
+        partitioner: Partitioner | None = None,
+        transport: Transport | None = None,
+        **settings: Unpack[ProducerSettings],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "Producer[bytes, V]",
+        *,
+        key_serializer: None = None,
+        value_serializer: Callable[[V], bytes],
+        partitioner: Partitioner | None = None,
+        transport: Transport | None = None,
+        **settings: Unpack[ProducerSettings],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "Producer[K, bytes]",
+        *,
+        key_serializer: Callable[[K], bytes],
+        value_serializer: None = None,
+        partitioner: Partitioner | None = None,
+        transport: Transport | None = None,
+        **settings: Unpack[ProducerSettings],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "Producer[K, V]",
+        *,
+        key_serializer: Callable[[K], bytes],
+        value_serializer: Callable[[V], bytes],
+        partitioner: Partitioner | None = None,
+        transport: Transport | None = None,
+        **settings: Unpack[ProducerSettings],
+    ) -> None: ...
+    def __init__(
+        self,
+        *,
+        key_serializer: Callable[[Any], bytes] | None = None,
+        value_serializer: Callable[[Any], bytes] | None = None,
+        partitioner: Partitioner | None = None,
+        transport: Transport | None = None,
+        **settings: Unpack[ProducerSettings],
+    ) -> None:
+        """Connects to nothing yet; raises ConfigError for a wrong setting (see `config.ProducerConfig`)."""
+        self._config = ProducerConfig(**settings)
+        self._config.validate()
+        self._key_serializer = key_serializer
+        self._value_serializer = value_serializer
+        self._partitioner = partitioner
+        self._sticky = StickyPartitioner(random.choice)
+        self._given_transport = transport
+        self._pid = os.getpid()
+        self._state = "new"
+        self._room: deque[asyncio.Future[None]] = deque()  # who waits for memory, in order
+        self._flushes = 0
+
+    async def start(self) -> Self:
+        """Connect; raises ClientError when no bootstrap server answers. `async with` does it."""
+        if self._state != "new":
+            raise ClientClosed("a producer starts once: make a new one")
+        config = self._config
+        self._transport = self._given_transport or open_transport(config)
+        self._loop = asyncio.get_running_loop()
+        self._metadata = Metadata(self._transport, config, allow_auto_create=True)
+        self._accumulator = Accumulator(
+            batch_size=config.batch_size, linger_ms=config.linger_ms, buffer_memory=config.buffer_memory
+        )
+        self._sender = Sender(config, self._transport, self._metadata, self._accumulator)
+        self._sender.on_settled(self._make_room)
+        try:
+            await self._transport.open()
+        except BaseException:
+            await self._transport.close()
+            raise
+        self._metadata.start()
+        self._state = "open"
+        return self
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def send(
+        self,
+        topic: str,
+        value: V | None = None,
+        *,
+        key: K | None = None,
+        partition: int | None = None,
+        headers: Headers | Mapping[str, bytes | None] = (),
+        timestamp_ms: int | None = None,
+    ) -> Delivery:
+        """Accept a record; returns its delivery at once, or when there is room for it again.
+
+        A value of None is null (a tombstone in a compacted topic). `timestamp_ms` is now when it is left out. Raises
+        RecordTooLarge, BufferExhausted, SerializationFailed, ClientClosed, or the error of a topic that is refused;
+        then the record was not accepted.
+        """
+        self._check_usable()
+        key_bytes = self._serialized(key, self._key_serializer, "key", topic)
+        value_bytes = self._serialized(value, self._value_serializer, "value", topic)
+        header_items = tuple(headers.items() if isinstance(headers, Mapping) else headers) if headers else ()
+        size = RECORD_OVERHEAD_BYTES + (len(key_bytes) if key_bytes else 0) + (len(value_bytes) if value_bytes else 0)
+        for name, content in header_items:
+            size += len(name) * 3 + (len(content) if content else 0) + 4
+        if size > self._config.max_request_size:
+            raise RecordTooLarge(
+                ErrorCode.MESSAGE_TOO_LARGE,
+                f"the record takes {size} bytes, max_request_size is {self._config.max_request_size}",
+                topic=topic,
+                partition=partition,
+            )
+        view = self._metadata.topics.get(topic)
+        if view is None:
+            view = await self._metadata.topic(topic, self._config.max_block_ms)
+        if self._room or not self._accumulator.has_room(size):
+            await self._wait_for_room(size, topic)
+        index = self._partition(topic, key_bytes, partition)
+        record = Record(
+            0,
+            timestamp_ms if timestamp_ms is not None else int(time.time() * 1000),
+            key_bytes,
+            value_bytes,
+            header_items,
+        )
+        delivery, opened, full = self._accumulator.append(
+            TopicPartition(topic, index), record, size, self._loop.time() * 1000
+        )
+        if full:
+            if key_bytes is None and partition is None:
+                self._sticky.batch_closed(topic, index, view.available)
+            self._sender.wake()
+        elif opened:
+            self._sender.wake_in(self._config.linger_ms)
+        return delivery
+
+    async def send_and_wait(
+        self,
+        topic: str,
+        value: V | None = None,
+        *,
+        key: K | None = None,
+        partition: int | None = None,
+        headers: Headers | Mapping[str, bytes | None] = (),
+        timestamp_ms: int | None = None,
+    ) -> RecordMetadata:
+        """`send()`, and wait for the acknowledgement."""
+        delivery = await self.send(
+            topic, value, key=key, partition=partition, headers=headers, timestamp_ms=timestamp_ms
+        )
+        return await delivery
+
+    async def flush(self) -> None:
+        """Send without lingering what was accepted so far, and return when all of it is acknowledged or given up."""
+        self._check_usable()
+        await self._flush()
+
+    async def partitions_for(self, topic: str) -> list[int]:
+        """The partitions of a topic."""
+        self._check_usable()
+        view = await self._metadata.topic(topic, self._config.max_block_ms)
+        return list(range(view.partition_count))
+
+    async def close(self, timeout_ms: float | None = None) -> None:
+        """Deliver what was accepted, then close. May be called again; see the class about cancellation."""
+        if self._state != "open" or self._pid != os.getpid():
+            self._state = "closed"
+            return
+        self._state = "closing"
+        try:
+            async with asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000):
+                await self._flush()
+        except TimeoutError:
+            pass  # what is left is told ClientClosed by its delivery, below
+        finally:
+            self._state = "closed"
+            for waiter in self._room:
+                if not waiter.done():
+                    waiter.set_exception(ClientClosed())
+            self._sender.close()
+            await self._metadata.close()
+            await self._transport.close()
+
+    async def _flush(self) -> None:
+        self._accumulator.flushing += 1
+        try:
+            batches = list(self._accumulator.unsettled)
+            self._sender.wake()
+            for batch in batches:
+                if not batch.done:
+                    await batch.wait()
+        finally:
+            self._accumulator.flushing -= 1
+
+    def _check_usable(self) -> None:
+        if self._pid != os.getpid():
+            raise ClientForked(self._pid, os.getpid())
+        if self._state != "open":
+            raise ClientClosed("the producer is not started" if self._state == "new" else "the producer is closed")
+
+    def _serialized(self, value: Any, serializer: Callable[[Any], bytes] | None, what: str, topic: str) -> bytes | None:
+        if value is None:
+            return None
+        if serializer is not None:
+            try:
+                value = serializer(value)
+            except Exception as error:
+                raise SerializationFailed(
+                    ErrorCode.INVALID_RECORD, f"the {what}'s serializer raised {error!r}", topic=topic
+                ) from error
+        if isinstance(value, bytes):
+            return value
+        if isinstance(value, bytearray | memoryview):
+            return bytes(value)
+        raise TypeError(
+            f"{what} must be bytes, not {type(value).__name__}: "
+            f"encode it or give the producer a {what}_serializer (ottla.client.string_serializer, json_serializer)"
+        )
+
+    def _partition(self, topic: str, key: bytes | None, partition: int | None) -> int:
+        view = self._metadata.topics[topic]
+        if partition is None:
+            if self._partitioner is not None:
+                partition = self._partitioner(key, view.partition_count)
+            elif key is None:
+                return self._sticky.partition(topic, view.available)
+            else:
+                return partition_for_key(key, view.partition_count)
+        if not 0 <= partition < view.partition_count:
+            raise ClientError(
+                ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+                f"the topic has partitions 0 to {view.partition_count - 1}",
+                topic=topic,
+                partition=partition,
+                retriable=False,
+            )
+        return partition
+
+    async def _wait_for_room(self, size: int, topic: str) -> None:
+        """Return when it is this record's turn and there is room for it; first come, first served."""
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._room.append(waiter)
+        self._accumulator.flushing += 1  # lingering would only hold up who waits
+        self._sender.wake()
+        try:
+            async with asyncio.timeout(self._config.max_block_ms / 1000):
+                while self._room[0] is not waiter or not self._accumulator.has_room(size):
+                    await waiter
+                    self._check_usable()
+                    if not self._accumulator.has_room(size):
+                        waiter = self._room[0] = self._loop.create_future()
+        except TimeoutError:
+            raise BufferExhausted(
+                ErrorCode.REQUEST_TIMED_OUT,
+                f"no room within max_block_ms={self._config.max_block_ms}: "
+                f"buffer_memory={self._config.buffer_memory} is full of records that are not acknowledged",
+                topic=topic,
+            ) from None
+        finally:
+            self._accumulator.flushing -= 1
+            self._room.remove(waiter)
+            self._make_room()
+
+    def _make_room(self) -> None:
+        if self._room and not self._room[0].done():
+            self._room[0].set_result(None)

@@ -1,0 +1,50 @@
+"""The keyword arguments of the clients' constructors, for type checkers and editors; meanings stand in `config`."""
+
+from typing import TypedDict
+
+from ottla.client.config import Acks, CompressionType, Isolation, OffsetReset
+
+
+class ConnectionSettings(TypedDict, total=False):
+    """Keywords that all clients take: the fields of `config.ConnectionConfig`."""
+
+    bootstrap_servers: str | tuple[str, ...]
+    client_id: str
+    request_timeout_ms: int
+    retry_backoff_ms: int
+    retry_backoff_max_ms: int
+    metadata_max_age_ms: int
+    api_timeout_ms: int
+    ssl_cafile: str | None
+    ssl_certfile: str | None
+    ssl_keyfile: str | None
+
+
+class ProducerSettings(ConnectionSettings, total=False):
+    """Keywords of `Producer`: the fields of `config.ProducerConfig`."""
+
+    acks: Acks
+    batch_size: int
+    linger_ms: float
+    buffer_memory: int
+    max_block_ms: int
+    compression_type: CompressionType
+    enable_idempotence: bool
+    max_in_flight_requests_per_connection: int
+    max_request_size: int
+    retries: int
+    delivery_timeout_ms: int
+
+
+class ConsumerSettings(ConnectionSettings, total=False):
+    """Keywords of `Consumer`: the fields of `config.ConsumerConfig`."""
+
+    auto_offset_reset: OffsetReset
+    isolation_level: Isolation
+    check_crcs: bool
+    max_poll_records: int
+    fetch_min_bytes: int
+    fetch_max_wait_ms: int
+    fetch_max_bytes: int
+    max_partition_fetch_bytes: int
+    prefetch_max_bytes: int
