@@ -6,10 +6,13 @@ from ottla.coordinators.runtime.log import CoordinatorLog
 from ottla.core.errors import ApiError, OttlaError, StorageError
 from ottla.core.ports import Clock
 from ottla.partitions.results import Isolation, ReadResult
-from ottla.records.batch import Record, decode_records, iterate_headers
+from ottla.records.batch import Record, iterate_headers, read_payload
+from ottla.records.record import decode_payload
+from ottla.records.varint import decode_varint
 
 SLICE_MS = 1.0
 READ_BYTES = 1 << 20
+RECORDS_IN_A_PIECE = 128
 RECORDS_BETWEEN_LOOKS = 16  # at the clock
 
 
@@ -75,15 +78,30 @@ class Loader:
 
     def _iterate(self, data: bytes) -> Iterator[Record]:
         for position, header in iterate_headers(data):
-            first = self._position
             if header.is_transactional:
-                # To take them for committed would be wrong, and to skip them too.
+                # To take its offsets for committed would be wrong, and to skip them too.
                 raise StorageError(f"the batch at offset {header.base_offset} belongs to a transaction")
             if not header.is_control:
-                for record in decode_records(data, position):
-                    if record.offset >= first:
-                        yield record
+                yield from self._records_of(data, position)
             self._position = header.next_offset
+
+    def _records_of(self, data: bytes, position: int) -> Iterator[Record]:
+        """Decoded piece by piece: a large batch takes longer than a slice."""
+        header, payload = read_payload(data, position)
+        fixed_timestamp = header.max_timestamp if header.is_log_append_time else None
+        first_offset = self._position
+        start, left = 0, header.record_count
+        while left > 0:
+            count = min(left, RECORDS_IN_A_PIECE)
+            end = start
+            for _ in range(count):
+                length, end = decode_varint(payload, end)
+                end += length
+            piece = payload[start:end]
+            for record in decode_payload(piece, count, header.base_offset, header.base_timestamp, fixed_timestamp):
+                if record.offset >= first_offset:
+                    yield record
+            start, left = end, left - count
 
     def _slice(self) -> None:
         if self._cancelled:

@@ -1,0 +1,370 @@
+"""A log, topics and clients for the tests of coordinators, all on the simulator's clock."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from ottla.coordinators.groups.config import GroupConfig
+from ottla.coordinators.groups.joining import Caller
+from ottla.coordinators.groups.service import CONSUMER_OFFSETS, GroupCoordinator
+from ottla.core.errors import ApiError, ErrorCode
+from ottla.core.types import ZERO_UUID, Uuid
+from ottla.partitions.results import Appended, Isolation, Origin, ReadResult
+from ottla.protocol.messages.heartbeat_request import HeartbeatRequest
+from ottla.protocol.messages.heartbeat_response import HeartbeatResponse
+from ottla.protocol.messages.join_group_request import JoinGroupRequest, JoinGroupRequestProtocol
+from ottla.protocol.messages.join_group_response import JoinGroupResponse
+from ottla.protocol.messages.leave_group_request import LeaveGroupRequest, MemberIdentity
+from ottla.protocol.messages.leave_group_response import LeaveGroupResponse
+from ottla.protocol.messages.offset_commit_request import (
+    OffsetCommitRequest,
+    OffsetCommitRequestPartition,
+    OffsetCommitRequestTopic,
+)
+from ottla.protocol.messages.offset_commit_response import OffsetCommitResponse
+from ottla.protocol.messages.offset_fetch_request import (
+    OffsetFetchRequest,
+    OffsetFetchRequestGroup,
+    OffsetFetchRequestTopics,
+)
+from ottla.protocol.messages.offset_fetch_response import OffsetFetchResponse
+from ottla.protocol.messages.sync_group_request import SyncGroupRequest, SyncGroupRequestAssignment
+from ottla.records.batch import Record, decode_records, patch_base_offset, validate
+from ottla.testing.sim.clock import SimClock
+
+TOPIC_ID = Uuid(b"topic-id-of-jobs")
+
+
+class FakeLog:
+    """A leader's log in memory. With `auto_commit` off, `commit` moves the high watermark."""
+
+    def __init__(self, clock: SimClock, *, auto_commit: bool = True) -> None:
+        self.clock, self.auto_commit = clock, auto_commit
+        self.batches: list[bytes] = []
+        self.log_start_offset = self.log_end_offset = self.high_watermark = 0
+        self.refusals: list[ApiError] = []
+        self._waiting: list[tuple[int, Callable[[ErrorCode], None]]] = []
+        self._watchers: list[Callable[[], None]] = []
+        self.read_bytes = 1 << 20
+
+    def append(
+        self, batch: memoryview, *, acks: int, done: Callable[[ErrorCode], None] | None, origin: Origin
+    ) -> Appended:
+        assert acks == -1
+        assert origin is Origin.COORDINATOR
+        assert done is not None
+        if self.refusals:
+            raise self.refusals.pop(0)
+        header = validate(batch)
+        base = self.log_end_offset
+        patch_base_offset(batch, 0, base, 0)
+        self.batches.append(bytes(batch))
+        self.log_end_offset = base + header.record_count
+        self._waiting.append((self.log_end_offset, done))
+        if self.auto_commit:
+            self.clock.call_soon(self.commit)
+        return Appended(base, self.log_end_offset - 1, -1, 0)
+
+    def commit(self) -> None:
+        self.high_watermark = self.log_end_offset
+        waiting, self._waiting = self._waiting, []
+        for _, done in waiting:
+            done(ErrorCode.NONE)
+        for watcher in list(self._watchers):
+            watcher()
+
+    def fail_waiting(self, code: ErrorCode) -> None:
+        waiting, self._waiting = self._waiting, []
+        for _, done in waiting:
+            done(code)
+
+    def read(
+        self,
+        offset: int,
+        max_bytes: int,
+        *,
+        isolation: Isolation,
+        minimum_one_batch: bool,
+        done: Callable[[ReadResult | ApiError], None],
+    ) -> ReadResult | None:
+        assert isolation is Isolation.LOG_END
+        buffers: list[Any] = []
+        for batch in self.batches:
+            if validate(batch).last_offset >= offset and (
+                not buffers or sum(map(len, buffers)) + len(batch) <= min(max_bytes, self.read_bytes)
+            ):
+                buffers.append(batch)
+        return ReadResult(buffers, sum(map(len, buffers)), self.high_watermark, self.high_watermark, 0)
+
+    def records(self) -> list[Record]:
+        return [record for batch in self.batches for record in decode_records(batch)]
+
+    def add_watcher(self, watcher: Callable[[], None], /) -> None:
+        self._watchers.append(watcher)
+
+    def remove_watcher(self, watcher: Callable[[], None], /) -> None:
+        self._watchers.remove(watcher)
+
+
+class FakeTopics:
+    """`jobs` with eight partitions, and the internal topic with one, so that all groups share a shard."""
+
+    def __init__(self) -> None:
+        self.counts = {"jobs": 8, CONSUMER_OFFSETS: 1}
+
+    def topic_id(self, name: str) -> Uuid | None:
+        return TOPIC_ID if name == "jobs" and name in self.counts else None
+
+    def topic_name(self, topic_id: Uuid) -> str | None:
+        return "jobs" if topic_id == TOPIC_ID else None
+
+    def partition_count(self, name: str) -> int:
+        return self.counts.get(name, 0)
+
+
+class Answer:
+    """Where a response arrives; a second one is an error."""
+
+    def __init__(self) -> None:
+        self.responses: list[Any] = []
+
+    def __call__(self, response: Any) -> None:
+        assert not self.responses, f"answered twice: {self.responses} {response}"
+        self.responses.append(response)
+
+    @property
+    def arrived(self) -> bool:
+        return bool(self.responses)
+
+    def take(self) -> Any:
+        assert self.responses, "not answered yet"
+        return self.responses[0]
+
+    @property
+    def code(self) -> ErrorCode:
+        return ErrorCode(self.take().error_code)
+
+
+def quiet(event: str, **fields: Any) -> None:
+    """A log that nobody reads, in which a defect of ours is not forgiven."""
+    assert event != "coordinator_operation_failed", fields
+
+
+class Cluster:
+    """A node with the one partition of the internal topic, and the calls of clients."""
+
+    def __init__(self, *, auto_commit: bool = True, session_timeout_ms: int = 10_000, **config: int) -> None:
+        self.clock = SimClock()
+        self.log = FakeLog(self.clock, auto_commit=auto_commit)
+        self.topics = FakeTopics()
+        self.config = GroupConfig(**config)
+        self.session_timeout_ms = session_timeout_ms
+        self.epoch = 0
+        self.coordinator = self._start()
+        self.run()
+
+    def _start(self) -> GroupCoordinator:
+        coordinator = GroupCoordinator(
+            config=self.config,
+            clock=self.clock,
+            random=random.Random(7 + self.epoch),
+            topics=self.topics,
+            report=quiet,
+        )
+        coordinator.lead(0, self.log, self.epoch)
+        return coordinator
+
+    def restart(self) -> None:
+        """A crash of the process: only the log is left."""
+        self.clock.forget_all()
+        self.log = self._copy_log()
+        self.epoch += 1
+        self.coordinator = self._start()
+        self.run()
+
+    def _copy_log(self) -> FakeLog:
+        log = FakeLog(self.clock, auto_commit=True)
+        log.batches = list(self.log.batches)
+        log.log_end_offset = log.high_watermark = self.log.log_end_offset
+        return log
+
+    def run(self, duration_ms: float = 0) -> None:
+        self.clock.run_for(duration_ms)
+
+    # --- calls
+
+    def join(
+        self,
+        member_id: str = "",
+        *,
+        group: str = "g",
+        instance: str | None = None,
+        protocols: tuple[str, ...] = ("range",),
+        metadata: bytes = b"",
+        version: int = 9,
+        client: str = "client",
+        session_timeout_ms: int | None = None,
+        rebalance_timeout_ms: int = 60_000,
+        protocol_type: str = "consumer",
+    ) -> Answer:
+        answer = Answer()
+        request = JoinGroupRequest(
+            group_id=group,
+            session_timeout_ms=self.session_timeout_ms if session_timeout_ms is None else session_timeout_ms,
+            rebalance_timeout_ms=rebalance_timeout_ms,
+            member_id=member_id,
+            group_instance_id=instance,
+            protocol_type=protocol_type,
+            protocols=[JoinGroupRequestProtocol(name=name, metadata=metadata) for name in protocols],
+        )
+        self.coordinator.join_group(request, Caller(client, "/127.0.0.1", version), answer)
+        self.run()
+        return answer
+
+    def join_new(self, **arguments: Any) -> tuple[str, Answer]:
+        """A new member: asks for an id and comes back with it. Its id, and what awaits the rebalance."""
+        first: JoinGroupResponse = self.join(**arguments).take()
+        assert first.error_code == ErrorCode.MEMBER_ID_REQUIRED
+        return first.member_id, self.join(first.member_id, **arguments)
+
+    def sync(
+        self,
+        member_id: str,
+        generation: int,
+        assignments: dict[str, bytes] | None = None,
+        *,
+        group: str = "g",
+        instance: str | None = None,
+        protocol: str | None = "range",
+    ) -> Answer:
+        answer = Answer()
+        request = SyncGroupRequest(
+            group_id=group,
+            generation_id=generation,
+            member_id=member_id,
+            group_instance_id=instance,
+            protocol_type="consumer",
+            protocol_name=protocol,
+            assignments=[
+                SyncGroupRequestAssignment(member_id=name, assignment=part)
+                for name, part in (assignments or {}).items()
+            ],
+        )
+        self.coordinator.sync_group(request, Caller("client", "/127.0.0.1", 5), answer)
+        self.run()
+        return answer
+
+    def heartbeat(self, member_id: str, generation: int, *, group: str = "g", instance: str | None = None) -> ErrorCode:
+        answer = Answer()
+        self.coordinator.heartbeat(
+            HeartbeatRequest(group_id=group, generation_id=generation, member_id=member_id, group_instance_id=instance),
+            Caller("client", "/127.0.0.1", 4),
+            answer,
+        )
+        self.run()
+        response: HeartbeatResponse = answer.take()
+        return ErrorCode(response.error_code)
+
+    def leave(self, *members: str, group: str = "g", instances: tuple[str, ...] = ()) -> LeaveGroupResponse:
+        answer = Answer()
+        identities = [MemberIdentity(member_id=member_id) for member_id in members]
+        identities += [MemberIdentity(member_id="", group_instance_id=instance) for instance in instances]
+        self.coordinator.leave_group(
+            LeaveGroupRequest(group_id=group, members=identities), Caller("client", "/127.0.0.1", 5), answer
+        )
+        self.run()
+        response: LeaveGroupResponse = answer.take()
+        return response
+
+    def commit(
+        self,
+        offsets: dict[int, int],
+        *,
+        group: str = "g",
+        member_id: str = "",
+        generation: int = -1,
+        topic: str = "jobs",
+        metadata: str | None = "",
+        version: int = 9,
+        retention_ms: int = -1,
+        instance: str | None = None,
+    ) -> Answer:
+        answer = Answer()
+        request = OffsetCommitRequest(
+            group_id=group,
+            generation_id_or_member_epoch=generation,
+            member_id=member_id,
+            group_instance_id=instance,
+            retention_time_ms=retention_ms,
+            topics=[
+                OffsetCommitRequestTopic(
+                    name=topic if version < 10 else "",
+                    topic_id=TOPIC_ID if version >= 10 and topic == "jobs" else ZERO_UUID,
+                    partitions=[
+                        OffsetCommitRequestPartition(
+                            partition_index=index,
+                            committed_offset=offset,
+                            committed_leader_epoch=3,
+                            committed_metadata=metadata,
+                        )
+                        for index, offset in offsets.items()
+                    ],
+                )
+            ],
+        )
+        self.coordinator.commit_offsets(request, Caller("client", "/127.0.0.1", version), answer)
+        return answer
+
+    def committed(self, answer: Answer) -> list[ErrorCode]:
+        """The outcome of a commit for each partition."""
+        self.run()
+        response: OffsetCommitResponse = answer.take()
+        return [ErrorCode(item.error_code) for topic in response.topics for item in topic.partitions]
+
+    def fetch(self, group: str = "g", *, partitions: tuple[int, ...] | None = None) -> dict[int, int]:
+        """Committed offsets of `jobs`, all of them unless `partitions` says which."""
+        answer = Answer()
+        topics = None
+        if partitions is not None:
+            topics = [OffsetFetchRequestTopics(name="jobs", partition_indexes=list(partitions))]
+        self.coordinator.fetch_offsets(
+            OffsetFetchRequest(groups=[OffsetFetchRequestGroup(group_id=group, topics=topics)]),
+            Caller("client", "/127.0.0.1", 9),
+            answer,
+        )
+        self.run()
+        response: OffsetFetchResponse = answer.take()
+        (found,) = response.groups
+        assert found.error_code == 0
+        return {item.partition_index: item.committed_offset for topic in found.topics for item in topic.partitions}
+
+    # --- scenes
+
+    def joined(self, count: int, **arguments: Any) -> tuple[list[str], int]:
+        """That many members in one generation, which waits for its leader: the first of them."""
+        ids: list[str] = []
+        for _ in range(count):
+            newcomer, answer = self.join_new(**arguments)
+            for member_id in ids:
+                self.join(member_id, **arguments)
+            assert answer.code == 0
+            ids.append(newcomer)
+        return ids, self.generation(arguments.get("group", "g"))
+
+    def stable(self, count: int, **arguments: Any) -> tuple[list[str], int]:
+        """As `joined`, and each member has its assignment: its own name."""
+        ids, generation = self.joined(count, **arguments)
+        group = arguments.get("group", "g")
+        followers = [self.sync(member_id, generation, group=group) for member_id in ids[1:]]
+        leader = self.sync(ids[0], generation, {member_id: member_id.encode() for member_id in ids}, group=group)
+        for member_id, answer in zip(ids, (leader, *followers), strict=True):
+            assert answer.take().assignment == member_id.encode()
+        return ids, generation
+
+    def group(self, group: str = "g") -> Any:
+        (shard,) = self.coordinator.runtime.active_shards()
+        return shard.groups[group]
+
+    def generation(self, group: str = "g") -> int:
+        generation: int = self.group(group).generation_id
+        return generation
