@@ -6,7 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 import click
 
@@ -84,17 +84,20 @@ def produce(
         if separator == b"":
             raise ConfigError("--key-separator is empty: name the text between key and value")
         parse = lambda line: _plain_line(line, separator, fixed, partition)  # noqa: E731
-    settings: ProducerSettings = {
-        **connection(server, timeout),
-        "acks": "all" if acks == "all" else 1 if acks == "1" else 0,
-        "enable_idempotence": acks == "all",
-        "compression_type": compression,  # type: ignore[typeddict-item]  # one of the choices above
-        "batch_size": BATCH_BYTES - 1024,
-        "max_request_size": BATCH_BYTES,
-        "buffer_memory": BUFFER_BYTES,
-        "max_block_ms": max(1, int(timeout * 1000)),
-        "delivery_timeout_ms": max(120_000, int(timeout * 2000)),
-    }
+    settings = cast(
+        "ProducerSettings",
+        {
+            **connection(server, timeout),
+            "acks": "all" if acks == "all" else 1 if acks == "1" else 0,
+            "enable_idempotence": acks == "all",
+            "compression_type": compression,
+            "batch_size": BATCH_BYTES - 1024,
+            "max_request_size": BATCH_BYTES,
+            "buffer_memory": BUFFER_BYTES,
+            "max_block_ms": max(1, int(timeout * 1000)),
+            "delivery_timeout_ms": max(120_000, int(timeout * 2000)),
+        },
+    )
     with ExitStack() as stack:
         sent = run(_send(settings, topic, _lines(file, stack), parse))
     if as_json:
