@@ -1,0 +1,102 @@
+"""FindCoordinator: which broker coordinates a group (KIP-699: several keys in one request)."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from ottla.broker.broker import Broker
+from ottla.broker.context import RequestContext
+from ottla.broker.groups import group_coordinator
+from ottla.controller.image import NO_LEADER, Endpoint, TopicImage
+from ottla.coordinators.groups.service import CONSUMER_OFFSETS
+from ottla.coordinators.partitioning import coordinator_partition
+from ottla.core.errors import ApiError, ErrorCode
+from ottla.core.types import NodeId
+from ottla.protocol.messages.find_coordinator_request import FindCoordinatorRequest
+from ottla.protocol.messages.find_coordinator_response import Coordinator, FindCoordinatorResponse
+
+SEVERAL_KEYS_SINCE = 4
+NOWHERE = Endpoint("", -1)
+
+
+class KeyType(IntEnum):
+    """What is coordinated."""
+
+    GROUP = 0
+    TRANSACTION = 1
+    SHARE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A broker, or why there is none."""
+
+    node_id: NodeId = NO_LEADER
+    endpoint: Endpoint = NOWHERE
+    error: ErrorCode = ErrorCode.NONE
+    message: str | None = None
+
+
+async def find_coordinator(
+    broker: Broker, request: FindCoordinatorRequest, context: RequestContext
+) -> FindCoordinatorResponse:
+    """Creates the coordinator's topic when it is asked for the first time."""
+    several = context.api_version >= SEVERAL_KEYS_SINCE
+    keys = request.coordinator_keys if several else [request.key]
+    try:
+        topic = await _topic(broker, request.key_type)
+    except ApiError as error:
+        code = error.code
+        if code in (ErrorCode.INVALID_REPLICATION_FACTOR, ErrorCode.NOT_CONTROLLER):
+            code = ErrorCode.COORDINATOR_NOT_AVAILABLE  # until there are enough brokers, or a controller
+        found = {key: Found(error=code, message=error.message) for key in keys}
+    else:
+        found = {key: _leader(broker, topic, key, context.listener) for key in keys}
+    if several:
+        return FindCoordinatorResponse(coordinators=[_coordinator(key, found[key]) for key in keys])
+    (one,) = found.values()
+    return FindCoordinatorResponse(
+        error_code=one.error,
+        error_message=one.message,
+        node_id=one.node_id,
+        host=one.endpoint.host,
+        port=one.endpoint.port,
+    )
+
+
+async def _topic(broker: Broker, key_type: int) -> TopicImage:
+    if key_type == KeyType.TRANSACTION:
+        raise ApiError(ErrorCode.INVALID_REQUEST, "Transactions are not supported by this version of Ottla.")
+    if key_type != KeyType.GROUP:
+        raise ApiError(ErrorCode.INVALID_REQUEST, f"Nothing is coordinated for keys of type {key_type}.")
+    group_coordinator(broker)  # loads what this broker leads while the client is on its way
+    integer = broker.configs.integer
+    return await broker.controller.ensure_internal_topic(
+        CONSUMER_OFFSETS,
+        partitions=integer("offsets.topic.num.partitions"),
+        replication_factor=integer("offsets.topic.replication.factor"),
+        configs={
+            "cleanup.policy": "compact",
+            "compression.type": "producer",
+            "segment.bytes": str(integer("offsets.topic.segment.bytes")),
+        },
+    )
+
+
+def _leader(broker: Broker, topic: TopicImage, key: str, listener: str) -> Found:
+    partition = topic.partitions[coordinator_partition(key, len(topic.partitions))]
+    leader = broker.image.brokers.get(partition.leader)
+    endpoint = None if leader is None or leader.fenced else leader.listeners.get(listener)
+    if endpoint is None:
+        return Found(error=ErrorCode.COORDINATOR_NOT_AVAILABLE, message="The coordinator has no leader now.")
+    return Found(partition.leader, endpoint)
+
+
+def _coordinator(key: str, found: Found) -> Coordinator:
+    return Coordinator(
+        key=key,
+        node_id=found.node_id,
+        host=found.endpoint.host,
+        port=found.endpoint.port,
+        error_code=found.error,
+        error_message=found.message,
+    )
