@@ -71,12 +71,11 @@ def decode_request_header(buffer: Buffer, position: int = 0) -> tuple[RequestHea
 
     Of a request type that is not known only the part up to the client id is read: nothing can be made of the rest.
     """
-    data = buffer if type(buffer) is bytes else bytes(buffer)
     try:
-        api_key, version, correlation_id = _FIXED_PART.unpack_from(data, position)
-        client_id, position = read_string(data, position + 8)
+        api_key, version, correlation_id = _FIXED_PART.unpack_from(buffer, position)
+        client_id, position = read_string(buffer, position + 8)
         if is_flexible(api_key, version):
-            position = skip_tagged_fields(data, position)
+            position = skip_tagged_fields(buffer, position)
     except MALFORMED as error:
         raise DecodeError(f"request header: {error}") from None
     return RequestHeader(api_key, version, correlation_id, client_id), position

@@ -9,7 +9,7 @@ from struct import error as struct_error
 from typing import Any, ClassVar, Final, Self
 
 from ottla.core.errors import DecodeError, EncodeError
-from ottla.core.types import Buffer
+from ottla.core.types import Buffer, Uuid, format_uuid
 from ottla.protocol.misfit import describe_misfit
 from ottla.protocol.wire import MALFORMED, MAX_ELEMENTS
 
@@ -26,7 +26,7 @@ EMPTY: Final[list[Any]] = []  # stands for "a new list" among the defaults of co
 
 
 class Data:
-    """A struct of a message: compares and shows itself by its fields."""
+    """A struct of a message: compares and shows itself by its fields, of bytes only how many (data, or secrets)."""
 
     __slots__: tuple[str, ...] = ()
 
@@ -38,8 +38,17 @@ class Data:
     __hash__ = None  # type: ignore[assignment]  # mutable
 
     def __repr__(self) -> str:
-        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
+        annotations = type(self).__annotations__
+        fields = ", ".join(f"{name}={_show(getattr(self, name), annotations[name])}" for name in self.__slots__)
         return f"{type(self).__name__}({fields})"
+
+
+def _show(value: object, annotation: str) -> str:
+    if annotation == "Uuid" and isinstance(value, bytes):
+        return format_uuid(Uuid(value))
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"<{len(value)} bytes>"
+    return repr(value)
 
 
 class Message(Data):

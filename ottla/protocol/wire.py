@@ -1,6 +1,6 @@
 """Primitives of Kafka's wire format, for the generated codecs and for those written by hand.
 
-Readers take `bytes` and a position and return the value and the position behind it. Every length is checked against
+Readers take a buffer and a position and return the value and the position behind it. Every length is checked against
 the bytes left before anything is allocated. They raise `DecodeError`, except that running off the end of the bytes
 shows as the `struct.error` or `IndexError` of the access itself, which saves a comparison in each access: whoever calls
 them turns `MALFORMED` into `DecodeError` once, at its outermost entry. Compact forms and tagged fields: KIP-482.
@@ -11,7 +11,7 @@ from struct import error as struct_error
 from typing import Final
 
 from ottla.core.errors import DecodeError
-from ottla.core.types import Uuid
+from ottla.core.types import Buffer, Uuid
 
 # What an access beyond the end, or bytes which are no UTF-8, raise.
 MALFORMED: Final = (struct_error, IndexError, UnicodeDecodeError)
@@ -19,6 +19,8 @@ MALFORMED: Final = (struct_error, IndexError, UnicodeDecodeError)
 # The structs and strings that the arrays of one message may have in total. The smallest of them take two bytes on the
 # wire and more than a hundred in memory, so that the bytes left alone would be a weak bound for a large message.
 MAX_ELEMENTS: Final = 1 << 20
+
+MAX_STRING_BYTES: Final = 32_767
 
 INT16: Final = Struct(">h")
 INT32: Final = Struct(">i")
@@ -29,7 +31,7 @@ new: Final = object.__new__
 _SMALL: Final = {letter: tuple(Struct(f">{count}{letter}") for count in range(17)) for letter in "bhiq"}
 
 
-def read_unsigned_varint(buffer: bytes, position: int) -> tuple[int, int]:
+def read_unsigned_varint(buffer: Buffer, position: int) -> tuple[int, int]:
     """An unsigned 32-bit varint."""
     byte = buffer[position]
     if byte < 0x80:
@@ -56,7 +58,22 @@ def write_unsigned_varint(out: bytearray, value: int) -> None:
     out.append(value)
 
 
-def read_string(buffer: bytes, position: int) -> tuple[str | None, int]:
+def read_string_length(buffer: Buffer, position: int) -> tuple[int, int]:
+    """The length plus one of a compact string, which Kafka limits as it limits strings behind two bytes of length."""
+    length, position = read_unsigned_varint(buffer, position)
+    if length > MAX_STRING_BYTES + 1:
+        raise bad_length("string", length - 1, position)
+    return length, position
+
+
+def write_string_length(out: bytearray, length: int) -> None:
+    """The length plus one of a compact string; ValueError beyond 32,767 bytes of text."""
+    if length > MAX_STRING_BYTES + 1:
+        raise ValueError(f"a string of {length - 1} bytes")
+    write_unsigned_varint(out, length)
+
+
+def read_string(buffer: Buffer, position: int) -> tuple[str | None, int]:
     """A nullable string behind two bytes of length."""
     (length,) = INT16.unpack_from(buffer, position)
     position += 2
@@ -65,18 +82,18 @@ def read_string(buffer: bytes, position: int) -> tuple[str | None, int]:
     end = position + length
     if end > len(buffer):
         raise bad_length("string", length, position)
-    return buffer[position:end].decode(), end
+    return str(buffer[position:end], "utf-8"), end
 
 
-def read_compact_string(buffer: bytes, position: int) -> tuple[str | None, int]:
+def read_compact_string(buffer: Buffer, position: int) -> tuple[str | None, int]:
     """A nullable string behind a varint of its length plus one."""
-    length, position = read_unsigned_varint(buffer, position)
+    length, position = read_string_length(buffer, position)
     if length == 0:
         return None, position
     end = position + length - 1
     if end > len(buffer):
         raise bad_length("string", length - 1, position)
-    return buffer[position:end].decode(), end
+    return str(buffer[position:end], "utf-8"), end
 
 
 def read_strings(buffer: bytes, position: int, count: int, quota: list[int]) -> tuple[list[str], int]:
@@ -118,12 +135,12 @@ def write_string(out: bytearray, value: str | None) -> None:
 
 
 def write_compact_string(out: bytearray, value: str | None) -> None:
-    """A nullable string behind a varint of its length plus one."""
+    """A nullable string behind a varint of its length plus one; ValueError beyond 32,767 bytes."""
     if value is None:
         out.append(0)
         return
     piece = value.encode()
-    write_unsigned_varint(out, len(piece) + 1)
+    write_string_length(out, len(piece) + 1)
     out += piece
 
 
@@ -139,11 +156,11 @@ def write_compact_strings(out: bytearray, values: list[str]) -> None:
     """Strings behind a varint of their length plus one."""
     for value in values:
         piece = value.encode()
-        write_unsigned_varint(out, len(piece) + 1)
+        write_string_length(out, len(piece) + 1)
         out += piece
 
 
-def skip_tagged_fields(buffer: bytes, position: int) -> int:
+def skip_tagged_fields(buffer: Buffer, position: int) -> int:
     """The position behind a section of tagged fields, none of which the reader knows."""
     count, position = read_unsigned_varint(buffer, position)
     limit = len(buffer)

@@ -86,7 +86,11 @@ class Reader:
             return "b"
         if self._compact(field):
             return "B"
-        return "h" if field.type == "string" and not field.is_array else "i"
+        return "h" if self._is_string(field) else "i"
+
+    @staticmethod
+    def _is_string(field: Field) -> bool:
+        return field.type == "string" and not field.is_array
 
     def _compact(self, field: Field) -> bool:
         return self._flexible and not field.always_classic
@@ -121,7 +125,8 @@ class Reader:
         out, target = self._out, f"m.{field.name}"
         if self._prefix(field) == "B":
             with out.block("if length > 127:"):
-                out.add("length, position = read_unsigned_varint(buffer, position - 1)")
+                read = "read_string_length" if self._is_string(field) else "read_unsigned_varint"
+                out.add(f"length, position = {read}(buffer, position - 1)")
             null, known = "length == 0", "length - 1"
         else:
             null, known = "length < 0", "length"

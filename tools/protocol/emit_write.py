@@ -160,7 +160,8 @@ class Writer:
         with self._out.block("if length < 128:"):
             self._out.add(f"{out}.append(length)")
         with self._out.block("else:"):
-            self._out.add(f"write_unsigned_varint({out}, length)")
+            is_string = field.type == "string" and not field.is_array
+            self._out.add(f"{'write_string_length' if is_string else 'write_unsigned_varint'}({out}, length)")
 
     def _tags(self) -> None:
         tagged = self._struct.tagged(self._versions)

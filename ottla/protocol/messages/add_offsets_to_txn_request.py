@@ -8,10 +8,10 @@ from ottla.protocol.message import Int16, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
-    read_unsigned_varint,
+    read_string_length,
     skip_tagged_fields,
     too_many_elements,
-    write_unsigned_varint,
+    write_string_length,
 )
 
 _h = Struct(">h")
@@ -74,7 +74,7 @@ def _read_add_offsets_to_txn_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("transactional_id", length - 1, position)
@@ -83,7 +83,7 @@ def _read_add_offsets_to_txn_request(
         m.producer_id, m.producer_epoch, length = _qhB.unpack_from(buffer, position)
         position += 11
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("group_id", length - 1, position)
@@ -104,7 +104,7 @@ def _write_add_offsets_to_txn_request(out: bytearray, items: list[AddOffsetsToTx
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _qh.pack(m.producer_id, m.producer_epoch)
         piece = m.group_id.encode()
@@ -112,7 +112,7 @@ def _write_add_offsets_to_txn_request(out: bytearray, items: list[AddOffsetsToTx
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out.append(0)
 

@@ -10,9 +10,11 @@ from ottla.protocol.wire import (
     new,
     pack_numbers,
     read_numbers,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -120,7 +122,7 @@ def _read_add_partitions_to_txn_topic(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("name", length - 1, position)
@@ -150,7 +152,7 @@ def _write_add_partitions_to_txn_topic(out: bytearray, items: list[AddPartitions
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.partitions) + 1
         if length < 128:
@@ -210,7 +212,7 @@ def _read_add_partitions_to_txn_transaction(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("transactional_id", length - 1, position)
@@ -239,7 +241,7 @@ def _write_add_partitions_to_txn_transaction(out: bytearray, items: list[AddPart
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _qho.pack(m.producer_id, m.producer_epoch, m.verify_only)
         length = len(m.topics) + 1
@@ -276,7 +278,7 @@ def _read_add_partitions_to_txn_request(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             end = position + length - 1
             if not position <= end <= limit:
                 raise bad_length("v3_and_below_transactional_id", length - 1, position)
@@ -324,7 +326,7 @@ def _write_add_partitions_to_txn_request(out: bytearray, items: list[AddPartitio
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         if version < 4:
             out += _qh.pack(m.v3_and_below_producer_id, m.v3_and_below_producer_epoch)

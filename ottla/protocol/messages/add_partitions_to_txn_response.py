@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -164,7 +166,7 @@ def _read_add_partitions_to_txn_topic_result(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("name", length - 1, position)
@@ -193,7 +195,7 @@ def _write_add_partitions_to_txn_topic_result(out: bytearray, items: list[AddPar
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.results_by_partition) + 1
         if length < 128:
@@ -252,7 +254,7 @@ def _read_add_partitions_to_txn_result(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("transactional_id", length - 1, position)
@@ -281,7 +283,7 @@ def _write_add_partitions_to_txn_result(out: bytearray, items: list[AddPartition
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.topic_results) + 1
         if length < 128:

@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -118,7 +120,7 @@ def _read_entity_data(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("entity_type", length - 1, position)
@@ -127,7 +129,7 @@ def _read_entity_data(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.entity_name = None
         else:
@@ -151,7 +153,7 @@ def _write_entity_data(out: bytearray, items: list[EntityData], version: int) ->
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         entity_name = m.entity_name
         if entity_name is None:
@@ -162,7 +164,7 @@ def _write_entity_data(out: bytearray, items: list[EntityData], version: int) ->
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out.append(0)
 
@@ -225,7 +227,7 @@ def _read_op_data(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("key", length - 1, position)
@@ -246,7 +248,7 @@ def _write_op_data(out: bytearray, items: list[OpData], version: int) -> None:
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _do.pack(m.value, m.remove)
         out.append(0)

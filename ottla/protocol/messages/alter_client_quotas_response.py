@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -103,7 +105,7 @@ def _read_entity_data(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("entity_type", length - 1, position)
@@ -112,7 +114,7 @@ def _read_entity_data(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.entity_name = None
         else:
@@ -136,7 +138,7 @@ def _write_entity_data(out: bytearray, items: list[EntityData], version: int) ->
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         entity_name = m.entity_name
         if entity_name is None:
@@ -147,7 +149,7 @@ def _write_entity_data(out: bytearray, items: list[EntityData], version: int) ->
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out.append(0)
 
@@ -210,7 +212,7 @@ def _read_entry_data(
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -247,7 +249,7 @@ def _write_entry_data(out: bytearray, items: list[EntryData], version: int) -> N
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         length = len(m.entity) + 1
         if length < 128:

@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -103,7 +105,7 @@ def _read_reassignable_partition_response(
         m.partition_index, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -132,7 +134,7 @@ def _write_reassignable_partition_response(out: bytearray, items: list[Reassigna
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out.append(0)
 
@@ -150,7 +152,7 @@ def _read_reassignable_topic_response(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("name", length - 1, position)
@@ -179,7 +181,7 @@ def _write_reassignable_topic_response(out: bytearray, items: list[ReassignableT
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.partitions) + 1
         if length < 128:
@@ -208,7 +210,7 @@ def _read_alter_partition_reassignments_response(
             position += 7
             m.allow_replication_factor_change = True
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -248,7 +250,7 @@ def _write_alter_partition_reassignments_response(out: bytearray, items: list[Al
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         length = len(m.responses) + 1
         if length < 128:

@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Int8, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -101,7 +103,7 @@ def _read_scram_credential_deletion(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("name", length - 1, position)
@@ -122,7 +124,7 @@ def _write_scram_credential_deletion(out: bytearray, items: list[ScramCredential
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _b.pack(m.mechanism)
         out.append(0)
@@ -141,7 +143,7 @@ def _read_scram_credential_upsertion(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("name", length - 1, position)
@@ -180,7 +182,7 @@ def _write_scram_credential_upsertion(out: bytearray, items: list[ScramCredentia
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _bi.pack(m.mechanism, m.iterations)
         length = len(m.salt) + 1

@@ -6,10 +6,10 @@ from ottla.protocol.message import Message
 from ottla.protocol.wire import (
     bad_length,
     new,
-    read_unsigned_varint,
+    read_string_length,
     skip_tagged_fields,
     too_many_elements,
-    write_unsigned_varint,
+    write_string_length,
 )
 
 
@@ -62,7 +62,7 @@ def _read_api_versions_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("client_software_name", length - 1, position)
@@ -71,7 +71,7 @@ def _read_api_versions_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("client_software_version", length - 1, position)
@@ -92,14 +92,14 @@ def _write_api_versions_request(out: bytearray, items: list[ApiVersionsRequest],
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         piece = m.client_software_version.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out.append(0)
 

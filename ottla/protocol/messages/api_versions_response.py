@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_tagged_field,
     write_unsigned_varint,
 )
@@ -184,7 +186,7 @@ def _read_supported_feature_key(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("name", length - 1, position)
@@ -205,7 +207,7 @@ def _write_supported_feature_key(out: bytearray, items: list[SupportedFeatureKey
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _hh.pack(m.min_version, m.max_version)
         out.append(0)
@@ -224,7 +226,7 @@ def _read_finalized_feature_key(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("name", length - 1, position)
@@ -245,7 +247,7 @@ def _write_finalized_feature_key(out: bytearray, items: list[FinalizedFeatureKey
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _hh.pack(m.max_version_level, m.min_version_level)
         out.append(0)

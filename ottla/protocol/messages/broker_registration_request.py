@@ -10,10 +10,12 @@ from ottla.protocol.wire import (
     bad_length,
     new,
     pack_uuids,
+    read_string_length,
     read_unsigned_varint,
     read_uuids,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -127,7 +129,7 @@ def _read_listener(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("name", length - 1, position)
@@ -136,7 +138,7 @@ def _read_listener(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("host", length - 1, position)
@@ -157,14 +159,14 @@ def _write_listener(out: bytearray, items: list[Listener], version: int) -> None
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         piece = m.host.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _Hh.pack(m.port, m.security_protocol)
         out.append(0)
@@ -183,7 +185,7 @@ def _read_feature(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("name", length - 1, position)
@@ -204,7 +206,7 @@ def _write_feature(out: bytearray, items: list[Feature], version: int) -> None:
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _hh.pack(m.min_supported_version, m.max_supported_version)
         out.append(0)
@@ -223,7 +225,7 @@ def _read_broker_registration_request(
         m.broker_id, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("cluster_id", length - 1, position)
@@ -248,7 +250,7 @@ def _read_broker_registration_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.rack = None
         else:
@@ -295,7 +297,7 @@ def _write_broker_registration_request(out: bytearray, items: list[BrokerRegistr
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         if len(m.incarnation_id) != 16:
             raise ValueError("incarnation_id")
@@ -321,7 +323,7 @@ def _write_broker_registration_request(out: bytearray, items: list[BrokerRegistr
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         if version >= 1:
             out += _o.pack(m.is_migrating_zk_broker)

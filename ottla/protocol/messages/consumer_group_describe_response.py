@@ -12,10 +12,12 @@ from ottla.protocol.wire import (
     pack_numbers,
     read_compact_strings,
     read_numbers,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
     write_compact_strings,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -176,7 +178,7 @@ def _read_topic_partitions(
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("topic_name", length - 1, position)
@@ -209,7 +211,7 @@ def _write_topic_partitions(out: bytearray, items: list[TopicPartitions], versio
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.partitions) + 1
         if length < 128:
@@ -270,7 +272,7 @@ def _read_member(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("member_id", length - 1, position)
@@ -279,7 +281,7 @@ def _read_member(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.instance_id = None
         else:
@@ -291,7 +293,7 @@ def _read_member(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.rack_id = None
         else:
@@ -303,7 +305,7 @@ def _read_member(
         m.member_epoch, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("client_id", length - 1, position)
@@ -312,7 +314,7 @@ def _read_member(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("client_host", length - 1, position)
@@ -329,7 +331,7 @@ def _read_member(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.subscribed_topic_regex = None
         else:
@@ -360,7 +362,7 @@ def _write_member(out: bytearray, items: list[Member], version: int) -> None:
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         instance_id = m.instance_id
         if instance_id is None:
@@ -371,7 +373,7 @@ def _write_member(out: bytearray, items: list[Member], version: int) -> None:
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         rack_id = m.rack_id
         if rack_id is None:
@@ -382,7 +384,7 @@ def _write_member(out: bytearray, items: list[Member], version: int) -> None:
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out += _i.pack(m.member_epoch)
         piece = m.client_id.encode()
@@ -390,14 +392,14 @@ def _write_member(out: bytearray, items: list[Member], version: int) -> None:
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         piece = m.client_host.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.subscribed_topic_names) + 1
         if length < 128:
@@ -414,7 +416,7 @@ def _write_member(out: bytearray, items: list[Member], version: int) -> None:
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         _write_assignment(out, [m.assignment], version)
         _write_assignment(out, [m.target_assignment], version)
@@ -436,7 +438,7 @@ def _read_described_group(
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -448,7 +450,7 @@ def _read_described_group(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("group_id", length - 1, position)
@@ -457,7 +459,7 @@ def _read_described_group(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("group_state", length - 1, position)
@@ -466,7 +468,7 @@ def _read_described_group(
         m.group_epoch, m.assignment_epoch, length = _iiB.unpack_from(buffer, position)
         position += 9
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("assignor_name", length - 1, position)
@@ -500,21 +502,21 @@ def _write_described_group(out: bytearray, items: list[DescribedGroup], version:
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         piece = m.group_id.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         piece = m.group_state.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _ii.pack(m.group_epoch, m.assignment_epoch)
         piece = m.assignor_name.encode()
@@ -522,7 +524,7 @@ def _write_described_group(out: bytearray, items: list[DescribedGroup], version:
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.members) + 1
         if length < 128:

@@ -12,10 +12,12 @@ from ottla.protocol.wire import (
     pack_numbers,
     read_compact_strings,
     read_numbers,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
     write_compact_strings,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -144,7 +146,7 @@ def _read_consumer_group_heartbeat_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("group_id", length - 1, position)
@@ -153,7 +155,7 @@ def _read_consumer_group_heartbeat_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("member_id", length - 1, position)
@@ -162,7 +164,7 @@ def _read_consumer_group_heartbeat_request(
         m.member_epoch, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.instance_id = None
         else:
@@ -174,7 +176,7 @@ def _read_consumer_group_heartbeat_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.rack_id = None
         else:
@@ -198,7 +200,7 @@ def _read_consumer_group_heartbeat_request(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             if length == 0:
                 m.subscribed_topic_regex = None
             else:
@@ -212,7 +214,7 @@ def _read_consumer_group_heartbeat_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.server_assignor = None
         else:
@@ -247,14 +249,14 @@ def _write_consumer_group_heartbeat_request(out: bytearray, items: list[Consumer
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         piece = m.member_id.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _i.pack(m.member_epoch)
         instance_id = m.instance_id
@@ -266,7 +268,7 @@ def _write_consumer_group_heartbeat_request(out: bytearray, items: list[Consumer
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         rack_id = m.rack_id
         if rack_id is None:
@@ -277,7 +279,7 @@ def _write_consumer_group_heartbeat_request(out: bytearray, items: list[Consumer
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out += _i.pack(m.rebalance_timeout_ms)
         subscribed_topic_names = m.subscribed_topic_names
@@ -300,7 +302,7 @@ def _write_consumer_group_heartbeat_request(out: bytearray, items: list[Consumer
                 if length < 128:
                     out.append(length)
                 else:
-                    write_unsigned_varint(out, length)
+                    write_string_length(out, length)
                 out += piece
         server_assignor = m.server_assignor
         if server_assignor is None:
@@ -311,7 +313,7 @@ def _write_consumer_group_heartbeat_request(out: bytearray, items: list[Consumer
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         topic_partitions = m.topic_partitions
         if topic_partitions is None:

@@ -11,9 +11,11 @@ from ottla.protocol.wire import (
     new,
     pack_numbers,
     read_numbers,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -187,7 +189,7 @@ def _read_consumer_group_heartbeat_response(
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -199,7 +201,7 @@ def _read_consumer_group_heartbeat_response(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.member_id = None
         else:
@@ -234,7 +236,7 @@ def _write_consumer_group_heartbeat_response(out: bytearray, items: list[Consume
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         member_id = m.member_id
         if member_id is None:
@@ -245,7 +247,7 @@ def _write_consumer_group_heartbeat_response(out: bytearray, items: list[Consume
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out += _ii.pack(m.member_epoch, m.heartbeat_interval_ms)
         assignment = m.assignment

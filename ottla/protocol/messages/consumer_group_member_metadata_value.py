@@ -9,10 +9,12 @@ from ottla.protocol.wire import (
     bad_length,
     new,
     read_compact_strings,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
     write_compact_strings,
+    write_string_length,
     write_tagged_field,
     write_unsigned_varint,
 )
@@ -113,7 +115,7 @@ def _read_classic_protocol(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("name", length - 1, position)
@@ -143,7 +145,7 @@ def _write_classic_protocol(out: bytearray, items: list[ClassicProtocol], versio
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.metadata) + 1
         if length < 128:
@@ -206,7 +208,7 @@ def _read_consumer_group_member_metadata_value(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.instance_id = None
         else:
@@ -218,7 +220,7 @@ def _read_consumer_group_member_metadata_value(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.rack_id = None
         else:
@@ -230,7 +232,7 @@ def _read_consumer_group_member_metadata_value(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("client_id", length - 1, position)
@@ -239,7 +241,7 @@ def _read_consumer_group_member_metadata_value(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("client_host", length - 1, position)
@@ -256,7 +258,7 @@ def _read_consumer_group_member_metadata_value(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.subscribed_topic_regex = None
         else:
@@ -268,7 +270,7 @@ def _read_consumer_group_member_metadata_value(
         m.rebalance_timeout_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.server_assignor = None
         else:
@@ -312,7 +314,7 @@ def _write_consumer_group_member_metadata_value(out: bytearray, items: list[Cons
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         rack_id = m.rack_id
         if rack_id is None:
@@ -323,21 +325,21 @@ def _write_consumer_group_member_metadata_value(out: bytearray, items: list[Cons
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         piece = m.client_id.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         piece = m.client_host.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.subscribed_topic_names) + 1
         if length < 128:
@@ -354,7 +356,7 @@ def _write_consumer_group_member_metadata_value(out: bytearray, items: list[Cons
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out += _i.pack(m.rebalance_timeout_ms)
         server_assignor = m.server_assignor
@@ -366,7 +368,7 @@ def _write_consumer_group_member_metadata_value(out: bytearray, items: list[Cons
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         tags = 0
         if m.classic_member_metadata is not None:

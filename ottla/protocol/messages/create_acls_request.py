@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Int8, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -97,7 +99,7 @@ def _read_acl_creation(
         m.resource_type, length = _bB.unpack_from(buffer, position)
         position += 2
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("resource_name", length - 1, position)
@@ -106,7 +108,7 @@ def _read_acl_creation(
         m.resource_pattern_type, length = _bB.unpack_from(buffer, position)
         position += 2
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("principal", length - 1, position)
@@ -115,7 +117,7 @@ def _read_acl_creation(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("host", length - 1, position)
@@ -137,7 +139,7 @@ def _write_acl_creation(out: bytearray, items: list[AclCreation], version: int) 
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _b.pack(m.resource_pattern_type)
         piece = m.principal.encode()
@@ -145,14 +147,14 @@ def _write_acl_creation(out: bytearray, items: list[AclCreation], version: int) 
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         piece = m.host.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _bb.pack(m.operation, m.permission_type)
         out.append(0)

@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -89,7 +91,7 @@ def _read_creatable_renewers(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("principal_type", length - 1, position)
@@ -98,7 +100,7 @@ def _read_creatable_renewers(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("principal_name", length - 1, position)
@@ -119,14 +121,14 @@ def _write_creatable_renewers(out: bytearray, items: list[CreatableRenewers], ve
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         piece = m.principal_name.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out.append(0)
 
@@ -183,7 +185,7 @@ def _read_create_delegation_token_request(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             if length == 0:
                 m.owner_principal_type = None
             else:
@@ -198,7 +200,7 @@ def _read_create_delegation_token_request(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             if length == 0:
                 m.owner_principal_name = None
             else:
@@ -237,7 +239,7 @@ def _write_create_delegation_token_request(out: bytearray, items: list[CreateDel
                 if length < 128:
                     out.append(length)
                 else:
-                    write_unsigned_varint(out, length)
+                    write_string_length(out, length)
                 out += piece
         if version == 3:
             owner_principal_name = m.owner_principal_name
@@ -249,7 +251,7 @@ def _write_create_delegation_token_request(out: bytearray, items: list[CreateDel
                 if length < 128:
                     out.append(length)
                 else:
-                    write_unsigned_varint(out, length)
+                    write_string_length(out, length)
                 out += piece
         length = len(m.renewers) + 1
         if length < 128:

@@ -8,9 +8,11 @@ from ottla.protocol.message import Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -96,7 +98,7 @@ def _read_create_delegation_token_response(
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("principal_type", length - 1, position)
@@ -105,7 +107,7 @@ def _read_create_delegation_token_response(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("principal_name", length - 1, position)
@@ -115,7 +117,7 @@ def _read_create_delegation_token_response(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             end = position + length - 1
             if not position <= end <= limit:
                 raise bad_length("token_requester_principal_type", length - 1, position)
@@ -127,7 +129,7 @@ def _read_create_delegation_token_response(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             end = position + length - 1
             if not position <= end <= limit:
                 raise bad_length("token_requester_principal_name", length - 1, position)
@@ -138,7 +140,7 @@ def _read_create_delegation_token_response(
         m.issue_timestamp_ms, m.expiry_timestamp_ms, m.max_timestamp_ms, length = _qqqB.unpack_from(buffer, position)
         position += 25
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("token_id", length - 1, position)
@@ -169,14 +171,14 @@ def _write_create_delegation_token_response(out: bytearray, items: list[CreateDe
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         piece = m.principal_name.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         if version == 3:
             piece = m.token_requester_principal_type.encode()
@@ -184,7 +186,7 @@ def _write_create_delegation_token_response(out: bytearray, items: list[CreateDe
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         if version == 3:
             piece = m.token_requester_principal_name.encode()
@@ -192,7 +194,7 @@ def _write_create_delegation_token_response(out: bytearray, items: list[CreateDe
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out += _qqq.pack(m.issue_timestamp_ms, m.expiry_timestamp_ms, m.max_timestamp_ms)
         piece = m.token_id.encode()
@@ -200,7 +202,7 @@ def _write_create_delegation_token_response(out: bytearray, items: list[CreateDe
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.hmac) + 1
         if length < 128:

@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -88,7 +90,7 @@ def _read_create_partitions_topic_result(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("name", length - 1, position)
@@ -97,7 +99,7 @@ def _read_create_partitions_topic_result(
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -121,7 +123,7 @@ def _write_create_partitions_topic_result(out: bytearray, items: list[CreatePart
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _h.pack(m.error_code)
         error_message = m.error_message
@@ -133,7 +135,7 @@ def _write_create_partitions_topic_result(out: bytearray, items: list[CreatePart
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out.append(0)
 

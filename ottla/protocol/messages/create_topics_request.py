@@ -10,9 +10,11 @@ from ottla.protocol.wire import (
     new,
     pack_numbers,
     read_numbers,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -198,7 +200,7 @@ def _read_creatable_topic_config(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("name", length - 1, position)
@@ -207,7 +209,7 @@ def _read_creatable_topic_config(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.value = None
         else:
@@ -231,7 +233,7 @@ def _write_creatable_topic_config(out: bytearray, items: list[CreatableTopicConf
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         value = m.value
         if value is None:
@@ -242,7 +244,7 @@ def _write_creatable_topic_config(out: bytearray, items: list[CreatableTopicConf
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out.append(0)
 
@@ -305,7 +307,7 @@ def _read_creatable_topic(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("name", length - 1, position)
@@ -342,7 +344,7 @@ def _write_creatable_topic(out: bytearray, items: list[CreatableTopic], version:
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _ih.pack(m.num_partitions, m.replication_factor)
         length = len(m.assignments) + 1

@@ -9,9 +9,11 @@ from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_tagged_field,
     write_unsigned_varint,
 )
@@ -131,7 +133,7 @@ def _read_creatable_topic_configs(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("name", length - 1, position)
@@ -140,7 +142,7 @@ def _read_creatable_topic_configs(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.value = None
         else:
@@ -164,7 +166,7 @@ def _write_creatable_topic_configs(out: bytearray, items: list[CreatableTopicCon
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         value = m.value
         if value is None:
@@ -175,7 +177,7 @@ def _write_creatable_topic_configs(out: bytearray, items: list[CreatableTopicCon
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out += _obo.pack(m.read_only, m.config_source, m.is_sensitive)
         out.append(0)
@@ -195,7 +197,7 @@ def _read_creatable_topic_result(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("name", length - 1, position)
@@ -209,7 +211,7 @@ def _read_creatable_topic_result(
             position += 3
             m.topic_id = ZERO_UUID
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -256,7 +258,7 @@ def _write_creatable_topic_result(out: bytearray, items: list[CreatableTopicResu
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         if version >= 7:
             if len(m.topic_id) != 16:
@@ -273,7 +275,7 @@ def _write_creatable_topic_result(out: bytearray, items: list[CreatableTopicResu
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out += _ih.pack(m.num_partitions, m.replication_factor)
         configs = m.configs

@@ -8,10 +8,10 @@ from ottla.protocol.message import Message
 from ottla.protocol.wire import (
     bad_length,
     new,
-    read_unsigned_varint,
+    read_string_length,
     skip_tagged_fields,
     too_many_elements,
-    write_unsigned_varint,
+    write_string_length,
 )
 
 _o = Struct(">?")
@@ -62,7 +62,7 @@ def _read_default_principal_data(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("type", length - 1, position)
@@ -71,7 +71,7 @@ def _read_default_principal_data(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("name", length - 1, position)
@@ -92,14 +92,14 @@ def _write_default_principal_data(out: bytearray, items: list[DefaultPrincipalDa
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         piece = m.name.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _o.pack(m.token_authenticated)
         out.append(0)

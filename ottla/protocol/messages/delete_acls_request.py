@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Int8, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -98,7 +100,7 @@ def _read_delete_acls_filter(
         m.resource_type_filter, length = _bB.unpack_from(buffer, position)
         position += 2
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.resource_name_filter = None
         else:
@@ -110,7 +112,7 @@ def _read_delete_acls_filter(
         m.pattern_type_filter, length = _bB.unpack_from(buffer, position)
         position += 2
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.principal_filter = None
         else:
@@ -122,7 +124,7 @@ def _read_delete_acls_filter(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.host_filter = None
         else:
@@ -151,7 +153,7 @@ def _write_delete_acls_filter(out: bytearray, items: list[DeleteAclsFilter], ver
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out += _b.pack(m.pattern_type_filter)
         principal_filter = m.principal_filter
@@ -163,7 +165,7 @@ def _write_delete_acls_filter(out: bytearray, items: list[DeleteAclsFilter], ver
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         host_filter = m.host_filter
         if host_filter is None:
@@ -174,7 +176,7 @@ def _write_delete_acls_filter(out: bytearray, items: list[DeleteAclsFilter], ver
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out += _bb.pack(m.operation, m.permission_type)
         out.append(0)

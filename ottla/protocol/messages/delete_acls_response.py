@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -126,7 +128,7 @@ def _read_delete_acls_matching_acl(
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -138,7 +140,7 @@ def _read_delete_acls_matching_acl(
         m.resource_type, length = _bB.unpack_from(buffer, position)
         position += 2
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("resource_name", length - 1, position)
@@ -147,7 +149,7 @@ def _read_delete_acls_matching_acl(
         m.pattern_type, length = _bB.unpack_from(buffer, position)
         position += 2
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("principal", length - 1, position)
@@ -156,7 +158,7 @@ def _read_delete_acls_matching_acl(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("host", length - 1, position)
@@ -182,7 +184,7 @@ def _write_delete_acls_matching_acl(out: bytearray, items: list[DeleteAclsMatchi
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out += _b.pack(m.resource_type)
         piece = m.resource_name.encode()
@@ -190,7 +192,7 @@ def _write_delete_acls_matching_acl(out: bytearray, items: list[DeleteAclsMatchi
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _b.pack(m.pattern_type)
         piece = m.principal.encode()
@@ -198,14 +200,14 @@ def _write_delete_acls_matching_acl(out: bytearray, items: list[DeleteAclsMatchi
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         piece = m.host.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _bb.pack(m.operation, m.permission_type)
         out.append(0)
@@ -293,7 +295,7 @@ def _read_delete_acls_filter_result(
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -330,7 +332,7 @@ def _write_delete_acls_filter_result(out: bytearray, items: list[DeleteAclsFilte
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         length = len(m.matching_acls) + 1
         if length < 128:

@@ -9,9 +9,11 @@ from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -89,7 +91,7 @@ def _read_delete_share_group_offsets_response_topic(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("topic_name", length - 1, position)
@@ -98,7 +100,7 @@ def _read_delete_share_group_offsets_response_topic(
         m.topic_id, m.error_code, length = _uhB.unpack_from(buffer, position)
         position += 19
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -122,7 +124,7 @@ def _write_delete_share_group_offsets_response_topic(out: bytearray, items: list
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         if len(m.topic_id) != 16:
             raise ValueError("topic_id")
@@ -136,7 +138,7 @@ def _write_delete_share_group_offsets_response_topic(out: bytearray, items: list
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out.append(0)
 
@@ -154,7 +156,7 @@ def _read_delete_share_group_offsets_response(
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -191,7 +193,7 @@ def _write_delete_share_group_offsets_response(out: bytearray, items: list[Delet
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         length = len(m.responses) + 1
         if length < 128:

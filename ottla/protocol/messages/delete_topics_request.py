@@ -10,11 +10,13 @@ from ottla.protocol.wire import (
     bad_length,
     new,
     read_compact_strings,
+    read_string_length,
     read_strings,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
     write_compact_strings,
+    write_string_length,
     write_strings,
     write_unsigned_varint,
 )
@@ -92,7 +94,7 @@ def _read_delete_topic_state(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.name = None
         else:
@@ -120,7 +122,7 @@ def _write_delete_topic_state(out: bytearray, items: list[DeleteTopicState], ver
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         if len(m.topic_id) != 16:
             raise ValueError("topic_id")

@@ -10,10 +10,12 @@ from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
     unexpected_null,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -93,7 +95,7 @@ def _read_deletable_topic_result(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             if not version == 6:
                 raise unexpected_null("name", version)
@@ -115,7 +117,7 @@ def _read_deletable_topic_result(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             if length == 0:
                 m.error_message = None
             else:
@@ -147,7 +149,7 @@ def _write_deletable_topic_result(out: bytearray, items: list[DeletableTopicResu
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         if version >= 6:
             if len(m.topic_id) != 16:
@@ -165,7 +167,7 @@ def _write_deletable_topic_result(out: bytearray, items: list[DeletableTopicResu
                 if length < 128:
                     out.append(length)
                 else:
-                    write_unsigned_varint(out, length)
+                    write_string_length(out, length)
                 out += piece
         out.append(0)
 

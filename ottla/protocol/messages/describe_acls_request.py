@@ -8,10 +8,10 @@ from ottla.protocol.message import Int8, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
-    read_unsigned_varint,
+    read_string_length,
     skip_tagged_fields,
     too_many_elements,
-    write_unsigned_varint,
+    write_string_length,
 )
 
 _b = Struct(">b")
@@ -84,7 +84,7 @@ def _read_describe_acls_request(
         m.resource_type_filter, length = _bB.unpack_from(buffer, position)
         position += 2
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.resource_name_filter = None
         else:
@@ -96,7 +96,7 @@ def _read_describe_acls_request(
         m.pattern_type_filter, length = _bB.unpack_from(buffer, position)
         position += 2
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.principal_filter = None
         else:
@@ -108,7 +108,7 @@ def _read_describe_acls_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.host_filter = None
         else:
@@ -137,7 +137,7 @@ def _write_describe_acls_request(out: bytearray, items: list[DescribeAclsRequest
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out += _b.pack(m.pattern_type_filter)
         principal_filter = m.principal_filter
@@ -149,7 +149,7 @@ def _write_describe_acls_request(out: bytearray, items: list[DescribeAclsRequest
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         host_filter = m.host_filter
         if host_filter is None:
@@ -160,7 +160,7 @@ def _write_describe_acls_request(out: bytearray, items: list[DescribeAclsRequest
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out += _bb.pack(m.operation, m.permission_type)
         out.append(0)

@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -120,7 +122,7 @@ def _read_acl_description(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("principal", length - 1, position)
@@ -129,7 +131,7 @@ def _read_acl_description(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("host", length - 1, position)
@@ -150,14 +152,14 @@ def _write_acl_description(out: bytearray, items: list[AclDescription], version:
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         piece = m.host.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _bb.pack(m.operation, m.permission_type)
         out.append(0)
@@ -217,7 +219,7 @@ def _read_describe_acls_resource(
         m.resource_type, length = _bB.unpack_from(buffer, position)
         position += 2
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("resource_name", length - 1, position)
@@ -247,7 +249,7 @@ def _write_describe_acls_resource(out: bytearray, items: list[DescribeAclsResour
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _b.pack(m.pattern_type)
         length = len(m.acls) + 1
@@ -308,7 +310,7 @@ def _read_describe_acls_response(
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -345,7 +347,7 @@ def _write_describe_acls_response(out: bytearray, items: list[DescribeAclsRespon
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         length = len(m.resources) + 1
         if length < 128:

@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Int8, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -89,7 +91,7 @@ def _read_component_data(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("entity_type", length - 1, position)
@@ -98,7 +100,7 @@ def _read_component_data(
         m.match_type, length = _bB.unpack_from(buffer, position)
         position += 2
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.match = None
         else:
@@ -122,7 +124,7 @@ def _write_component_data(out: bytearray, items: list[ComponentData], version: i
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _b.pack(m.match_type)
         match = m.match
@@ -134,7 +136,7 @@ def _write_component_data(out: bytearray, items: list[ComponentData], version: i
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out.append(0)
 

@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -122,7 +124,7 @@ def _read_entity_data(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("entity_type", length - 1, position)
@@ -131,7 +133,7 @@ def _read_entity_data(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.entity_name = None
         else:
@@ -155,7 +157,7 @@ def _write_entity_data(out: bytearray, items: list[EntityData], version: int) ->
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         entity_name = m.entity_name
         if entity_name is None:
@@ -166,7 +168,7 @@ def _write_entity_data(out: bytearray, items: list[EntityData], version: int) ->
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out.append(0)
 
@@ -229,7 +231,7 @@ def _read_value_data(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("key", length - 1, position)
@@ -250,7 +252,7 @@ def _write_value_data(out: bytearray, items: list[ValueData], version: int) -> N
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _d.pack(m.value)
         out.append(0)
@@ -383,7 +385,7 @@ def _read_describe_client_quotas_response(
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -423,7 +425,7 @@ def _write_describe_client_quotas_response(out: bytearray, items: list[DescribeC
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         entries = m.entries
         if entries is None:

@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -104,7 +106,7 @@ def _read_describe_cluster_broker(
         m.broker_id, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("host", length - 1, position)
@@ -113,7 +115,7 @@ def _read_describe_cluster_broker(
         m.port, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.rack = None
         else:
@@ -143,7 +145,7 @@ def _write_describe_cluster_broker(out: bytearray, items: list[DescribeClusterBr
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _i.pack(m.port)
         rack = m.rack
@@ -155,7 +157,7 @@ def _write_describe_cluster_broker(out: bytearray, items: list[DescribeClusterBr
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         if version >= 2:
             out += _o.pack(m.is_fenced)
@@ -175,7 +177,7 @@ def _read_describe_cluster_response(
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -192,7 +194,7 @@ def _read_describe_cluster_response(
             position += 1
             m.endpoint_type = 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("cluster_id", length - 1, position)
@@ -226,7 +228,7 @@ def _write_describe_cluster_response(out: bytearray, items: list[DescribeCluster
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         if version >= 1:
             out += _b.pack(m.endpoint_type)
@@ -235,7 +237,7 @@ def _write_describe_cluster_response(out: bytearray, items: list[DescribeCluster
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _i.pack(m.controller_id)
         length = len(m.brokers) + 1

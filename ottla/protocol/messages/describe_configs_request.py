@@ -9,11 +9,13 @@ from ottla.protocol.wire import (
     bad_length,
     new,
     read_compact_strings,
+    read_string_length,
     read_strings,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
     write_compact_strings,
+    write_string_length,
     write_strings,
     write_unsigned_varint,
 )
@@ -97,7 +99,7 @@ def _read_describe_configs_resource(
         m.resource_type, length = _bB.unpack_from(buffer, position)
         position += 2
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("resource_name", length - 1, position)
@@ -130,7 +132,7 @@ def _write_describe_configs_resource(out: bytearray, items: list[DescribeConfigs
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         configuration_keys = m.configuration_keys
         if configuration_keys is None:

@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -146,7 +148,7 @@ def _read_describe_configs_synonym(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("name", length - 1, position)
@@ -155,7 +157,7 @@ def _read_describe_configs_synonym(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.value = None
         else:
@@ -179,7 +181,7 @@ def _write_describe_configs_synonym(out: bytearray, items: list[DescribeConfigsS
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         value = m.value
         if value is None:
@@ -190,7 +192,7 @@ def _write_describe_configs_synonym(out: bytearray, items: list[DescribeConfigsS
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out += _b.pack(m.source)
         out.append(0)
@@ -257,7 +259,7 @@ def _read_describe_configs_resource_result(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("name", length - 1, position)
@@ -266,7 +268,7 @@ def _read_describe_configs_resource_result(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.value = None
         else:
@@ -286,7 +288,7 @@ def _read_describe_configs_resource_result(
         m.config_type, length = _bB.unpack_from(buffer, position)
         position += 2
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.documentation = None
         else:
@@ -310,7 +312,7 @@ def _write_describe_configs_resource_result(out: bytearray, items: list[Describe
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         value = m.value
         if value is None:
@@ -321,7 +323,7 @@ def _write_describe_configs_resource_result(out: bytearray, items: list[Describe
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out += _obo.pack(m.read_only, m.config_source, m.is_sensitive)
         length = len(m.synonyms) + 1
@@ -340,7 +342,7 @@ def _write_describe_configs_resource_result(out: bytearray, items: list[Describe
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out.append(0)
 
@@ -439,7 +441,7 @@ def _read_describe_configs_result(
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -451,7 +453,7 @@ def _read_describe_configs_result(
         m.resource_type, length = _bB.unpack_from(buffer, position)
         position += 2
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("resource_name", length - 1, position)
@@ -485,7 +487,7 @@ def _write_describe_configs_result(out: bytearray, items: list[DescribeConfigsRe
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out += _b.pack(m.resource_type)
         piece = m.resource_name.encode()
@@ -493,7 +495,7 @@ def _write_describe_configs_result(out: bytearray, items: list[DescribeConfigsRe
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.configs) + 1
         if length < 128:

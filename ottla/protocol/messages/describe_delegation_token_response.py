@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -127,7 +129,7 @@ def _read_described_delegation_token_renewer(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("principal_type", length - 1, position)
@@ -136,7 +138,7 @@ def _read_described_delegation_token_renewer(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("principal_name", length - 1, position)
@@ -157,14 +159,14 @@ def _write_described_delegation_token_renewer(out: bytearray, items: list[Descri
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         piece = m.principal_name.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out.append(0)
 
@@ -220,7 +222,7 @@ def _read_described_delegation_token(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("principal_type", length - 1, position)
@@ -229,7 +231,7 @@ def _read_described_delegation_token(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("principal_name", length - 1, position)
@@ -239,7 +241,7 @@ def _read_described_delegation_token(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             end = position + length - 1
             if not position <= end <= limit:
                 raise bad_length("token_requester_principal_type", length - 1, position)
@@ -251,7 +253,7 @@ def _read_described_delegation_token(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             end = position + length - 1
             if not position <= end <= limit:
                 raise bad_length("token_requester_principal_name", length - 1, position)
@@ -262,7 +264,7 @@ def _read_described_delegation_token(
         m.issue_timestamp, m.expiry_timestamp, m.max_timestamp, length = _qqqB.unpack_from(buffer, position)
         position += 25
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("token_id", length - 1, position)
@@ -300,14 +302,14 @@ def _write_described_delegation_token(out: bytearray, items: list[DescribedDeleg
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         piece = m.principal_name.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         if version == 3:
             piece = m.token_requester_principal_type.encode()
@@ -315,7 +317,7 @@ def _write_described_delegation_token(out: bytearray, items: list[DescribedDeleg
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         if version == 3:
             piece = m.token_requester_principal_name.encode()
@@ -323,7 +325,7 @@ def _write_described_delegation_token(out: bytearray, items: list[DescribedDeleg
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out += _qqq.pack(m.issue_timestamp, m.expiry_timestamp, m.max_timestamp)
         piece = m.token_id.encode()
@@ -331,7 +333,7 @@ def _write_described_delegation_token(out: bytearray, items: list[DescribedDeleg
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.hmac) + 1
         if length < 128:

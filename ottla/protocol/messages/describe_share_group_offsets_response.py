@@ -9,9 +9,11 @@ from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -137,7 +139,7 @@ def _read_describe_share_group_offsets_response_partition(
             position += 19
             m.lag = -1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -169,7 +171,7 @@ def _write_describe_share_group_offsets_response_partition(out: bytearray, items
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out.append(0)
 
@@ -187,7 +189,7 @@ def _read_describe_share_group_offsets_response_topic(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("topic_name", length - 1, position)
@@ -216,7 +218,7 @@ def _write_describe_share_group_offsets_response_topic(out: bytearray, items: li
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         if len(m.topic_id) != 16:
             raise ValueError("topic_id")
@@ -243,7 +245,7 @@ def _read_describe_share_group_offsets_response_group(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("group_id", length - 1, position)
@@ -260,7 +262,7 @@ def _read_describe_share_group_offsets_response_group(
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -284,7 +286,7 @@ def _write_describe_share_group_offsets_response_group(out: bytearray, items: li
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.topics) + 1
         if length < 128:
@@ -302,7 +304,7 @@ def _write_describe_share_group_offsets_response_group(out: bytearray, items: li
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out.append(0)
 

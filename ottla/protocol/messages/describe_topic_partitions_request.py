@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -93,7 +95,7 @@ def _read_topic_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("name", length - 1, position)
@@ -114,7 +116,7 @@ def _write_topic_request(out: bytearray, items: list[TopicRequest], version: int
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out.append(0)
 
@@ -132,7 +134,7 @@ def _read_cursor(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("topic_name", length - 1, position)
@@ -153,7 +155,7 @@ def _write_cursor(out: bytearray, items: list[Cursor], version: int) -> None:
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _i.pack(m.partition_index)
         out.append(0)

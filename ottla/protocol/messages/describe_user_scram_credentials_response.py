@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -128,7 +130,7 @@ def _read_describe_user_scram_credentials_result(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("user", length - 1, position)
@@ -137,7 +139,7 @@ def _read_describe_user_scram_credentials_result(
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -169,7 +171,7 @@ def _write_describe_user_scram_credentials_result(out: bytearray, items: list[De
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _h.pack(m.error_code)
         error_message = m.error_message
@@ -181,7 +183,7 @@ def _write_describe_user_scram_credentials_result(out: bytearray, items: list[De
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         length = len(m.credential_infos) + 1
         if length < 128:
@@ -205,7 +207,7 @@ def _read_describe_user_scram_credentials_response(
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -242,7 +244,7 @@ def _write_describe_user_scram_credentials_response(out: bytearray, items: list[
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         length = len(m.results) + 1
         if length < 128:

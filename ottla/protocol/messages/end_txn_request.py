@@ -8,10 +8,10 @@ from ottla.protocol.message import Int16, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
-    read_unsigned_varint,
+    read_string_length,
     skip_tagged_fields,
     too_many_elements,
-    write_unsigned_varint,
+    write_string_length,
 )
 
 _h = Struct(">h")
@@ -73,7 +73,7 @@ def _read_end_txn_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("transactional_id", length - 1, position)
@@ -94,7 +94,7 @@ def _write_end_txn_request(out: bytearray, items: list[EndTxnRequest], version: 
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _qho.pack(m.producer_id, m.producer_epoch, m.committed)
         out.append(0)

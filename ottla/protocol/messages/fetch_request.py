@@ -11,9 +11,11 @@ from ottla.protocol.wire import (
     new,
     pack_numbers,
     read_numbers,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_tagged_field,
     write_unsigned_varint,
 )
@@ -313,7 +315,7 @@ def _read_fetch_topic(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             end = position + length - 1
             if not position <= end <= limit:
                 raise bad_length("topic", length - 1, position)
@@ -350,7 +352,7 @@ def _write_fetch_topic(out: bytearray, items: list[FetchTopic], version: int) ->
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         if version >= 13:
             if len(m.topic_id) != 16:
@@ -415,7 +417,7 @@ def _read_forgotten_topic(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             end = position + length - 1
             if not position <= end <= limit:
                 raise bad_length("topic", length - 1, position)
@@ -453,7 +455,7 @@ def _write_forgotten_topic(out: bytearray, items: list[ForgottenTopic], version:
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         if version >= 13:
             if len(m.topic_id) != 16:
@@ -541,7 +543,7 @@ def _read_fetch_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("rack_id", length - 1, position)
@@ -561,7 +563,7 @@ def _read_fetch_request(
                     length = buffer[position]
                     position += 1
                     if length > 127:
-                        length, position = read_unsigned_varint(buffer, position - 1)
+                        length, position = read_string_length(buffer, position - 1)
                     if length == 0:
                         m.cluster_id = None
                     else:
@@ -604,7 +606,7 @@ def _write_fetch_request(out: bytearray, items: list[FetchRequest], version: int
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         tags = 0
         if m.cluster_id is not None:
@@ -620,7 +622,7 @@ def _write_fetch_request(out: bytearray, items: list[FetchRequest], version: int
                 if length < 128:
                     content.append(length)
                 else:
-                    write_unsigned_varint(content, length)
+                    write_string_length(content, length)
                 content += piece
                 write_tagged_field(out, 0, content)
             if version >= 15 and (m.replica_state.replica_id != -1 or m.replica_state.replica_epoch != -1):

@@ -9,9 +9,11 @@ from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_tagged_field,
     write_unsigned_varint,
 )
@@ -521,7 +523,7 @@ def _read_fetchable_topic_response(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             end = position + length - 1
             if not position <= end <= limit:
                 raise bad_length("topic", length - 1, position)
@@ -558,7 +560,7 @@ def _write_fetchable_topic_response(out: bytearray, items: list[FetchableTopicRe
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         if version >= 13:
             if len(m.topic_id) != 16:
@@ -622,7 +624,7 @@ def _read_node_endpoint(
         m.node_id, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("host", length - 1, position)
@@ -631,7 +633,7 @@ def _read_node_endpoint(
         m.port, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.rack = None
         else:
@@ -656,7 +658,7 @@ def _write_node_endpoint(out: bytearray, items: list[NodeEndpoint], version: int
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _i.pack(m.port)
         rack = m.rack
@@ -668,7 +670,7 @@ def _write_node_endpoint(out: bytearray, items: list[NodeEndpoint], version: int
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out.append(0)
 

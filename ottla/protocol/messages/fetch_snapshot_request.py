@@ -9,9 +9,11 @@ from ottla.protocol.message import EMPTY, Data, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_tagged_field,
     write_unsigned_varint,
 )
@@ -201,7 +203,7 @@ def _read_topic_snapshot(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("name", length - 1, position)
@@ -230,7 +232,7 @@ def _write_topic_snapshot(out: bytearray, items: list[TopicSnapshot], version: i
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.partitions) + 1
         if length < 128:
@@ -274,7 +276,7 @@ def _read_fetch_snapshot_request(
                     length = buffer[position]
                     position += 1
                     if length > 127:
-                        length, position = read_unsigned_varint(buffer, position - 1)
+                        length, position = read_string_length(buffer, position - 1)
                     if length == 0:
                         m.cluster_id = None
                     else:
@@ -311,6 +313,6 @@ def _write_fetch_snapshot_request(out: bytearray, items: list[FetchSnapshotReque
                 if length < 128:
                     content.append(length)
                 else:
-                    write_unsigned_varint(content, length)
+                    write_string_length(content, length)
                 content += piece
                 write_tagged_field(out, 0, content)

@@ -9,9 +9,11 @@ from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message, UI
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_tagged_field,
     write_unsigned_varint,
 )
@@ -277,7 +279,7 @@ def _read_topic_snapshot(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("name", length - 1, position)
@@ -306,7 +308,7 @@ def _write_topic_snapshot(out: bytearray, items: list[TopicSnapshot], version: i
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.partitions) + 1
         if length < 128:
@@ -330,7 +332,7 @@ def _read_node_endpoint(
         m.node_id, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("host", length - 1, position)
@@ -352,7 +354,7 @@ def _write_node_endpoint(out: bytearray, items: list[NodeEndpoint], version: int
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _H.pack(m.port)
         out.append(0)

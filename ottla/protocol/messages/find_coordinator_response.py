@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -105,7 +107,7 @@ def _read_coordinator(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("key", length - 1, position)
@@ -114,7 +116,7 @@ def _read_coordinator(
         m.node_id, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("host", length - 1, position)
@@ -123,7 +125,7 @@ def _read_coordinator(
         m.port, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -147,7 +149,7 @@ def _write_coordinator(out: bytearray, items: list[Coordinator], version: int) -
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _i.pack(m.node_id)
         piece = m.host.encode()
@@ -155,7 +157,7 @@ def _write_coordinator(out: bytearray, items: list[Coordinator], version: int) -
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _ih.pack(m.port, m.error_code)
         error_message = m.error_message
@@ -167,7 +169,7 @@ def _write_coordinator(out: bytearray, items: list[Coordinator], version: int) -
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out.append(0)
 
@@ -193,7 +195,7 @@ def _read_find_coordinator_response(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             if length == 0:
                 m.error_message = None
             else:
@@ -213,7 +215,7 @@ def _read_find_coordinator_response(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             end = position + length - 1
             if not position <= end <= limit:
                 raise bad_length("host", length - 1, position)
@@ -261,7 +263,7 @@ def _write_find_coordinator_response(out: bytearray, items: list[FindCoordinator
                 if length < 128:
                     out.append(length)
                 else:
-                    write_unsigned_varint(out, length)
+                    write_string_length(out, length)
                 out += piece
         if version < 4:
             out += _i.pack(m.node_id)
@@ -271,7 +273,7 @@ def _write_find_coordinator_response(out: bytearray, items: list[FindCoordinator
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         if version < 4:
             out += _i.pack(m.port)

@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -115,7 +117,7 @@ def _read_member_metadata(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("member_id", length - 1, position)
@@ -124,7 +126,7 @@ def _read_member_metadata(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.group_instance_id = None
         else:
@@ -136,7 +138,7 @@ def _read_member_metadata(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("client_id", length - 1, position)
@@ -145,7 +147,7 @@ def _read_member_metadata(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("client_host", length - 1, position)
@@ -184,7 +186,7 @@ def _write_member_metadata(out: bytearray, items: list[MemberMetadata], version:
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         group_instance_id = m.group_instance_id
         if group_instance_id is None:
@@ -195,21 +197,21 @@ def _write_member_metadata(out: bytearray, items: list[MemberMetadata], version:
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         piece = m.client_id.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         piece = m.client_host.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _ii.pack(m.rebalance_timeout, m.session_timeout)
         length = len(m.subscription) + 1
@@ -336,7 +338,7 @@ def _read_group_metadata_value(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("protocol_type", length - 1, position)
@@ -345,7 +347,7 @@ def _read_group_metadata_value(
         m.generation, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.protocol = None
         else:
@@ -357,7 +359,7 @@ def _read_group_metadata_value(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.leader = None
         else:
@@ -389,7 +391,7 @@ def _write_group_metadata_value(out: bytearray, items: list[GroupMetadataValue],
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _i.pack(m.generation)
         protocol = m.protocol
@@ -401,7 +403,7 @@ def _write_group_metadata_value(out: bytearray, items: list[GroupMetadataValue],
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         leader = m.leader
         if leader is None:
@@ -412,7 +414,7 @@ def _write_group_metadata_value(out: bytearray, items: list[GroupMetadataValue],
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out += _q.pack(m.current_state_timestamp)
         length = len(m.members) + 1

@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Int8, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -106,7 +108,7 @@ def _read_alterable_config(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("name", length - 1, position)
@@ -115,7 +117,7 @@ def _read_alterable_config(
         m.config_operation, length = _bB.unpack_from(buffer, position)
         position += 2
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.value = None
         else:
@@ -139,7 +141,7 @@ def _write_alterable_config(out: bytearray, items: list[AlterableConfig], versio
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _b.pack(m.config_operation)
         value = m.value
@@ -151,7 +153,7 @@ def _write_alterable_config(out: bytearray, items: list[AlterableConfig], versio
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out.append(0)
 
@@ -215,7 +217,7 @@ def _read_alter_configs_resource(
         m.resource_type, length = _bB.unpack_from(buffer, position)
         position += 2
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("resource_name", length - 1, position)
@@ -245,7 +247,7 @@ def _write_alter_configs_resource(out: bytearray, items: list[AlterConfigsResour
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.configs) + 1
         if length < 128:

@@ -8,10 +8,10 @@ from ottla.protocol.message import Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
-    read_unsigned_varint,
+    read_string_length,
     skip_tagged_fields,
     too_many_elements,
-    write_unsigned_varint,
+    write_string_length,
 )
 
 _h = Struct(">h")
@@ -83,7 +83,7 @@ def _read_init_producer_id_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.transactional_id = None
         else:
@@ -124,7 +124,7 @@ def _write_init_producer_id_request(out: bytearray, items: list[InitProducerIdRe
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         if version >= 6:
             out += _iqhoo.pack(m.transaction_timeout_ms, m.producer_id, m.producer_epoch, m.enable2_pc, m.keep_prepared_txn)

@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -101,7 +103,7 @@ def _read_join_group_request_protocol(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("name", length - 1, position)
@@ -131,7 +133,7 @@ def _write_join_group_request_protocol(out: bytearray, items: list[JoinGroupRequ
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.metadata) + 1
         if length < 128:
@@ -192,7 +194,7 @@ def _read_join_group_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("group_id", length - 1, position)
@@ -201,7 +203,7 @@ def _read_join_group_request(
         m.session_timeout_ms, m.rebalance_timeout_ms, length = _iiB.unpack_from(buffer, position)
         position += 9
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("member_id", length - 1, position)
@@ -210,7 +212,7 @@ def _read_join_group_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.group_instance_id = None
         else:
@@ -222,7 +224,7 @@ def _read_join_group_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("protocol_type", length - 1, position)
@@ -240,7 +242,7 @@ def _read_join_group_request(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             if length == 0:
                 m.reason = None
             else:
@@ -266,7 +268,7 @@ def _write_join_group_request(out: bytearray, items: list[JoinGroupRequest], ver
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _ii.pack(m.session_timeout_ms, m.rebalance_timeout_ms)
         piece = m.member_id.encode()
@@ -274,7 +276,7 @@ def _write_join_group_request(out: bytearray, items: list[JoinGroupRequest], ver
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         group_instance_id = m.group_instance_id
         if group_instance_id is None:
@@ -285,14 +287,14 @@ def _write_join_group_request(out: bytearray, items: list[JoinGroupRequest], ver
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         piece = m.protocol_type.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.protocols) + 1
         if length < 128:
@@ -310,7 +312,7 @@ def _write_join_group_request(out: bytearray, items: list[JoinGroupRequest], ver
                 if length < 128:
                     out.append(length)
                 else:
-                    write_unsigned_varint(out, length)
+                    write_string_length(out, length)
                 out += piece
         out.append(0)
 

@@ -9,10 +9,12 @@ from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
     unexpected_null,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -110,7 +112,7 @@ def _read_join_group_response_member(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("member_id", length - 1, position)
@@ -119,7 +121,7 @@ def _read_join_group_response_member(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.group_instance_id = None
         else:
@@ -152,7 +154,7 @@ def _write_join_group_response_member(out: bytearray, items: list[JoinGroupRespo
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         group_instance_id = m.group_instance_id
         if group_instance_id is None:
@@ -163,7 +165,7 @@ def _write_join_group_response_member(out: bytearray, items: list[JoinGroupRespo
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         length = len(m.metadata) + 1
         if length < 128:
@@ -248,7 +250,7 @@ def _read_join_group_response(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             if length == 0:
                 m.protocol_type = None
             else:
@@ -262,7 +264,7 @@ def _read_join_group_response(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             if not version >= 7:
                 raise unexpected_null("protocol_name", version)
@@ -276,7 +278,7 @@ def _read_join_group_response(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("leader", length - 1, position)
@@ -290,7 +292,7 @@ def _read_join_group_response(
             position += 1
             m.skip_assignment = False
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("member_id", length - 1, position)
@@ -325,7 +327,7 @@ def _write_join_group_response(out: bytearray, items: list[JoinGroupResponse], v
                 if length < 128:
                     out.append(length)
                 else:
-                    write_unsigned_varint(out, length)
+                    write_string_length(out, length)
                 out += piece
         protocol_name = m.protocol_name
         if protocol_name is None:
@@ -338,14 +340,14 @@ def _write_join_group_response(out: bytearray, items: list[JoinGroupResponse], v
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         piece = m.leader.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         if version >= 9:
             out += _o.pack(m.skip_assignment)
@@ -354,7 +356,7 @@ def _write_join_group_response(out: bytearray, items: list[JoinGroupResponse], v
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.members) + 1
         if length < 128:

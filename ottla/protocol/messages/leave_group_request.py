@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -86,7 +88,7 @@ def _read_member_identity(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("member_id", length - 1, position)
@@ -95,7 +97,7 @@ def _read_member_identity(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.group_instance_id = None
         else:
@@ -108,7 +110,7 @@ def _read_member_identity(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             if length == 0:
                 m.reason = None
             else:
@@ -134,7 +136,7 @@ def _write_member_identity(out: bytearray, items: list[MemberIdentity], version:
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         group_instance_id = m.group_instance_id
         if group_instance_id is None:
@@ -145,7 +147,7 @@ def _write_member_identity(out: bytearray, items: list[MemberIdentity], version:
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         if version == 5:
             reason = m.reason
@@ -157,7 +159,7 @@ def _write_member_identity(out: bytearray, items: list[MemberIdentity], version:
                 if length < 128:
                     out.append(length)
                 else:
-                    write_unsigned_varint(out, length)
+                    write_string_length(out, length)
                 out += piece
         out.append(0)
 
@@ -222,7 +224,7 @@ def _read_leave_group_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("group_id", length - 1, position)
@@ -251,7 +253,7 @@ def _write_leave_group_request(out: bytearray, items: list[LeaveGroupRequest], v
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.members) + 1
         if length < 128:

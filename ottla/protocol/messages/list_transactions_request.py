@@ -11,10 +11,12 @@ from ottla.protocol.wire import (
     pack_numbers,
     read_compact_strings,
     read_numbers,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
     write_compact_strings,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -92,7 +94,7 @@ def _read_list_transactions_request(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             if length == 0:
                 m.transactional_id_pattern = None
             else:
@@ -137,6 +139,6 @@ def _write_list_transactions_request(out: bytearray, items: list[ListTransaction
                 if length < 128:
                     out.append(length)
                 else:
-                    write_unsigned_varint(out, length)
+                    write_string_length(out, length)
                 out += piece
         out.append(0)

@@ -9,10 +9,12 @@ from ottla.protocol.wire import (
     bad_length,
     new,
     read_compact_strings,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
     write_compact_strings,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -87,7 +89,7 @@ def _read_transaction_state(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("transactional_id", length - 1, position)
@@ -96,7 +98,7 @@ def _read_transaction_state(
         m.producer_id, length = _qB.unpack_from(buffer, position)
         position += 9
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("transaction_state", length - 1, position)
@@ -117,7 +119,7 @@ def _write_transaction_state(out: bytearray, items: list[TransactionState], vers
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _q.pack(m.producer_id)
         piece = m.transaction_state.encode()
@@ -125,7 +127,7 @@ def _write_transaction_state(out: bytearray, items: list[TransactionState], vers
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out.append(0)
 

@@ -10,10 +10,12 @@ from ottla.protocol.message import EMPTY, Data, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
     unexpected_null,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -104,7 +106,7 @@ def _read_metadata_request_topic(
             position += 1
             m.topic_id = ZERO_UUID
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             if not version >= 10:
                 raise unexpected_null("name", version)
@@ -140,7 +142,7 @@ def _write_metadata_request_topic(out: bytearray, items: list[MetadataRequestTop
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out.append(0)
 

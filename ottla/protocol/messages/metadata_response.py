@@ -12,10 +12,12 @@ from ottla.protocol.wire import (
     new,
     pack_numbers,
     read_numbers,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
     unexpected_null,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -172,7 +174,7 @@ def _read_metadata_response_broker(
         m.node_id, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("host", length - 1, position)
@@ -181,7 +183,7 @@ def _read_metadata_response_broker(
         m.port, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.rack = None
         else:
@@ -206,7 +208,7 @@ def _write_metadata_response_broker(out: bytearray, items: list[MetadataResponse
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _i.pack(m.port)
         rack = m.rack
@@ -218,7 +220,7 @@ def _write_metadata_response_broker(out: bytearray, items: list[MetadataResponse
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out.append(0)
 
@@ -412,7 +414,7 @@ def _read_metadata_response_topic(
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             if not version >= 12:
                 raise unexpected_null("name", version)
@@ -458,7 +460,7 @@ def _write_metadata_response_topic(out: bytearray, items: list[MetadataResponseT
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         if version >= 10:
             if len(m.topic_id) != 16:
@@ -551,7 +553,7 @@ def _read_metadata_response(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.cluster_id = None
         else:
@@ -605,7 +607,7 @@ def _write_metadata_response(out: bytearray, items: list[MetadataResponse], vers
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out += _i.pack(m.controller_id)
         length = len(m.topics) + 1

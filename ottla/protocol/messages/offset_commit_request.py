@@ -9,9 +9,11 @@ from ottla.protocol.message import EMPTY, Data, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -128,7 +130,7 @@ def _read_offset_commit_request_partition(
         m.partition_index, m.committed_offset, m.committed_leader_epoch, length = _iqiB.unpack_from(buffer, position)
         position += 17
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.committed_metadata = None
         else:
@@ -157,7 +159,7 @@ def _write_offset_commit_request_partition(out: bytearray, items: list[OffsetCom
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out.append(0)
 
@@ -220,7 +222,7 @@ def _read_offset_commit_request_topic(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             end = position + length - 1
             if not position <= end <= limit:
                 raise bad_length("name", length - 1, position)
@@ -257,7 +259,7 @@ def _write_offset_commit_request_topic(out: bytearray, items: list[OffsetCommitR
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         if version >= 10:
             if len(m.topic_id) != 16:
@@ -322,7 +324,7 @@ def _read_offset_commit_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("group_id", length - 1, position)
@@ -331,7 +333,7 @@ def _read_offset_commit_request(
         m.generation_id_or_member_epoch, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("member_id", length - 1, position)
@@ -340,7 +342,7 @@ def _read_offset_commit_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.group_instance_id = None
         else:
@@ -372,7 +374,7 @@ def _write_offset_commit_request(out: bytearray, items: list[OffsetCommitRequest
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _i.pack(m.generation_id_or_member_epoch)
         piece = m.member_id.encode()
@@ -380,7 +382,7 @@ def _write_offset_commit_request(out: bytearray, items: list[OffsetCommitRequest
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         group_instance_id = m.group_instance_id
         if group_instance_id is None:
@@ -391,7 +393,7 @@ def _write_offset_commit_request(out: bytearray, items: list[OffsetCommitRequest
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         length = len(m.topics) + 1
         if length < 128:

@@ -9,10 +9,11 @@ from ottla.protocol.message import Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     too_many_elements,
+    write_string_length,
     write_tagged_field,
-    write_unsigned_varint,
 )
 
 _q = Struct(">q")
@@ -85,7 +86,7 @@ def _read_offset_commit_value(
         m.offset, m.leader_epoch, length = _qiB.unpack_from(buffer, position)
         position += 13
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("metadata", length - 1, position)
@@ -119,7 +120,7 @@ def _write_offset_commit_value(out: bytearray, items: list[OffsetCommitValue], v
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _q.pack(m.commit_timestamp)
         tags = 0

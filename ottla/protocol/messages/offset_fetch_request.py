@@ -12,10 +12,12 @@ from ottla.protocol.wire import (
     new,
     pack_numbers,
     read_numbers,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
     unexpected_null,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -134,7 +136,7 @@ def _read_offset_fetch_request_topic(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("name", length - 1, position)
@@ -164,7 +166,7 @@ def _write_offset_fetch_request_topic(out: bytearray, items: list[OffsetFetchReq
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.partition_indexes) + 1
         if length < 128:
@@ -225,7 +227,7 @@ def _read_offset_fetch_request_topics(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             end = position + length - 1
             if not position <= end <= limit:
                 raise bad_length("name", length - 1, position)
@@ -263,7 +265,7 @@ def _write_offset_fetch_request_topics(out: bytearray, items: list[OffsetFetchRe
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         if version >= 10:
             if len(m.topic_id) != 16:
@@ -291,7 +293,7 @@ def _read_offset_fetch_request_group(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("group_id", length - 1, position)
@@ -301,7 +303,7 @@ def _read_offset_fetch_request_group(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             if length == 0:
                 m.member_id = None
             else:
@@ -343,7 +345,7 @@ def _write_offset_fetch_request_group(out: bytearray, items: list[OffsetFetchReq
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         if version >= 9:
             member_id = m.member_id
@@ -355,7 +357,7 @@ def _write_offset_fetch_request_group(out: bytearray, items: list[OffsetFetchReq
                 if length < 128:
                     out.append(length)
                 else:
-                    write_unsigned_varint(out, length)
+                    write_string_length(out, length)
                 out += piece
         if version >= 9:
             out += _i.pack(m.member_epoch)
@@ -386,7 +388,7 @@ def _read_offset_fetch_request(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             end = position + length - 1
             if not position <= end <= limit:
                 raise bad_length("group_id", length - 1, position)
@@ -440,7 +442,7 @@ def _write_offset_fetch_request(out: bytearray, items: list[OffsetFetchRequest],
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         if version <= 7:
             topics = m.topics

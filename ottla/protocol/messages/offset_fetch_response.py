@@ -9,9 +9,11 @@ from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -176,7 +178,7 @@ def _read_offset_fetch_response_partition(
         m.partition_index, m.committed_offset, m.committed_leader_epoch, length = _iqiB.unpack_from(buffer, position)
         position += 17
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.metadata = None
         else:
@@ -205,7 +207,7 @@ def _write_offset_fetch_response_partition(out: bytearray, items: list[OffsetFet
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out += _h.pack(m.error_code)
         out.append(0)
@@ -271,7 +273,7 @@ def _read_offset_fetch_response_topic(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("name", length - 1, position)
@@ -300,7 +302,7 @@ def _write_offset_fetch_response_topic(out: bytearray, items: list[OffsetFetchRe
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.partitions) + 1
         if length < 128:
@@ -359,7 +361,7 @@ def _read_offset_fetch_response_partitions(
         m.partition_index, m.committed_offset, m.committed_leader_epoch, length = _iqiB.unpack_from(buffer, position)
         position += 17
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.metadata = None
         else:
@@ -388,7 +390,7 @@ def _write_offset_fetch_response_partitions(out: bytearray, items: list[OffsetFe
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out += _h.pack(m.error_code)
         out.append(0)
@@ -408,7 +410,7 @@ def _read_offset_fetch_response_topics(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             end = position + length - 1
             if not position <= end <= limit:
                 raise bad_length("name", length - 1, position)
@@ -445,7 +447,7 @@ def _write_offset_fetch_response_topics(out: bytearray, items: list[OffsetFetchR
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         if version >= 10:
             if len(m.topic_id) != 16:
@@ -473,7 +475,7 @@ def _read_offset_fetch_response_group(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("group_id", length - 1, position)
@@ -502,7 +504,7 @@ def _write_offset_fetch_response_group(out: bytearray, items: list[OffsetFetchRe
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.topics) + 1
         if length < 128:

@@ -9,9 +9,11 @@ from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -195,7 +197,7 @@ def _read_topic_produce_data(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             end = position + length - 1
             if not position <= end <= limit:
                 raise bad_length("name", length - 1, position)
@@ -232,7 +234,7 @@ def _write_topic_produce_data(out: bytearray, items: list[TopicProduceData], ver
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         if version >= 13:
             if len(m.topic_id) != 16:
@@ -296,7 +298,7 @@ def _read_produce_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.transactional_id = None
         else:
@@ -332,7 +334,7 @@ def _write_produce_request(out: bytearray, items: list[ProduceRequest], version:
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out += _hi.pack(m.acks, m.timeout_ms)
         length = len(m.topic_data) + 1

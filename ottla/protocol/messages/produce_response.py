@@ -9,9 +9,11 @@ from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_tagged_field,
     write_unsigned_varint,
 )
@@ -179,7 +181,7 @@ def _read_batch_index_and_error_message(
         m.batch_index, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.batch_index_error_message = None
         else:
@@ -208,7 +210,7 @@ def _write_batch_index_and_error_message(out: bytearray, items: list[BatchIndexA
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out.append(0)
 
@@ -294,7 +296,7 @@ def _read_partition_produce_response(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -340,7 +342,7 @@ def _write_partition_produce_response(out: bytearray, items: list[PartitionProdu
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         tags = 0
         if version >= 10 and (m.current_leader.leader_id != -1 or m.current_leader.leader_epoch != -1):
@@ -429,7 +431,7 @@ def _read_topic_produce_response(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             end = position + length - 1
             if not position <= end <= limit:
                 raise bad_length("name", length - 1, position)
@@ -466,7 +468,7 @@ def _write_topic_produce_response(out: bytearray, items: list[TopicProduceRespon
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         if version >= 13:
             if len(m.topic_id) != 16:
@@ -530,7 +532,7 @@ def _read_node_endpoint(
         m.node_id, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("host", length - 1, position)
@@ -539,7 +541,7 @@ def _read_node_endpoint(
         m.port, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.rack = None
         else:
@@ -564,7 +566,7 @@ def _write_node_endpoint(out: bytearray, items: list[NodeEndpoint], version: int
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _i.pack(m.port)
         rack = m.rack
@@ -576,7 +578,7 @@ def _write_node_endpoint(out: bytearray, items: list[NodeEndpoint], version: int
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out.append(0)
 

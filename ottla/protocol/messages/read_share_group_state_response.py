@@ -9,9 +9,11 @@ from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Int64, Messa
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -148,7 +150,7 @@ def _read_partition_result(
         m.partition, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -185,7 +187,7 @@ def _write_partition_result(out: bytearray, items: list[PartitionResult], versio
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out += _iq.pack(m.state_epoch, m.start_offset)
         length = len(m.state_batches) + 1

@@ -9,10 +9,10 @@ from ottla.protocol.message import Int32, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
-    read_unsigned_varint,
+    read_string_length,
     skip_tagged_fields,
     too_many_elements,
-    write_unsigned_varint,
+    write_string_length,
 )
 
 _iu = Struct(">i16s")
@@ -64,7 +64,7 @@ def _read_remove_raft_voter_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.cluster_id = None
         else:
@@ -92,7 +92,7 @@ def _write_remove_raft_voter_request(out: bytearray, items: list[RemoveRaftVoter
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         if len(m.voter_directory_id) != 16:
             raise ValueError("voter_directory_id")

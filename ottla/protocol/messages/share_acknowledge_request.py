@@ -11,9 +11,11 @@ from ottla.protocol.wire import (
     new,
     pack_numbers,
     read_numbers,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -241,7 +243,7 @@ def _read_share_acknowledge_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.group_id = None
         else:
@@ -253,7 +255,7 @@ def _read_share_acknowledge_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.member_id = None
         else:
@@ -294,7 +296,7 @@ def _write_share_acknowledge_request(out: bytearray, items: list[ShareAcknowledg
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         member_id = m.member_id
         if member_id is None:
@@ -305,7 +307,7 @@ def _write_share_acknowledge_request(out: bytearray, items: list[ShareAcknowledg
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         if version >= 2:
             out += _io.pack(m.share_session_epoch, m.is_renew_ack)

@@ -9,9 +9,11 @@ from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -171,7 +173,7 @@ def _read_partition_data(
         m.partition_index, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -201,7 +203,7 @@ def _write_partition_data(out: bytearray, items: list[PartitionData], version: i
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         _write_leader_id_and_epoch(out, [m.current_leader], version)
         out.append(0)
@@ -260,7 +262,7 @@ def _read_node_endpoint(
         m.node_id, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("host", length - 1, position)
@@ -269,7 +271,7 @@ def _read_node_endpoint(
         m.port, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.rack = None
         else:
@@ -294,7 +296,7 @@ def _write_node_endpoint(out: bytearray, items: list[NodeEndpoint], version: int
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _i.pack(m.port)
         rack = m.rack
@@ -306,7 +308,7 @@ def _write_node_endpoint(out: bytearray, items: list[NodeEndpoint], version: int
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out.append(0)
 
@@ -324,7 +326,7 @@ def _read_share_acknowledge_response(
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -374,7 +376,7 @@ def _write_share_acknowledge_response(out: bytearray, items: list[ShareAcknowled
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         if version >= 2:
             out += _i.pack(m.acquisition_lock_timeout_ms)

@@ -9,9 +9,11 @@ from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -226,7 +228,7 @@ def _read_partition_data(
         m.partition_index, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -238,7 +240,7 @@ def _read_partition_data(
         m.acknowledge_error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.acknowledge_error_message = None
         else:
@@ -285,7 +287,7 @@ def _write_partition_data(out: bytearray, items: list[PartitionData], version: i
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out += _h.pack(m.acknowledge_error_code)
         acknowledge_error_message = m.acknowledge_error_message
@@ -297,7 +299,7 @@ def _write_partition_data(out: bytearray, items: list[PartitionData], version: i
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         _write_leader_id_and_epoch(out, [m.current_leader], version)
         length = len(m.records) + 1
@@ -368,7 +370,7 @@ def _read_node_endpoint(
         m.node_id, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("host", length - 1, position)
@@ -377,7 +379,7 @@ def _read_node_endpoint(
         m.port, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.rack = None
         else:
@@ -402,7 +404,7 @@ def _write_node_endpoint(out: bytearray, items: list[NodeEndpoint], version: int
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _i.pack(m.port)
         rack = m.rack
@@ -414,7 +416,7 @@ def _write_node_endpoint(out: bytearray, items: list[NodeEndpoint], version: int
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out.append(0)
 
@@ -432,7 +434,7 @@ def _read_share_fetch_response(
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -477,7 +479,7 @@ def _write_share_fetch_response(out: bytearray, items: list[ShareFetchResponse],
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out += _i.pack(m.acquisition_lock_timeout_ms)
         length = len(m.responses) + 1

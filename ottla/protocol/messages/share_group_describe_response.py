@@ -12,10 +12,12 @@ from ottla.protocol.wire import (
     pack_numbers,
     read_compact_strings,
     read_numbers,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
     write_compact_strings,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -163,7 +165,7 @@ def _read_topic_partitions(
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("topic_name", length - 1, position)
@@ -196,7 +198,7 @@ def _write_topic_partitions(out: bytearray, items: list[TopicPartitions], versio
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.partitions) + 1
         if length < 128:
@@ -257,7 +259,7 @@ def _read_member(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("member_id", length - 1, position)
@@ -266,7 +268,7 @@ def _read_member(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.rack_id = None
         else:
@@ -278,7 +280,7 @@ def _read_member(
         m.member_epoch, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("client_id", length - 1, position)
@@ -287,7 +289,7 @@ def _read_member(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("client_host", length - 1, position)
@@ -317,7 +319,7 @@ def _write_member(out: bytearray, items: list[Member], version: int) -> None:
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         rack_id = m.rack_id
         if rack_id is None:
@@ -328,7 +330,7 @@ def _write_member(out: bytearray, items: list[Member], version: int) -> None:
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out += _i.pack(m.member_epoch)
         piece = m.client_id.encode()
@@ -336,14 +338,14 @@ def _write_member(out: bytearray, items: list[Member], version: int) -> None:
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         piece = m.client_host.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.subscribed_topic_names) + 1
         if length < 128:
@@ -368,7 +370,7 @@ def _read_described_group(
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -380,7 +382,7 @@ def _read_described_group(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("group_id", length - 1, position)
@@ -389,7 +391,7 @@ def _read_described_group(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("group_state", length - 1, position)
@@ -398,7 +400,7 @@ def _read_described_group(
         m.group_epoch, m.assignment_epoch, length = _iiB.unpack_from(buffer, position)
         position += 9
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("assignor_name", length - 1, position)
@@ -432,21 +434,21 @@ def _write_described_group(out: bytearray, items: list[DescribedGroup], version:
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         piece = m.group_id.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         piece = m.group_state.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _ii.pack(m.group_epoch, m.assignment_epoch)
         piece = m.assignor_name.encode()
@@ -454,7 +456,7 @@ def _write_described_group(out: bytearray, items: list[DescribedGroup], version:
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.members) + 1
         if length < 128:

@@ -9,10 +9,12 @@ from ottla.protocol.wire import (
     bad_length,
     new,
     read_compact_strings,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
     write_compact_strings,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -70,7 +72,7 @@ def _read_share_group_heartbeat_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("group_id", length - 1, position)
@@ -79,7 +81,7 @@ def _read_share_group_heartbeat_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("member_id", length - 1, position)
@@ -88,7 +90,7 @@ def _read_share_group_heartbeat_request(
         m.member_epoch, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.rack_id = None
         else:
@@ -123,14 +125,14 @@ def _write_share_group_heartbeat_request(out: bytearray, items: list[ShareGroupH
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         piece = m.member_id.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _i.pack(m.member_epoch)
         rack_id = m.rack_id
@@ -142,7 +144,7 @@ def _write_share_group_heartbeat_request(out: bytearray, items: list[ShareGroupH
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         subscribed_topic_names = m.subscribed_topic_names
         if subscribed_topic_names is None:

@@ -11,9 +11,11 @@ from ottla.protocol.wire import (
     new,
     pack_numbers,
     read_numbers,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -99,7 +101,7 @@ def _read_topic_partitions_info(
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("topic_name", length - 1, position)
@@ -132,7 +134,7 @@ def _write_topic_partitions_info(out: bytearray, items: list[TopicPartitionsInfo
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.partitions) + 1
         if length < 128:
@@ -156,7 +158,7 @@ def _read_topic_info(
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("topic_name", length - 1, position)
@@ -180,7 +182,7 @@ def _write_topic_info(out: bytearray, items: list[TopicInfo], version: int) -> N
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out.append(0)
 

@@ -11,10 +11,12 @@ from ottla.protocol.wire import (
     pack_numbers,
     read_compact_strings,
     read_numbers,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
     write_compact_strings,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -298,7 +300,7 @@ def _read_key_value(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("key", length - 1, position)
@@ -307,7 +309,7 @@ def _read_key_value(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("value", length - 1, position)
@@ -328,14 +330,14 @@ def _write_key_value(out: bytearray, items: list[KeyValue], version: int) -> Non
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         piece = m.value.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out.append(0)
 
@@ -353,7 +355,7 @@ def _read_topic_info(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("name", length - 1, position)
@@ -382,7 +384,7 @@ def _write_topic_info(out: bytearray, items: list[TopicInfo], version: int) -> N
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _ih.pack(m.partitions, m.replication_factor)
         length = len(m.topic_configs) + 1
@@ -407,7 +409,7 @@ def _read_subtopology(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("subtopology_id", length - 1, position)
@@ -460,7 +462,7 @@ def _write_subtopology(out: bytearray, items: list[Subtopology], version: int) -
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.source_topics) + 1
         if length < 128:
@@ -547,7 +549,7 @@ def _read_endpoint(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("host", length - 1, position)
@@ -568,7 +570,7 @@ def _write_endpoint(out: bytearray, items: list[Endpoint], version: int) -> None
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _H.pack(m.port)
         out.append(0)
@@ -587,7 +589,7 @@ def _read_task_offset(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("subtopology_id", length - 1, position)
@@ -608,7 +610,7 @@ def _write_task_offset(out: bytearray, items: list[TaskOffset], version: int) ->
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _iq.pack(m.partition, m.offset)
         out.append(0)
@@ -627,7 +629,7 @@ def _read_task_ids(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("subtopology_id", length - 1, position)
@@ -657,7 +659,7 @@ def _write_task_ids(out: bytearray, items: list[TaskIds], version: int) -> None:
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.partitions) + 1
         if length < 128:
@@ -746,7 +748,7 @@ def _read_member(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("member_id", length - 1, position)
@@ -755,7 +757,7 @@ def _read_member(
         m.member_epoch, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.instance_id = None
         else:
@@ -767,7 +769,7 @@ def _read_member(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.rack_id = None
         else:
@@ -779,7 +781,7 @@ def _read_member(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("client_id", length - 1, position)
@@ -788,7 +790,7 @@ def _read_member(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("client_host", length - 1, position)
@@ -797,7 +799,7 @@ def _read_member(
         m.topology_epoch, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("process_id", length - 1, position)
@@ -850,7 +852,7 @@ def _write_member(out: bytearray, items: list[Member], version: int) -> None:
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _i.pack(m.member_epoch)
         instance_id = m.instance_id
@@ -862,7 +864,7 @@ def _write_member(out: bytearray, items: list[Member], version: int) -> None:
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         rack_id = m.rack_id
         if rack_id is None:
@@ -873,21 +875,21 @@ def _write_member(out: bytearray, items: list[Member], version: int) -> None:
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         piece = m.client_id.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         piece = m.client_host.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _i.pack(m.topology_epoch)
         piece = m.process_id.encode()
@@ -895,7 +897,7 @@ def _write_member(out: bytearray, items: list[Member], version: int) -> None:
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         user_endpoint = m.user_endpoint
         if user_endpoint is None:
@@ -940,7 +942,7 @@ def _read_described_group(
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -952,7 +954,7 @@ def _read_described_group(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("group_id", length - 1, position)
@@ -961,7 +963,7 @@ def _read_described_group(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("group_state", length - 1, position)
@@ -1001,21 +1003,21 @@ def _write_described_group(out: bytearray, items: list[DescribedGroup], version:
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         piece = m.group_id.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         piece = m.group_state.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _ii.pack(m.group_epoch, m.assignment_epoch)
         topology = m.topology

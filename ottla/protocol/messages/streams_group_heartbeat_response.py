@@ -10,9 +10,11 @@ from ottla.protocol.wire import (
     new,
     pack_numbers,
     read_numbers,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -182,7 +184,7 @@ def _read_status(
         m.status_code, length = _bB.unpack_from(buffer, position)
         position += 2
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("status_detail", length - 1, position)
@@ -204,7 +206,7 @@ def _write_status(out: bytearray, items: list[Status], version: int) -> None:
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out.append(0)
 
@@ -222,7 +224,7 @@ def _read_task_ids(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("subtopology_id", length - 1, position)
@@ -252,7 +254,7 @@ def _write_task_ids(out: bytearray, items: list[TaskIds], version: int) -> None:
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.partitions) + 1
         if length < 128:
@@ -276,7 +278,7 @@ def _read_endpoint(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("host", length - 1, position)
@@ -297,7 +299,7 @@ def _write_endpoint(out: bytearray, items: list[Endpoint], version: int) -> None
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _H.pack(m.port)
         out.append(0)
@@ -316,7 +318,7 @@ def _read_topic_partition(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("topic", length - 1, position)
@@ -346,7 +348,7 @@ def _write_topic_partition(out: bytearray, items: list[TopicPartition], version:
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.partitions) + 1
         if length < 128:
@@ -423,7 +425,7 @@ def _read_streams_group_heartbeat_response(
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.error_message = None
         else:
@@ -435,7 +437,7 @@ def _read_streams_group_heartbeat_response(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("member_id", length - 1, position)
@@ -516,14 +518,14 @@ def _write_streams_group_heartbeat_response(out: bytearray, items: list[StreamsG
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         piece = m.member_id.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _iiii.pack(m.member_epoch, m.heartbeat_interval_ms, m.acceptable_recovery_lag, m.task_offset_interval_ms)
         status = m.status

@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Int32, Message, UInt16
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -111,7 +113,7 @@ def _read_endpoint(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("host", length - 1, position)
@@ -132,7 +134,7 @@ def _write_endpoint(out: bytearray, items: list[Endpoint], version: int) -> None
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _H.pack(m.port)
         out.append(0)
@@ -151,7 +153,7 @@ def _read_key_value(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("key", length - 1, position)
@@ -160,7 +162,7 @@ def _read_key_value(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("value", length - 1, position)
@@ -181,14 +183,14 @@ def _write_key_value(out: bytearray, items: list[KeyValue], version: int) -> Non
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         piece = m.value.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out.append(0)
 
@@ -206,7 +208,7 @@ def _read_streams_group_member_metadata_value(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.instance_id = None
         else:
@@ -218,7 +220,7 @@ def _read_streams_group_member_metadata_value(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.rack_id = None
         else:
@@ -230,7 +232,7 @@ def _read_streams_group_member_metadata_value(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("client_id", length - 1, position)
@@ -239,7 +241,7 @@ def _read_streams_group_member_metadata_value(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("client_host", length - 1, position)
@@ -248,7 +250,7 @@ def _read_streams_group_member_metadata_value(
         m.rebalance_timeout_ms, m.topology_epoch, length = _iiB.unpack_from(buffer, position)
         position += 9
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("process_id", length - 1, position)
@@ -287,7 +289,7 @@ def _write_streams_group_member_metadata_value(out: bytearray, items: list[Strea
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         rack_id = m.rack_id
         if rack_id is None:
@@ -298,21 +300,21 @@ def _write_streams_group_member_metadata_value(out: bytearray, items: list[Strea
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         piece = m.client_id.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         piece = m.client_host.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _ii.pack(m.rebalance_timeout_ms, m.topology_epoch)
         piece = m.process_id.encode()
@@ -320,7 +322,7 @@ def _write_streams_group_member_metadata_value(out: bytearray, items: list[Strea
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         user_endpoint = m.user_endpoint
         if user_endpoint is None:

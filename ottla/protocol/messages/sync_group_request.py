@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -97,7 +99,7 @@ def _read_sync_group_request_assignment(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("member_id", length - 1, position)
@@ -127,7 +129,7 @@ def _write_sync_group_request_assignment(out: bytearray, items: list[SyncGroupRe
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.assignment) + 1
         if length < 128:
@@ -188,7 +190,7 @@ def _read_sync_group_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("group_id", length - 1, position)
@@ -197,7 +199,7 @@ def _read_sync_group_request(
         m.generation_id, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("member_id", length - 1, position)
@@ -206,7 +208,7 @@ def _read_sync_group_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.group_instance_id = None
         else:
@@ -219,7 +221,7 @@ def _read_sync_group_request(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             if length == 0:
                 m.protocol_type = None
             else:
@@ -234,7 +236,7 @@ def _read_sync_group_request(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             if length == 0:
                 m.protocol_name = None
             else:
@@ -268,7 +270,7 @@ def _write_sync_group_request(out: bytearray, items: list[SyncGroupRequest], ver
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _i.pack(m.generation_id)
         piece = m.member_id.encode()
@@ -276,7 +278,7 @@ def _write_sync_group_request(out: bytearray, items: list[SyncGroupRequest], ver
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         group_instance_id = m.group_instance_id
         if group_instance_id is None:
@@ -287,7 +289,7 @@ def _write_sync_group_request(out: bytearray, items: list[SyncGroupRequest], ver
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         if version == 5:
             protocol_type = m.protocol_type
@@ -299,7 +301,7 @@ def _write_sync_group_request(out: bytearray, items: list[SyncGroupRequest], ver
                 if length < 128:
                     out.append(length)
                 else:
-                    write_unsigned_varint(out, length)
+                    write_string_length(out, length)
                 out += piece
         if version == 5:
             protocol_name = m.protocol_name
@@ -311,7 +313,7 @@ def _write_sync_group_request(out: bytearray, items: list[SyncGroupRequest], ver
                 if length < 128:
                     out.append(length)
                 else:
-                    write_unsigned_varint(out, length)
+                    write_string_length(out, length)
                 out += piece
         length = len(m.assignments) + 1
         if length < 128:

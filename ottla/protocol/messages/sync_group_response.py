@@ -8,9 +8,11 @@ from ottla.protocol.message import Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -80,7 +82,7 @@ def _read_sync_group_response(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             if length == 0:
                 m.protocol_type = None
             else:
@@ -95,7 +97,7 @@ def _read_sync_group_response(
             length = buffer[position]
             position += 1
             if length > 127:
-                length, position = read_unsigned_varint(buffer, position - 1)
+                length, position = read_string_length(buffer, position - 1)
             if length == 0:
                 m.protocol_name = None
             else:
@@ -136,7 +138,7 @@ def _write_sync_group_response(out: bytearray, items: list[SyncGroupResponse], v
                 if length < 128:
                     out.append(length)
                 else:
-                    write_unsigned_varint(out, length)
+                    write_string_length(out, length)
                 out += piece
         if version == 5:
             protocol_name = m.protocol_name
@@ -148,7 +150,7 @@ def _write_sync_group_response(out: bytearray, items: list[SyncGroupResponse], v
                 if length < 128:
                     out.append(length)
                 else:
-                    write_unsigned_varint(out, length)
+                    write_string_length(out, length)
                 out += piece
         length = len(m.assignment) + 1
         if length < 128:

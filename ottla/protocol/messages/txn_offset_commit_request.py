@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -125,7 +127,7 @@ def _read_txn_offset_commit_request_partition(
         m.partition_index, m.committed_offset, m.committed_leader_epoch, length = _iqiB.unpack_from(buffer, position)
         position += 17
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.committed_metadata = None
         else:
@@ -154,7 +156,7 @@ def _write_txn_offset_commit_request_partition(out: bytearray, items: list[TxnOf
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         out.append(0)
 
@@ -216,7 +218,7 @@ def _read_txn_offset_commit_request_topic(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("name", length - 1, position)
@@ -245,7 +247,7 @@ def _write_txn_offset_commit_request_topic(out: bytearray, items: list[TxnOffset
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         length = len(m.partitions) + 1
         if length < 128:
@@ -304,7 +306,7 @@ def _read_txn_offset_commit_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("transactional_id", length - 1, position)
@@ -313,7 +315,7 @@ def _read_txn_offset_commit_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("group_id", length - 1, position)
@@ -322,7 +324,7 @@ def _read_txn_offset_commit_request(
         m.producer_id, m.producer_epoch, m.generation_id, length = _qhiB.unpack_from(buffer, position)
         position += 15
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("member_id", length - 1, position)
@@ -331,7 +333,7 @@ def _read_txn_offset_commit_request(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         if length == 0:
             m.group_instance_id = None
         else:
@@ -363,14 +365,14 @@ def _write_txn_offset_commit_request(out: bytearray, items: list[TxnOffsetCommit
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         piece = m.group_id.encode()
         length = len(piece) + 1
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _qhi.pack(m.producer_id, m.producer_epoch, m.generation_id)
         piece = m.member_id.encode()
@@ -378,7 +380,7 @@ def _write_txn_offset_commit_request(out: bytearray, items: list[TxnOffsetCommit
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         group_instance_id = m.group_instance_id
         if group_instance_id is None:
@@ -389,7 +391,7 @@ def _write_txn_offset_commit_request(out: bytearray, items: list[TxnOffsetCommit
             if length < 128:
                 out.append(length)
             else:
-                write_unsigned_varint(out, length)
+                write_string_length(out, length)
             out += piece
         length = len(m.topics) + 1
         if length < 128:

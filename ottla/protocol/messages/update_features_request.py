@@ -8,9 +8,11 @@ from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_unsigned_varint,
 )
 
@@ -90,7 +92,7 @@ def _read_feature_update_key(
         length = buffer[position]
         position += 1
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("feature", length - 1, position)
@@ -117,7 +119,7 @@ def _write_feature_update_key(out: bytearray, items: list[FeatureUpdateKey], ver
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         if version >= 1:
             out += _hb.pack(m.max_version_level, m.upgrade_type)

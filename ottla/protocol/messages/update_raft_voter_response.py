@@ -8,11 +8,12 @@ from ottla.protocol.message import Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
+    read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
+    write_string_length,
     write_tagged_field,
-    write_unsigned_varint,
 )
 
 _i = Struct(">i")
@@ -88,7 +89,7 @@ def _read_current_leader(
         m.leader_id, m.leader_epoch, length = _iiB.unpack_from(buffer, position)
         position += 9
         if length > 127:
-            length, position = read_unsigned_varint(buffer, position - 1)
+            length, position = read_string_length(buffer, position - 1)
         end = position + length - 1
         if not position <= end <= limit:
             raise bad_length("host", length - 1, position)
@@ -110,7 +111,7 @@ def _write_current_leader(out: bytearray, items: list[CurrentLeader], version: i
         if length < 128:
             out.append(length)
         else:
-            write_unsigned_varint(out, length)
+            write_string_length(out, length)
         out += piece
         out += _i.pack(m.port)
         out.append(0)

@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from ottla.core.errors import DecodeError, EncodeError
-from ottla.core.types import Uuid
+from ottla.core.types import Uuid, parse_uuid
 from ottla.protocol.message import Message
 from ottla.protocol.messages.api_versions_request import ApiVersionsRequest
 from ottla.protocol.messages.api_versions_response import ApiVersion, ApiVersionsResponse
@@ -26,6 +26,7 @@ from ottla.protocol.messages.offset_commit_request import (
 )
 from ottla.protocol.messages.offset_commit_value import OffsetCommitValue
 from ottla.protocol.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
+from ottla.protocol.messages.sasl_authenticate_request import SaslAuthenticateRequest
 from ottla.protocol.messages.transaction_log_value import TransactionLogValue
 from tests.unit.protocol.protocol_samples import MESSAGES, Sampler, message_class
 from tools.protocol.model import MessageDefinition
@@ -184,12 +185,22 @@ def commit(**changes: object) -> OffsetCommitRequest:
         ({"committed_offset": "7"}, "committed_offset: '7' is not between"),
         ({"committed_metadata": 7}, "committed_metadata: 7 is no str"),
         ({"committed_metadata": "x" * 40_000}, "committed_metadata: 40000 bytes of text are more than 32767"),
+        ({"committed_metadata": "ä" * 16_384}, "committed_metadata: 32768 bytes of text are more than 32767"),
         ({"committed_metadata": "\ud800"}, "committed_metadata: '\\\\ud800' is no Unicode text"),
     ],
 )
-def test_value_that_does_not_fit_is_named(changes: dict[str, object], complaint: str) -> None:
+@pytest.mark.parametrize("version", [7, 9])
+def test_value_that_does_not_fit_is_named(changes: dict[str, object], complaint: str, version: int) -> None:
     with pytest.raises(EncodeError, match=r"OffsetCommitRequest\.topics\[0\]\.partitions\[1\]\." + complaint):
-        commit(**changes).encode(7)
+        commit(**changes).encode(version)
+
+
+def test_the_longest_text() -> None:
+    longest = commit(committed_metadata="x" * 32_767)
+    assert OffsetCommitRequest.decode(longest.encode(9), 9)[0] == longest
+    longer = longest.encode(9).replace(bytes.fromhex("808002"), bytes.fromhex("818002")).replace(b"xx", b"xxx", 1)
+    with pytest.raises(DecodeError, match="string: length 32768"):
+        OffsetCommitRequest.decode(longer, 9)
 
 
 def test_uuid_of_a_wrong_size_is_named() -> None:
@@ -209,5 +220,9 @@ def test_messages_compare_and_show_themselves_by_their_fields() -> None:
     assert HeartbeatRequest(group_id="g") == HeartbeatRequest(group_id="g")
     assert HeartbeatRequest(group_id="g") != HeartbeatRequest(group_id="h")
     assert repr(ApiVersion(api_key=1)) == "ApiVersion(api_key=1, min_version=0, max_version=0)"
+    authenticate = SaslAuthenticateRequest(auth_bytes=b"user password")
+    assert repr(authenticate) == "SaslAuthenticateRequest(auth_bytes=<13 bytes>)"
+    topic = FetchTopic(topic="t", topic_id=parse_uuid("J8qXRwI-Qyi2G0guFTiuYw"))
+    assert repr(topic) == "FetchTopic(topic='t', topic_id=J8qXRwI-Qyi2G0guFTiuYw, partitions=[])"
     with pytest.raises(AttributeError):
         HeartbeatRequest().misspelt = 1  # type: ignore[attr-defined]
