@@ -82,6 +82,10 @@ def main(arguments: list[str] | None = None) -> None:
     except OttlaError as error:
         click.echo(f"ottla: {error}", err=True)
         code = exit_code(error)
+        if code == Exit.UNREACHABLE:
+            click.echo(
+                "Is a cluster running there? `ottla up` starts one; --server or OTTLA_SERVER names it.", err=True
+            )
     except OSError as error:
         click.echo(f"ottla: {error}", err=True)
         code = Exit.FAILED

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from ottla.core.errors import OttlaError
 from ottla.node.config import Layer, NodeConfig
-from ottla.node.lifeline import report
-from ottla.node.process import EXIT_FAILED, Parent, run
+from ottla.node.process import EXIT_FAILED, Parent, report_failure, run
 
 
 def main() -> int:
@@ -22,7 +21,7 @@ def main() -> int:
     try:
         config = NodeConfig.load(flags=flags, file=file)
     except OttlaError as error:
-        report(parent.status_fd, {"event": "failed", "error": str(error)})
+        report_failure(parent, error)
         return EXIT_FAILED
     return run(config, fresh=handed["fresh"], parent=parent)
 

@@ -102,10 +102,10 @@ class LocalCluster:
         self._spec, self._on_ready = spec, on_ready
         self._children: list[_Child] = []
         self._stopping = False
-        self._failure = ""
+        self._failure: OttlaError | None = None
 
     def run(self) -> None:
-        """Run the cluster until it is told to stop; raises NodeFailed when it ended otherwise."""
+        """Run the cluster until it is told to stop; raises NodeFailed or ConfigError when it did not."""
         self._spec.validate()
         waker, wakes = socket.socketpair()
         waker.setblocking(False)
@@ -124,8 +124,8 @@ class LocalCluster:
             signal.set_wakeup_fd(previous_fd)
             waker.close()
             wakes.close()
-        if self._failure:
-            raise NodeFailed(self._failure)
+        if self._failure is not None:
+            raise self._failure
 
     def _watch(self, selector: selectors.BaseSelector, waker: socket.socket) -> None:
         for number in range(1, self._spec.nodes + 1):
@@ -154,7 +154,7 @@ class LocalCluster:
         code = child.reap()
         if not self._stopping:
             when = "ended by itself" if child.ready else "ended while it started"
-            self._failure = child.error or f"node {child.number} {when} ({_describe_exit(code)})"
+            self._failure = child.error or NodeFailed(f"node {child.number} {when} ({_describe_exit(code)})")
             self._stop_asked()
 
 
@@ -168,7 +168,7 @@ class _Child:
     def __init__(self, number: int, spec: ClusterSpec) -> None:
         self.number = number
         self.ready: RunningNode | None = None
-        self.error = ""
+        self.error: OttlaError | None = None
         self.alive = True
         lifeline_fd, self._lifeline = os.pipe()
         self.status_fd, status_fd = os.pipe()
@@ -203,7 +203,7 @@ class _Child:
             if event.pop("event") == "ready":
                 self.ready = RunningNode(id=self.number, pid=self._process.pid, **event)
             else:
-                self.error = event["error"]
+                self.error = ConfigError(event["error"]) if event["is_config"] else NodeFailed(event["error"])
         return bool(chunk)
 
     def signal(self, number: int) -> None:

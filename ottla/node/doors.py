@@ -20,7 +20,7 @@ class Doors:
         bound: list[Bound] = []
         try:
             for endpoint in config.kafka_endpoints():
-                bound.append(bind(endpoint))
+                bound.append(bind(endpoint))  # noqa: PERF401 - what is bound so far is closed when one fails
             http_endpoint = config.http_endpoint()
             http = bind(http_endpoint) if http_endpoint is not None else None
         except BaseException:

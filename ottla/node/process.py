@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ottla.core.errors import OttlaError
+from ottla.core.errors import ConfigError, OttlaError
 from ottla.node.config import NodeConfig
 from ottla.node.lifeline import die_with_parent, report, watch_parent
 from ottla.node.limits import raise_open_files, set_switch_interval
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EXIT_CLEAN = 0
 EXIT_FAILED = 1
+EXIT_CONFIG = 2
 EXIT_HARD_STOP = 3
 
 
@@ -43,8 +44,8 @@ def run(config: NodeConfig, *, fresh: bool = False, parent: Parent | None = None
         with asyncio.Runner(loop_factory=_new_loop()) as runner:
             return runner.run(_Life(config, fresh=fresh, parent=parent).live())
     except (OttlaError, OSError) as error:
-        _failed(str(error), parent)
-        return EXIT_FAILED
+        _failed(error, parent)
+        return EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAILED
 
 
 def _new_loop() -> "type[asyncio.AbstractEventLoop] | None":
@@ -56,11 +57,16 @@ def _new_loop() -> "type[asyncio.AbstractEventLoop] | None":
     return loop
 
 
-def _failed(message: str, parent: Parent | None) -> None:
+def _failed(error: Exception, parent: Parent | None) -> None:
     if parent is None:
-        sys.stderr.write(f"ottla: {message}\n")
+        sys.stderr.write(f"ottla: {error}\n")
     else:
-        report(parent.status_fd, {"event": "failed", "error": message})
+        report_failure(parent, error)
+
+
+def report_failure(parent: Parent, error: Exception) -> None:
+    """Tell the parent why this node does not run; a wrong configuration is told apart."""
+    report(parent.status_fd, {"event": "failed", "error": str(error), "is_config": isinstance(error, ConfigError)})
 
 
 class _Life:
