@@ -1,0 +1,17 @@
+"""Who asks, and how: what a handler may need to know of a request beside its message."""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True, kw_only=True)
+class RequestContext:
+    """One request's surroundings. A door makes one for each connection and sets the version of each request."""
+
+    listener: str  # the listener's name: clients are told the endpoints of the listener that they came in on
+    api_version: int
+    client_id: str | None = None
+    connection_id: int = 0
+    peer_host: str = ""
+    peer_port: int = 0
+    client_software_name: str = ""
+    client_software_version: str = ""

@@ -1,0 +1,53 @@
+"""Which function answers which request.
+
+Produce, Fetch and ApiVersions are not here: the doors treat them for themselves (the first two are the hot path, the
+third states what a door speaks). A module is imported when its first request comes, so that a node holds the messages
+only of what it has met.
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import cache
+from importlib import import_module
+from typing import Any, Final
+
+from ottla.protocol.apis import ApiKey
+
+Handler = Callable[..., Awaitable[Any]]
+"""`async def handler(broker, request, context) -> response`, with the generated messages of the protocol."""
+
+HANDLERS: Final[dict[ApiKey, str]] = {
+    ApiKey.METADATA: "metadata.metadata",
+    ApiKey.CREATE_TOPICS: "topics.create_topics",
+    ApiKey.DELETE_TOPICS: "topics.delete_topics",
+    ApiKey.CREATE_PARTITIONS: "topics.create_partitions",
+    ApiKey.DELETE_RECORDS: "delete_records.delete_records",
+    ApiKey.DESCRIBE_CONFIGS: "configs.describe_configs",
+    ApiKey.ALTER_CONFIGS: "alter_configs.alter_configs",
+    ApiKey.INCREMENTAL_ALTER_CONFIGS: "alter_configs.incremental_alter_configs",
+    ApiKey.LIST_CONFIG_RESOURCES: "configs.list_config_resources",
+    ApiKey.DESCRIBE_CLUSTER: "cluster.describe_cluster",
+    ApiKey.DESCRIBE_LOG_DIRS: "cluster.describe_log_dirs",
+    ApiKey.DESCRIBE_TOPIC_PARTITIONS: "cluster.describe_topic_partitions",
+    ApiKey.INIT_PRODUCER_ID: "producer_ids.init_producer_id",
+    ApiKey.LIST_OFFSETS: "list_offsets.list_offsets",
+    ApiKey.OFFSET_FOR_LEADER_EPOCH: "list_offsets.offset_for_leader_epoch",
+    ApiKey.FIND_COORDINATOR: "find_coordinator.find_coordinator",
+    ApiKey.JOIN_GROUP: "groups.join_group",
+    ApiKey.SYNC_GROUP: "groups.sync_group",
+    ApiKey.HEARTBEAT: "groups.heartbeat",
+    ApiKey.LEAVE_GROUP: "groups.leave_group",
+    ApiKey.OFFSET_COMMIT: "groups.offset_commit",
+    ApiKey.OFFSET_FETCH: "groups.offset_fetch",
+    ApiKey.OFFSET_DELETE: "groups.offset_delete",
+    ApiKey.LIST_GROUPS: "groups.list_groups",
+    ApiKey.DESCRIBE_GROUPS: "groups.describe_groups",
+    ApiKey.DELETE_GROUPS: "groups.delete_groups",
+}
+
+
+@cache
+def handler(api_key: ApiKey) -> Handler:
+    """The function; KeyError when nothing answers this type of request."""
+    module, name = HANDLERS[api_key].split(".")
+    found: Handler = getattr(import_module(f"ottla.broker.{module}"), name)
+    return found
