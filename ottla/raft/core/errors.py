@@ -1,0 +1,26 @@
+"""Why a member does not do what it is asked.
+
+OttlaError
+├── NotLeading        ask the leader
+├── MembershipError   a change of members that is not allowed, or not now
+└── SafetyViolation   something that Raft proves impossible: the member must not go on
+"""
+
+from ottla.core.errors import OttlaError
+from ottla.raft.core.member import Member
+
+
+class NotLeading(OttlaError):
+    """Only a leader takes this; `leader` is who that is, as far as this member knows."""
+
+    def __init__(self, leader: Member | None, reason: str = "") -> None:
+        super().__init__(reason or (f"{leader} leads" if leader else "nobody is known to lead"))
+        self.leader = leader
+
+
+class MembershipError(OttlaError):
+    """A change of members that is not allowed, or not now."""
+
+
+class SafetyViolation(OttlaError):
+    """Something that Raft proves impossible: the member must not go on."""
