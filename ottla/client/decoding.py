@@ -7,15 +7,14 @@ from ottla.client.errors import ClientError, ErrorCode
 from ottla.client.transport import FetchResult
 from ottla.client.types import ConsumerRecord, TimestampType
 from ottla.core.errors import DecodeError
-from ottla.records.batch import BatchHeader, Record, decode_records, iterate_headers
-
-_ABORT = 0  # type of a control record, bytes 2 and 3 of its key
+from ottla.records.aborted import AbortedFilter
+from ottla.records.batch import BatchHeader, decode_records, iterate_headers
 
 
 class Chunk:
     """What one answer brought of one partition; decoded batch by batch as it is read."""
 
-    __slots__ = ("_aborted", "_aborted_ids", "_check_crcs", "_data", "_headers", "partition", "size_bytes", "topic")
+    __slots__ = ("_check_crcs", "_data", "_headers", "_left_out", "partition", "size_bytes", "topic")
 
     def __init__(self, result: FetchResult, *, read_committed: bool, check_crcs: bool) -> None:
         self.topic, self.partition = result.topic_partition
@@ -23,10 +22,7 @@ class Chunk:
         self._data = result.batches
         self._headers: deque[tuple[int, BatchHeader]] = deque(iterate_headers(result.batches))
         self._check_crcs = check_crcs
-        self._aborted: deque[tuple[int, int]] | None = None
-        if read_committed:
-            self._aborted = deque(sorted(result.aborted_transactions, key=lambda aborted: aborted[1]))
-        self._aborted_ids: set[int] = set()
+        self._left_out = AbortedFilter(result.aborted_transactions if read_committed else None)
 
     @property
     def next_offset(self) -> int | None:
@@ -55,7 +51,7 @@ class Chunk:
                     retriable=False,
                 ) from error
             self._headers.popleft()
-            if self._is_left_out(header, records):
+            if self._left_out(header, records):
                 return (), header.next_offset
             kind = TimestampType.LOG_APPEND_TIME if header.is_log_append_time else TimestampType.CREATE_TIME
             topic, partition = self.topic, self.partition
@@ -67,15 +63,3 @@ class Chunk:
                 found = [record for record in found if record.offset >= position]
             return found, header.next_offset
         return None
-
-    def _is_left_out(self, header: BatchHeader, records: Sequence[Record]) -> bool:
-        if self._aborted is None:
-            return header.is_control
-        while self._aborted and self._aborted[0][1] <= header.last_offset:
-            self._aborted_ids.add(self._aborted.popleft()[0])
-        if header.is_control:
-            key = records[0].key if records else None
-            if key is not None and int.from_bytes(key[2:4], "big") == _ABORT:
-                self._aborted_ids.discard(header.producer_id)
-            return True
-        return header.is_transactional and header.producer_id in self._aborted_ids

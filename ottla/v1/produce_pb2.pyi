@@ -60,9 +60,7 @@ class ProduceRequest(google.protobuf.message.Message):
     """How long to wait for the in-sync replicas; 0: 30 s."""
     transactional_id: builtins.str
     @property
-    def partitions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ProducePartition]:
-        """A partition at most once."""
-
+    def partitions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ProducePartition]: ...
     def __init__(
         self,
         *,

@@ -1,0 +1,32 @@
+"""The Cluster service."""
+
+from ottla.broker.broker import Broker
+from ottla.grpc_api.errors import Context, telling_errors
+from ottla.v1 import cluster_pb2
+from ottla.v1.cluster_pb2_grpc import ClusterServicer
+
+
+class Cluster(ClusterServicer):
+    """From the metadata image, with the nodes' gRPC endpoints."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    @telling_errors
+    async def DescribeCluster(
+        self, request: cluster_pb2.DescribeClusterRequest, context: Context
+    ) -> cluster_pb2.DescribeClusterResponse:
+        """The nodes that have a gRPC door."""
+        broker = self._broker
+        active = broker.controller.active_id
+        return cluster_pb2.DescribeClusterResponse(
+            cluster_id=broker.settings.cluster_id,
+            controller_id=-1 if active is None else active,
+            nodes=[
+                cluster_pb2.ClusterNode(
+                    node_id=node.id, host=node.grpc.host, port=node.grpc.port, rack=node.rack, fenced=node.fenced
+                )
+                for node in broker.image.brokers.values()
+                if node.grpc is not None
+            ],
+        )

@@ -1,0 +1,94 @@
+"""Errors as gRPC tells them: a status with a typed detail for a call, a detail for one item of a result."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+import grpc.aio
+import structlog
+from google.protobuf import any_pb2
+
+from ottla.core.errors import ApiError, DecodeError, ErrorCode
+from ottla.v1 import errors_pb2
+
+_log = structlog.get_logger(__name__)
+
+DETAILS_KEY = "grpc-status-details-bin"
+_CODES = {int(code): code for code in ErrorCode}
+
+_STATUS = {
+    ErrorCode.UNKNOWN_TOPIC_OR_PARTITION: grpc.StatusCode.NOT_FOUND,
+    ErrorCode.UNKNOWN_TOPIC_ID: grpc.StatusCode.NOT_FOUND,
+    ErrorCode.RESOURCE_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    ErrorCode.TOPIC_ALREADY_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
+    ErrorCode.OFFSET_OUT_OF_RANGE: grpc.StatusCode.OUT_OF_RANGE,
+    ErrorCode.REQUEST_TIMED_OUT: grpc.StatusCode.DEADLINE_EXCEEDED,
+    ErrorCode.UNSUPPORTED_VERSION: grpc.StatusCode.UNIMPLEMENTED,
+    ErrorCode.POLICY_VIOLATION: grpc.StatusCode.PERMISSION_DENIED,
+    ErrorCode.TOPIC_AUTHORIZATION_FAILED: grpc.StatusCode.PERMISSION_DENIED,
+    ErrorCode.CLUSTER_AUTHORIZATION_FAILED: grpc.StatusCode.PERMISSION_DENIED,
+    ErrorCode.SASL_AUTHENTICATION_FAILED: grpc.StatusCode.UNAUTHENTICATED,
+    ErrorCode.MESSAGE_TOO_LARGE: grpc.StatusCode.INVALID_ARGUMENT,
+    ErrorCode.KAFKA_STORAGE_ERROR: grpc.StatusCode.UNAVAILABLE,
+    ErrorCode.UNKNOWN_SERVER_ERROR: grpc.StatusCode.INTERNAL,
+}
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Method = TypeVar("Method", bound=Callable[..., Awaitable[object]])
+
+
+def detail(
+    code: ErrorCode | int, message: str | None = "", topic: str | None = None, partition: int | None = None
+) -> errors_pb2.ErrorDetail | None:
+    """The detail of an error; None for no error, so that it can be given to a result as it is."""
+    if not code:
+        return None
+    known = _CODES.get(int(code), ErrorCode.UNKNOWN_SERVER_ERROR)
+    return errors_pb2.ErrorDetail(
+        code=known,
+        name=known.name,
+        retriable=known.retriable,
+        message=message or known.name,
+        topic=topic,
+        partition=partition,
+    )
+
+
+def status_of(code: ErrorCode) -> grpc.StatusCode:
+    """The gRPC status that comes nearest to a Kafka error."""
+    if code.retriable:
+        return _STATUS.get(code, grpc.StatusCode.UNAVAILABLE)
+    return _STATUS.get(code, grpc.StatusCode.INVALID_ARGUMENT)
+
+
+async def abort(context: Context, code: ErrorCode, message: str = "") -> NoReturn:
+    """End the call with a status that carries the detail."""
+    status = status_of(code)
+    found = detail(code, message)
+    assert found is not None
+    packed = any_pb2.Any()
+    packed.Pack(found)
+    details = errors_pb2.StatusDetails(code=status.value[0], message=message or code.name, details=[packed])
+    await context.abort(status, message or code.name, ((DETAILS_KEY, details.SerializeToString()),))
+
+
+def telling_errors(method: Method) -> Method:
+    """A servicer's method whose errors reach the caller in the form above; a defect of ours is logged, too."""
+
+    @wraps(method)
+    async def serve(self: object, request: object, context: Context) -> object:
+        try:
+            return await method(self, request, context)
+        except (grpc.aio.AbortError, asyncio.CancelledError):
+            raise
+        except ApiError as error:
+            await abort(context, error.code, error.message)
+        except DecodeError as error:
+            await abort(context, ErrorCode.CORRUPT_MESSAGE, str(error))
+        except Exception as error:
+            _log.exception("request failed", request=method.__qualname__, peer=context.peer())
+            await abort(context, ErrorCode.UNKNOWN_SERVER_ERROR, type(error).__name__)
+
+    return serve  # type: ignore[return-value]
