@@ -1,26 +1,193 @@
 """One node: everything below it, made, started and stopped in the right order.
 
-Start: data directory, sockets, disk, quorum and controller, partitions, broker, doors. The sockets are bound first, so
-that a port in use costs no recovery, and listen last: a client is either refused or served. Stop is the reverse: the
-doors drain, then logs and checkpoints are written, then the metadata log, then the lock goes.
+Start: data directory, sockets, disk, metadata log and controller, partitions, broker, doors. Sockets are bound first,
+so that a port in use costs no recovery, and listen last: a client is either refused or served. Stop is the reverse:
+the doors drain, logs and checkpoints are written, the metadata log ends, the threads end, the lock goes.
 """
 
+import asyncio
+import random
+import time
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
+from ottla import __version__
+from ottla.adapters.clock import LoopClock
+from ottla.adapters.disk import ThreadedDisk
+from ottla.broker.broker import Broker
+from ottla.broker.settings import BrokerSettings
+from ottla.controller.controller import Controller
+from ottla.controller.image import Endpoint as ClientEndpoint
+from ottla.core.types import NodeId, format_uuid
+from ottla.kafka.door import KafkaDoor, Limits
 from ottla.node.config import NodeConfig
+from ottla.node.data_directory import DataDirectory, random_uuid
+from ottla.node.doors import Doors, advertise, close
+from ottla.node.http import HttpDoor
+from ottla.node.listeners import Endpoint, bind, parse_endpoint
+from ottla.partitions.manager import PartitionManager
+from ottla.raft.single_voter import SingleVoterLog
 
 if TYPE_CHECKING:
-    pass
+    from collections.abc import Sequence
+
+    from prometheus_client.metrics_core import Metric
 
 logger = structlog.get_logger(__name__)
 
+METADATA_DIRECTORY = "metadata"
+
 
 class Node:
-    """Runs on the loop that `start` is called on; starts once."""
+    """Starts and stops once, on one loop."""
 
     def __init__(self, config: NodeConfig, *, fresh: bool = False) -> None:
         self._config, self._fresh = config, fresh
         self._cleanups = AsyncExitStack()
+        self._started_at = time.monotonic()
+        self._status = "starting"
+        self._housekeeping: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """Return when a write with acks=all would succeed. Raises ConfigError, StorageError or OSError."""
+        config = self._config
+        self._data = DataDirectory.open(Path(config.data_dir), NodeId(config.node_id), fresh=self._fresh)
+        self._cleanups.callback(self._data.close)
+        self._doors = Doors.bind(config)
+        self._cleanups.callback(self._doors.close)
+        await self._start_broker()
+        await self._start_doors()
+        self._keep_house()
+        self._status = "ok"
+        logger.info(
+            "ready",
+            version=__version__,
+            node=config.node_id,
+            cluster=format_uuid(self._data.identity.cluster_id),
+            seconds=round(time.monotonic() - self._started_at, 3),
+            **self.addresses(),
+        )
+
+    async def stop(self) -> None:
+        """Stop whatever was started, in reverse order."""
+        if self._status == "ok":
+            logger.info("stopping", node=self._config.node_id)
+        self._status = "stopping"
+        if self._housekeeping is not None:
+            self._housekeeping.cancel()
+        await self._cleanups.aclose()
+        self._status = "stopped"
+
+    def addresses(self) -> dict[str, str]:
+        """Where clients reach this node, and where its data are."""
+        return {
+            "kafka": ",".join(endpoint.address for endpoint in self._doors.kafka_advertised.values()),
+            "grpc": self._grpc_advertised.address,
+            "http": self._doors.http.endpoint.address if self._doors.http else "",
+            "dir": str(self._data.path),
+        }
+
+    async def _start_broker(self) -> None:
+        config, identity = self._config, self._data.identity
+        loop = asyncio.get_running_loop()
+        clock, source = LoopClock(loop), random.SystemRandom()
+        disk = ThreadedDisk(loop, str(self._data.path), threads=config.sync_threads)
+        self._cleanups.callback(disk.close)
+        static_configs = config.static_configs()
+        controller = Controller(identity.node_id, random=source, static_configs=static_configs)
+        quorum = SingleVoterLog.open(disk, METADATA_DIRECTORY, identity.node_id, controller)
+        self._cleanups.push_async_callback(quorum.close)
+        controller.attach(quorum)
+        self._partitions = PartitionManager(disk, clock)
+        self._partitions.open()
+        self._cleanups.push_async_callback(self._close_partitions)
+        self._broker = Broker(
+            BrokerSettings(
+                node_id=identity.node_id,
+                cluster_id=format_uuid(identity.cluster_id),
+                incarnation_id=random_uuid(),
+                data_dir=str(self._data.path.absolute()),
+                rack=config.rack or None,
+                configs=static_configs,
+            ),
+            controller=controller,
+            partitions=self._partitions,
+            clock=clock,
+            random=source,
+            disk=disk,
+        )
+
+    def _keep_house(self) -> None:
+        """Retention, and whatever else is looked after now and then."""
+        interval_ms = self._broker.configs.integer("log.retention.check.interval.ms")
+
+        def again() -> None:
+            self._partitions.housekeeping()
+            self._keep_house()
+
+        self._housekeeping = asyncio.get_running_loop().call_later(interval_ms / 1000, again)
+
+    async def _close_partitions(self) -> None:
+        ended: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        self._partitions.close(ended.set_result)
+        error = await ended
+        if error is not None:
+            logger.error("not everything could be written at the stop", error=str(error))
+
+    async def _start_doors(self) -> None:
+        config, doors = self._config, self._doors
+        grace_ms = config.shutdown_timeout_ms
+        self._kafka = KafkaDoor(self._broker, self._limits())
+        self._grpc_advertised = await self._start_grpc()
+        await self._broker.start(
+            {name: ClientEndpoint(one.host, one.port) for name, one in doors.kafka_advertised.items()},
+            grpc=ClientEndpoint(self._grpc_advertised.host, self._grpc_advertised.port),
+        )
+        for bound in doors.kafka:
+            await self._kafka.listen(bound.endpoint.name, bound.sockets)
+        self._cleanups.push_async_callback(self._kafka.stop, grace_ms)
+        if doors.http is not None:
+            http = HttpDoor(asyncio.get_running_loop(), doors.http.sockets, self)
+            http.start()
+            self._cleanups.callback(http.stop)
+
+    async def _start_grpc(self) -> Endpoint:
+        """Serve gRPC, which binds its sockets itself; what clients are told."""
+        from ottla.grpc_api.door import GrpcDoor
+        from ottla.grpc_api.door import Limits as GrpcLimits
+
+        request_max_bytes = self._broker.configs.integer("socket.request.max.bytes")
+        door = GrpcDoor(self._broker, GrpcLimits(max_message_bytes=request_max_bytes))
+        endpoint = self._config.grpc_endpoint()
+        probe = bind(endpoint)  # finds a port that is free on each address, and explains one that is not
+        hosts = [one.getsockname()[0] for one in probe.sockets]
+        close([probe])
+        for host in hosts:
+            door.bind(host, probe.endpoint.port)
+        await door.start()
+        self._cleanups.push_async_callback(door.stop, self._config.shutdown_timeout_ms)
+        advertised = self._config.advertised_grpc
+        return advertise(probe.endpoint, parse_endpoint(advertised, "advertised_grpc") if advertised else None)
+
+    def _limits(self) -> Limits:
+        configs = self._broker.configs
+        return Limits(
+            request_max_bytes=configs.integer("socket.request.max.bytes"),
+            max_connections=configs.integer("max.connections"),
+            max_idle_ms=configs.integer("connections.max.idle.ms"),
+        )
+
+    # -- what is observed
+
+    def health(self) -> dict[str, object]:
+        """The body of `/health`."""
+        return {"status": self._status, "node": self._config.node_id, "version": __version__}
+
+    def metrics(self) -> "Sequence[Metric]":
+        """The figures of this moment."""
+        from ottla.node.figures import figures
+
+        return figures(self._broker, self._partitions, len(self._kafka.connections))
