@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from ottla.controller.image import EMPTY, Endpoint, ResourceType
+from ottla.controller.image import Endpoint, ResourceType
 from ottla.core.errors import ApiError
 from ottla.core.types import ZERO_UUID, NodeId, Uuid
 
@@ -17,7 +17,7 @@ class NewTopic:
     partitions: int = -1
     replication_factor: int = -1
     assignments: Sequence[tuple[int, Sequence[int]]] = ()  # (partition, its replicas); then both counts are -1
-    configs: Mapping[str, str | None] = EMPTY
+    configs: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
