@@ -29,7 +29,7 @@ class Clock(Protocol):
     def monotonic_ms(self) -> float:
         """Milliseconds from an arbitrary start; never goes back."""
 
-    def call_soon(self, callback: Callable[..., object], *arguments: Any) -> None:
+    def call_soon(self, callback: Callable[..., object], *arguments: Any) -> object:
         """Run the callback in a later turn of the loop."""
 
     def call_later(self, delay_ms: float, callback: Callable[..., object], *arguments: Any) -> Timer:
