@@ -18,7 +18,7 @@ from ottla.controller.delete_topics import delete_topics
 from ottla.controller.effective import EffectiveConfigs
 from ottla.controller.image import MetadataDelta, MetadataImage, TopicImage
 from ottla.controller.producer_ids import ProducerIdBlock, allocate_producer_ids
-from ottla.controller.replay import ImageBuilder
+from ottla.controller.replay import ImageBuilder, InvalidMetadata
 from ottla.controller.requests import (
     AlterResource,
     BrokerRegistration,
@@ -30,7 +30,7 @@ from ottla.controller.requests import (
 )
 from ottla.controller.snapshot import delta_between, snapshot_records
 from ottla.core.error_codes import ErrorCode
-from ottla.core.errors import ApiError
+from ottla.core.errors import ApiError, StorageError
 from ottla.core.ports import Random
 from ottla.core.types import ZERO_UUID, NodeId, Uuid
 from ottla.raft.quorum import Entry, NotLeader, Quorum, Snapshot
@@ -140,6 +140,8 @@ class Controller:
             await self._required_quorum().read_barrier()
         except NotLeader as error:
             raise ApiError(ErrorCode.NOT_CONTROLLER, str(error)) from error
+        except StorageError as error:
+            raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR, str(error)) from error
 
     def _defaults(self, image: MetadataImage) -> EffectiveConfigs:
         return EffectiveConfigs(image, self._static_configs, self._node_id)
@@ -172,6 +174,8 @@ class Controller:
             await quorum.propose(data)
         except NotLeader as error:
             raise ApiError(ErrorCode.NOT_CONTROLLER, str(error)) from error
+        except StorageError as error:
+            raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR, str(error)) from error
         return decision.result
 
     # The state machine
@@ -180,7 +184,12 @@ class Controller:
         """Replay one committed entry."""
         ours = bool(self._proposed) and self._proposed[0] == entry.data
         batch = pb.MetadataBatch.FromString(entry.data)
-        image, delta = ImageBuilder(self._image).replay(batch.records).build(entry.index, entry.term)
+        try:
+            image, delta = ImageBuilder(self._image).replay(batch.records).build(entry.index, entry.term)
+        except InvalidMetadata:
+            self._proposed.clear()
+            self._tentative = self._image
+            raise
         if ours:
             self._proposed.popleft()
         else:
