@@ -23,6 +23,7 @@ UInt32 = int
 
 NEVER: Final = 1 << 15  # FIRST_FLEXIBLE_VERSION of a message that has no flexible version
 EMPTY: Final[list[Any]] = []  # stands for "a new list" among the defaults of constructors
+UNSET: Final[Any] = object()  # stands for "a new struct" where null is another value
 
 
 class Data:

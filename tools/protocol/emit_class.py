@@ -77,7 +77,7 @@ def _parameter(field: Field) -> str:
     if default == "[]":
         return f"{field.annotation} = EMPTY"
     if default.endswith("()"):
-        return f"{field.annotation} | None = None"
+        return f"{field.annotation} = UNSET" if field.nullable else f"{field.annotation} | None = None"
     return f"{field.annotation} = {default}"
 
 
@@ -85,6 +85,8 @@ def _initial(field: Field) -> str:
     default = field.default_expression
     if default == "[]":
         return f"[] if {field.name} is EMPTY else {field.name}"
+    if default.endswith("()") and field.nullable:
+        return f"{default} if {field.name} is UNSET else {field.name}"
     if default.endswith("()"):
         return f"{default} if {field.name} is None else {field.name}"
     return field.name

@@ -12,7 +12,7 @@ _IMPORTS = {
     "ottla.core.errors": ("EncodeError",),
     "ottla.core.types": ("ZERO_UUID", "Buffer", "Uuid"),
     "ottla.protocol.message": (
-        "EMPTY", "NEVER", "Data", "Int8", "Int16", "Int32", "Int64", "Message", "UInt16", "UInt32",
+        "EMPTY", "NEVER", "Data", "Int8", "Int16", "Int32", "Int64", "Message", "UInt16", "UInt32", "UNSET",
     ),
     "ottla.protocol.wire": (
         "bad_length", "new", "pack_numbers", "pack_uuids", "read_compact_strings", "read_numbers",

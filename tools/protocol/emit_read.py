@@ -82,7 +82,7 @@ class Reader:
             self._content(field, versions)
 
     def _prefix(self, field: Field) -> str:
-        if field.is_struct and not field.is_array:
+        if field.is_struct and not field.is_array and field.tag is None:
             return "b"
         if self._compact(field):
             return "B"

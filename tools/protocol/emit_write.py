@@ -115,7 +115,7 @@ class Writer:
         self._out.add(f'raise EncodeError(f"{name}: null in version {{version}}")')
 
     def _null(self, field: Field, out: str) -> None:
-        if field.is_struct and not field.is_array:
+        if field.is_struct and not field.is_array and field.tag is None:
             self._out.add(f"{out}.append(255)")
         elif self._compact(field):
             self._out.add(f"{out}.append(0)")
@@ -187,6 +187,8 @@ class Writer:
         """The test for a value that is not the default; a tagged field with its default stays away from the wire."""
         condition = field.versions.condition(self._versions)
         test = self._differs_from_default(field, f"m.{field.name}")
+        if field.nullable and field.default is not None:
+            test = f"m.{field.name} is None or {test}"
         if condition is None:
             return test
         return f"{condition} and ({test})" if " or " in test else f"{condition} and {test}"

@@ -74,7 +74,7 @@ def shorten_fields(
             short["tag"] = field["tag"]
             if parse_versions(field["taggedVersions"], first, last) != versions:
                 raise ValueError(f"{field['name']}: tagged in some of its versions only")
-        if "default" in field:
+        if field.get("default") is not None:  # the text "null" is a default, a null of JSON is none given
             short["default"] = parse_default(field["type"], field["default"])
         if field.get("flexibleVersions") == "none":
             short["classic"] = True  # the client id, which a broker must find in a header of any version
@@ -92,7 +92,7 @@ def parse_versions(text: str, first: int, last: int | None) -> tuple[int, int]:
 
 
 def parse_default(kind: str, default: Any) -> Any:
-    if default is None or default == "null":
+    if default == "null":
         return None
     if _INTEGER.fullmatch(kind):
         return int(default, 0) if isinstance(default, str) else default

@@ -35,11 +35,11 @@ class TopicPartitions(Data):
 
     def __init__(
         self, *, topic_id: Uuid = ZERO_UUID, partitions: list[Int32] = EMPTY,
-        assignment_epochs: list[Int32] | None = None,
+        assignment_epochs: list[Int32] | None = EMPTY,
     ) -> None:
         self.topic_id = topic_id
         self.partitions = [] if partitions is EMPTY else partitions
-        self.assignment_epochs = assignment_epochs
+        self.assignment_epochs = [] if assignment_epochs is EMPTY else assignment_epochs
 
 
 class ConsumerGroupCurrentMemberAssignmentValue(Message):
@@ -91,7 +91,7 @@ def _read_topic_partitions(
     items: list[TopicPartitions] = []
     for _ in range(n):
         m = new(TopicPartitions)
-        m.assignment_epochs = None
+        m.assignment_epochs = []
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -143,18 +143,22 @@ def _write_topic_partitions(out: bytearray, items: list[TopicPartitions], versio
             write_unsigned_varint(out, length)
         out += pack_numbers("i", m.partitions)
         tags = 0
-        if m.assignment_epochs is not None:
+        if m.assignment_epochs is None or m.assignment_epochs:
             tags += 1
         out.append(tags)
         if tags:
-            if m.assignment_epochs is not None:
+            if m.assignment_epochs is None or m.assignment_epochs:
                 content = bytearray()
-                length = len(m.assignment_epochs) + 1
-                if length < 128:
-                    content.append(length)
+                assignment_epochs = m.assignment_epochs
+                if assignment_epochs is None:
+                    content.append(0)
                 else:
-                    write_unsigned_varint(content, length)
-                content += pack_numbers("i", m.assignment_epochs)
+                    length = len(assignment_epochs) + 1
+                    if length < 128:
+                        content.append(length)
+                    else:
+                        write_unsigned_varint(content, length)
+                    content += pack_numbers("i", assignment_epochs)
                 write_tagged_field(out, 0, content)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from ottla.protocol.message import EMPTY, Data, Int32, Message
+from ottla.protocol.message import EMPTY, Data, Int32, Message, UNSET
 from ottla.protocol.wire import (
     bad_length,
     new,
@@ -19,7 +19,6 @@ from ottla.protocol.wire import (
     write_unsigned_varint,
 )
 
-_b = Struct(">b")
 _i = Struct(">i")
 _iB = Struct(">iB")
 
@@ -79,7 +78,7 @@ class ConsumerGroupMemberMetadataValue(Message):
         self, *, instance_id: str | None = "", rack_id: str | None = "", client_id: str = "",
         client_host: str = "", subscribed_topic_names: list[str] = EMPTY,
         subscribed_topic_regex: str | None = "", rebalance_timeout_ms: Int32 = -1,
-        server_assignor: str | None = "", classic_member_metadata: ClassicMemberMetadata | None = None,
+        server_assignor: str | None = "", classic_member_metadata: ClassicMemberMetadata | None = UNSET,
     ) -> None:
         self.instance_id = instance_id
         self.rack_id = rack_id
@@ -89,7 +88,7 @@ class ConsumerGroupMemberMetadataValue(Message):
         self.subscribed_topic_regex = subscribed_topic_regex
         self.rebalance_timeout_ms = rebalance_timeout_ms
         self.server_assignor = server_assignor
-        self.classic_member_metadata = classic_member_metadata
+        self.classic_member_metadata = ClassicMemberMetadata() if classic_member_metadata is UNSET else classic_member_metadata
 
     @classmethod
     def _read(
@@ -204,7 +203,7 @@ def _read_consumer_group_member_metadata_value(
     items: list[ConsumerGroupMemberMetadataValue] = []
     for _ in range(n):
         m = new(ConsumerGroupMemberMetadataValue)
-        m.classic_member_metadata = None
+        m.classic_member_metadata = ClassicMemberMetadata()
         length = buffer[position]
         position += 1
         if length > 127:
@@ -290,9 +289,11 @@ def _read_consumer_group_member_metadata_value(
                 if tag_end > limit:
                     raise bad_length("tagged field", size, position)
                 if tag == 0:
-                    (length,) = _b.unpack_from(buffer, position)
+                    length = buffer[position]
                     position += 1
-                    if length < 0:
+                    if length > 127:
+                        length, position = read_unsigned_varint(buffer, position - 1)
+                    if length == 0:
                         m.classic_member_metadata = None
                     else:
                         (m.classic_member_metadata,), position = _read_classic_member_metadata(buffer, position, version, 1, quota)
@@ -371,12 +372,16 @@ def _write_consumer_group_member_metadata_value(out: bytearray, items: list[Cons
                 write_string_length(out, length)
             out += piece
         tags = 0
-        if m.classic_member_metadata is not None:
+        if m.classic_member_metadata is None or m.classic_member_metadata.session_timeout_ms != 0 or m.classic_member_metadata.supported_protocols:
             tags += 1
         out.append(tags)
         if tags:
-            if m.classic_member_metadata is not None:
+            if m.classic_member_metadata is None or m.classic_member_metadata.session_timeout_ms != 0 or m.classic_member_metadata.supported_protocols:
                 content = bytearray()
-                content.append(1)
-                _write_classic_member_metadata(content, [m.classic_member_metadata], version)
+                classic_member_metadata = m.classic_member_metadata
+                if classic_member_metadata is None:
+                    content.append(0)
+                else:
+                    content.append(1)
+                    _write_classic_member_metadata(content, [classic_member_metadata], version)
                 write_tagged_field(out, 0, content)

@@ -34,11 +34,11 @@ class TaskIds(Data):
 
     def __init__(
         self, *, subtopology_id: str = "", partitions: list[Int32] = EMPTY,
-        assignment_epochs: list[Int32] | None = None,
+        assignment_epochs: list[Int32] | None = EMPTY,
     ) -> None:
         self.subtopology_id = subtopology_id
         self.partitions = [] if partitions is EMPTY else partitions
-        self.assignment_epochs = assignment_epochs
+        self.assignment_epochs = [] if assignment_epochs is EMPTY else assignment_epochs
 
 
 class StreamsGroupCurrentMemberAssignmentValue(Message):
@@ -101,7 +101,7 @@ def _read_task_ids(
     items: list[TaskIds] = []
     for _ in range(n):
         m = new(TaskIds)
-        m.assignment_epochs = None
+        m.assignment_epochs = []
         length = buffer[position]
         position += 1
         if length > 127:
@@ -166,18 +166,22 @@ def _write_task_ids(out: bytearray, items: list[TaskIds], version: int) -> None:
             write_unsigned_varint(out, length)
         out += pack_numbers("i", m.partitions)
         tags = 0
-        if m.assignment_epochs is not None:
+        if m.assignment_epochs is None or m.assignment_epochs:
             tags += 1
         out.append(tags)
         if tags:
-            if m.assignment_epochs is not None:
+            if m.assignment_epochs is None or m.assignment_epochs:
                 content = bytearray()
-                length = len(m.assignment_epochs) + 1
-                if length < 128:
-                    content.append(length)
+                assignment_epochs = m.assignment_epochs
+                if assignment_epochs is None:
+                    content.append(0)
                 else:
-                    write_unsigned_varint(content, length)
-                content += pack_numbers("i", m.assignment_epochs)
+                    length = len(assignment_epochs) + 1
+                    if length < 128:
+                        content.append(length)
+                    else:
+                        write_unsigned_varint(content, length)
+                    content += pack_numbers("i", assignment_epochs)
                 write_tagged_field(out, 0, content)
 
 

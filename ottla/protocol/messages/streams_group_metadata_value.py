@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from ottla.protocol.message import Data, Int32, Int64, Message
+from ottla.protocol.message import EMPTY, Data, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
     new,
@@ -54,12 +54,12 @@ class StreamsGroupMetadataValue(Message):
 
     def __init__(
         self, *, epoch: Int32 = 0, metadata_hash: Int64 = 0, validated_topology_epoch: Int32 = -1,
-        last_assignment_configs: list[LastAssignmentConfig] | None = None,
+        last_assignment_configs: list[LastAssignmentConfig] | None = EMPTY,
     ) -> None:
         self.epoch = epoch
         self.metadata_hash = metadata_hash
         self.validated_topology_epoch = validated_topology_epoch
-        self.last_assignment_configs = last_assignment_configs
+        self.last_assignment_configs = [] if last_assignment_configs is EMPTY else last_assignment_configs
 
     @classmethod
     def _read(
@@ -138,7 +138,7 @@ def _read_streams_group_metadata_value(
     for _ in range(n):
         m = new(StreamsGroupMetadataValue)
         m.validated_topology_epoch = -1
-        m.last_assignment_configs = None
+        m.last_assignment_configs = []
         m.epoch, m.metadata_hash, length = _iqB.unpack_from(buffer, position)
         position += 13
         if length:
@@ -179,7 +179,7 @@ def _write_streams_group_metadata_value(out: bytearray, items: list[StreamsGroup
         tags = 0
         if m.validated_topology_epoch != -1:
             tags += 1
-        if m.last_assignment_configs is not None:
+        if m.last_assignment_configs is None or m.last_assignment_configs:
             tags += 1
         out.append(tags)
         if tags:
@@ -187,12 +187,16 @@ def _write_streams_group_metadata_value(out: bytearray, items: list[StreamsGroup
                 content = bytearray()
                 content += _i.pack(m.validated_topology_epoch)
                 write_tagged_field(out, 0, content)
-            if m.last_assignment_configs is not None:
+            if m.last_assignment_configs is None or m.last_assignment_configs:
                 content = bytearray()
-                length = len(m.last_assignment_configs) + 1
-                if length < 128:
-                    content.append(length)
+                last_assignment_configs = m.last_assignment_configs
+                if last_assignment_configs is None:
+                    content.append(0)
                 else:
-                    write_unsigned_varint(content, length)
-                _write_last_assignment_config(content, m.last_assignment_configs, version)
+                    length = len(last_assignment_configs) + 1
+                    if length < 128:
+                        content.append(length)
+                    else:
+                        write_unsigned_varint(content, length)
+                    _write_last_assignment_config(content, last_assignment_configs, version)
                 write_tagged_field(out, 1, content)

@@ -28,10 +28,14 @@ def message_class(message: MessageDefinition) -> type[Message]:
 
 
 class Sampler:
-    """Draws values. With `tame` numbers stay where every second implementation can represent them."""
+    """Draws values.
 
-    def __init__(self, random: Random, *, tame: bool = False) -> None:
-        self._random, self._tame = random, tame
+    With `tame` numbers stay where every second implementation can represent them; with `small` lists and texts
+    are short.
+    """
+
+    def __init__(self, random: Random, *, tame: bool = False, small: bool = False) -> None:
+        self._random, self._tame, self._small = random, tame, small
 
     def message(self, message: MessageDefinition, version: int) -> Message:
         """A message of which the fields that the version lacks keep their defaults."""
@@ -53,7 +57,7 @@ class Sampler:
             return None
         if not field.is_array:
             return self._value(message, field, version)
-        most = self._random.choice([0, 1, 3, 3] if field.is_struct else [0, 2, 5, 150])
+        most = 2 if self._small else self._random.choice([0, 1, 3, 3] if field.is_struct else [0, 2, 5, 150])
         return [self._value(message, field, version) for _ in range(self._random.randint(0, most))]
 
     def _value(self, message: MessageDefinition, field: Field, version: int) -> Any:
@@ -68,7 +72,7 @@ class Sampler:
             return random.uniform(-1e9, 1e9)
         if field.type == "uuid":
             return Uuid(random.randbytes(16))
-        size = random.choice([0, 1, 7, 20, 126, 127, 128, 300])
+        size = random.choice([0, 3, 5] if self._small else [0, 1, 7, 20, 126, 127, 128, 300])
         if field.type == "string":
             return "".join(random.choices(_ALPHABET, k=size))
         return random.randbytes(size)
