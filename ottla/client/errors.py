@@ -8,7 +8,7 @@
         ├── SerializationFailed  a serializer or deserializer raised; its error is the cause
         ├── NoOffset           no position, and `auto_offset_reset` is "none"
         ├── ClientClosed       the client was closed before or meanwhile
-        ├── ClientForked       the client was made in another process
+        ├── ClientForked       the process is a fork of one that used a client
         ├── GroupsUnsupported  `group_id` was given
         └── PartialFailure     an admin call failed for some of its items: `errors` by item, `results` for the rest
 
@@ -96,13 +96,13 @@ class ClientClosed(ClientError):
 
 
 class ClientForked(ClientError):
-    """The client was made in another process: its connections and threads did not come along."""
+    """A fork uses a client of its parent: connections and threads did not come along."""
 
     def __init__(self, made_in: int, used_in: int) -> None:
         super().__init__(
             ErrorCode.NETWORK_EXCEPTION,
-            f"this client was made in process {made_in} and cannot be used in its fork {used_in}: "
-            "make a new client after the fork",
+            f"gRPC was started in process {made_in} and cannot be used in its fork {used_in}: make the first client "
+            'after the fork, or start processes by "spawn" or "forkserver" (multiprocessing.set_start_method)',
             retriable=False,
         )
 

@@ -1,12 +1,13 @@
 """Channels to `ottla.v1` services, and what a gRPC status means to a user of the client."""
 
+import os
 from pathlib import Path
 
 import grpc
 import grpc.aio
 
 from ottla.client.config import ConnectionConfig
-from ottla.client.errors import ClientError, ErrorCode
+from ottla.client.errors import ClientError, ClientForked, ErrorCode
 from ottla.v1 import errors_pb2
 
 DETAILS_KEY = "grpc-status-details-bin"
@@ -28,8 +29,15 @@ OPTIONS: list[tuple[str, int]] = [
 ]
 
 
+_used_in = 0  # the process in which gRPC's threads run
+
+
 def open_channel(address: str, config: ConnectionConfig) -> grpc.aio.Channel:
-    """A channel to host:port; it connects with the first call."""
+    """A channel to host:port; it connects with the first call. Raises ClientForked where it would hang for ever."""
+    global _used_in
+    if _used_in not in (0, os.getpid()):
+        raise ClientForked(_used_in, os.getpid())
+    _used_in = os.getpid()
     if config.ssl_cafile is None:
         return grpc.aio.insecure_channel(address, OPTIONS)
     credentials = grpc.ssl_channel_credentials(
