@@ -1,0 +1,158 @@
+"""Whole record batches: records into bytes, bytes into records.
+
+The header's part, all that a broker's hot path needs, lies in `ottla.records.header` and is offered here as well.
+"""
+
+from collections.abc import Sequence
+
+from ottla.core.types import Buffer
+from ottla.records.compression import MAX_DECOMPRESSED_BYTES, Compression, compress, decompress
+from ottla.records.header import (
+    CONTROL_FLAG,
+    HEADER,
+    HEADER_BYTES,
+    LOG_APPEND_TIME_FLAG,
+    LOG_OVERHEAD_BYTES,
+    MAGIC,
+    NO_LEADER_EPOCH,
+    NO_PRODUCER_EPOCH,
+    NO_PRODUCER_ID,
+    NO_SEQUENCE,
+    TRANSACTIONAL_FLAG,
+    BatchHeader,
+    iterate_headers,
+    patch_base_offset,
+    patch_crc,
+    patch_log_append_time,
+    read_header,
+    validate,
+)
+from ottla.records.record import Headers, Record, decode_payload, encode_records
+
+__all__ = [
+    "HEADER_BYTES",
+    "MAGIC",
+    "BatchHeader",
+    "Compression",
+    "Headers",
+    "Record",
+    "assemble_batch",
+    "decode_records",
+    "encode_batch",
+    "iterate_headers",
+    "patch_base_offset",
+    "patch_log_append_time",
+    "read_header",
+    "read_payload",
+    "validate",
+]
+
+
+def encode_batch(
+    records: Sequence[Record],
+    *,
+    base_offset: int = 0,
+    compression: Compression = Compression.NONE,
+    compression_level: int | None = None,
+    producer_id: int = NO_PRODUCER_ID,
+    producer_epoch: int = NO_PRODUCER_EPOCH,
+    base_sequence: int = NO_SEQUENCE,
+    leader_epoch: int = NO_LEADER_EPOCH,
+    is_transactional: bool = False,
+    is_control: bool = False,
+    log_append_time_ms: int | None = None,
+) -> bytes:
+    """A batch of these records at the offsets that follow `base_offset`, whatever offsets they bear themselves.
+
+    With `log_append_time_ms` all records bear that time, otherwise each its own. ValueError for a batch of no records.
+    """
+    if not records:
+        raise ValueError("a batch has at least one record")
+    base_timestamp = records[0].timestamp
+    attributes = 0
+    if is_transactional:
+        attributes |= TRANSACTIONAL_FLAG
+    if is_control:
+        attributes |= CONTROL_FLAG
+    if log_append_time_ms is None:
+        max_timestamp = max([record[1] for record in records])
+    else:
+        attributes |= LOG_APPEND_TIME_FLAG
+        max_timestamp = log_append_time_ms
+    header = BatchHeader(
+        base_offset,
+        0,
+        leader_epoch,
+        MAGIC,
+        0,
+        attributes,
+        len(records) - 1,
+        base_timestamp,
+        max_timestamp,
+        producer_id,
+        producer_epoch,
+        base_sequence,
+        len(records),
+    )
+    return assemble_batch(header, encode_records(records, base_timestamp), compression, compression_level)
+
+
+def assemble_batch(
+    header: BatchHeader, payload: Buffer, compression: Compression, compression_level: int | None = None
+) -> bytes:
+    """Header and uncompressed payload as a batch, which gets its length, codec and CRC here."""
+    if compression is not Compression.NONE:
+        payload = compress(compression, payload, compression_level)
+    batch = bytearray(HEADER_BYTES + len(payload))
+    HEADER.pack_into(
+        batch,
+        0,
+        header.base_offset,
+        len(batch) - LOG_OVERHEAD_BYTES,
+        header.partition_leader_epoch,
+        MAGIC,
+        0,
+        header.attributes & ~0x07 | compression,
+        header.last_offset_delta,
+        header.base_timestamp,
+        header.max_timestamp,
+        header.producer_id,
+        header.producer_epoch,
+        header.base_sequence,
+        header.record_count,
+    )
+    batch[HEADER_BYTES:] = payload
+    patch_crc(batch)
+    return bytes(batch)
+
+
+def read_payload(
+    buffer: Buffer, position: int = 0, *, max_bytes: int = MAX_DECOMPRESSED_BYTES, check_crc: bool = True
+) -> tuple[BatchHeader, bytes]:
+    """Header and decompressed records of the batch at `position`.
+
+    CorruptBatch when the batch is damaged or expands beyond `max_bytes`.
+    """
+    header = validate(buffer, position) if check_crc else _complete_header(buffer, position)
+    view = memoryview(buffer)[position + HEADER_BYTES : position + header.size_bytes]
+    return header, decompress(header.compression, view, max_bytes)
+
+
+def _complete_header(buffer: Buffer, position: int) -> BatchHeader:
+    header = read_header(buffer, position)
+    if header.magic != MAGIC or header.size_bytes > len(buffer) - position:
+        validate(buffer, position)  # raises, with the reason
+    return header
+
+
+def decode_records(
+    buffer: Buffer, position: int = 0, *, max_bytes: int = MAX_DECOMPRESSED_BYTES, check_crc: bool = True
+) -> list[Record]:
+    """The records of the batch at `position`, decompressed to at most `max_bytes`; keys and values are copies.
+
+    CorruptBatch when the batch is damaged, InvalidRecord (one of its kind) when only its records are malformed.
+    `check_crc=False` is for those who validated the batch already.
+    """
+    header, payload = read_payload(buffer, position, max_bytes=max_bytes, check_crc=check_crc)
+    fixed_timestamp = header.max_timestamp if header.attributes & LOG_APPEND_TIME_FLAG else None
+    return decode_payload(payload, header.record_count, header.base_offset, header.base_timestamp, fixed_timestamp)
