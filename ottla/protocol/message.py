@@ -29,18 +29,18 @@ UNSET: Final[Any] = object()  # stands for "a new struct" where null is another 
 class Data:
     """A struct of a message: compares and shows itself by its fields, of bytes only how many (data, or secrets)."""
 
-    __slots__: tuple[str, ...] = ()
+    __slots__ = ()
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+        return all(getattr(self, name) == getattr(other, name) for name in type(self).__annotations__)
 
     __hash__ = None  # type: ignore[assignment]  # mutable
 
     def __repr__(self) -> str:
-        annotations = type(self).__annotations__
-        fields = ", ".join(f"{name}={_show(getattr(self, name), annotations[name])}" for name in self.__slots__)
+        annotations = type(self).__annotations__.items()
+        fields = ", ".join(f"{name}={_show(getattr(self, name), annotation)}" for name, annotation in annotations)
         return f"{type(self).__name__}({fields})"
 
 

@@ -20,9 +20,8 @@ def describe_misfit(message: Any, error: Exception) -> str:
 
 
 def _struct(struct: Any, path: str) -> str | None:
-    annotations = type(struct).__annotations__
-    for name in type(struct).__slots__:
-        found = _value(getattr(struct, name), annotations[name], f"{path}.{name}")
+    for name, annotation in type(struct).__annotations__.items():
+        found = _value(getattr(struct, name), annotation, f"{path}.{name}")
         if found:
             return found
     return None

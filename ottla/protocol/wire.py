@@ -26,8 +26,6 @@ INT16: Final = Struct(">h")
 INT32: Final = Struct(">i")
 INT64: Final = Struct(">q")
 
-new: Final = object.__new__
-
 _SMALL: Final = {letter: tuple(Struct(f">{count}{letter}") for count in range(17)) for letter in "bhiq"}
 
 

@@ -15,7 +15,7 @@ _IMPORTS = {
         "EMPTY", "NEVER", "Data", "Int8", "Int16", "Int32", "Int64", "Message", "UInt16", "UInt32", "UNSET",
     ),
     "ottla.protocol.wire": (
-        "bad_length", "new", "pack_numbers", "pack_uuids", "read_compact_strings", "read_numbers",
+        "bad_length", "pack_numbers", "pack_uuids", "read_compact_strings", "read_numbers",
         "read_string_length", "read_strings", "read_unsigned_varint", "read_uuids", "skip_tagged_fields",
         "too_many_elements", "unexpected_null", "write_compact_strings", "write_string_length", "write_strings",
         "write_tagged_field", "write_unsigned_varint",

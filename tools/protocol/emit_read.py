@@ -34,7 +34,7 @@ class Reader:
                 out.add("limit = len(buffer)")
             out.add(f"items: list[{cls}] = []")
             with out.block("for _ in range(n):"):
-                out.add(f"m = new({cls})", *body.text().splitlines(), "items.append(m)")
+                out.add(f"m = {cls}.__new__({cls})", *body.text().splitlines(), "items.append(m)")
             out.add("return items, position")
 
     def _body(self) -> None:

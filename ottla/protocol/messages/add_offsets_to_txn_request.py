@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import Int16, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     skip_tagged_fields,
     too_many_elements,
@@ -70,7 +69,7 @@ def _read_add_offsets_to_txn_request(
     limit = len(buffer)
     items: list[AddOffsetsToTxnRequest] = []
     for _ in range(n):
-        m = new(AddOffsetsToTxnRequest)
+        m = AddOffsetsToTxnRequest.__new__(AddOffsetsToTxnRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -126,7 +125,7 @@ def _read_add_offsets_to_txn_request_classic(
     limit = len(buffer)
     items: list[AddOffsetsToTxnRequest] = []
     for _ in range(n):
-        m = new(AddOffsetsToTxnRequest)
+        m = AddOffsetsToTxnRequest.__new__(AddOffsetsToTxnRequest)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length

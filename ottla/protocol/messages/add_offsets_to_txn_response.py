@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int32, Message
-from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
+from ottla.protocol.wire import skip_tagged_fields, too_many_elements
 
 _ih = Struct(">ih")
 _ihB = Struct(">ihB")
@@ -55,7 +55,7 @@ def _read_add_offsets_to_txn_response(
         raise too_many_elements()
     items: list[AddOffsetsToTxnResponse] = []
     for _ in range(n):
-        m = new(AddOffsetsToTxnResponse)
+        m = AddOffsetsToTxnResponse.__new__(AddOffsetsToTxnResponse)
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length:
@@ -78,7 +78,7 @@ def _read_add_offsets_to_txn_response_classic(
         raise too_many_elements()
     items: list[AddOffsetsToTxnResponse] = []
     for _ in range(n):
-        m = new(AddOffsetsToTxnResponse)
+        m = AddOffsetsToTxnResponse.__new__(AddOffsetsToTxnResponse)
         m.throttle_time_ms, m.error_code = _ih.unpack_from(buffer, position)
         position += 6
         items.append(m)

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_string_length,
@@ -118,7 +117,7 @@ def _read_add_partitions_to_txn_topic(
     limit = len(buffer)
     items: list[AddPartitionsToTxnTopic] = []
     for _ in range(n):
-        m = new(AddPartitionsToTxnTopic)
+        m = AddPartitionsToTxnTopic.__new__(AddPartitionsToTxnTopic)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -172,7 +171,7 @@ def _read_add_partitions_to_txn_topic_classic(
     limit = len(buffer)
     items: list[AddPartitionsToTxnTopic] = []
     for _ in range(n):
-        m = new(AddPartitionsToTxnTopic)
+        m = AddPartitionsToTxnTopic.__new__(AddPartitionsToTxnTopic)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -208,7 +207,7 @@ def _read_add_partitions_to_txn_transaction(
     limit = len(buffer)
     items: list[AddPartitionsToTxnTransaction] = []
     for _ in range(n):
-        m = new(AddPartitionsToTxnTransaction)
+        m = AddPartitionsToTxnTransaction.__new__(AddPartitionsToTxnTransaction)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -262,7 +261,7 @@ def _read_add_partitions_to_txn_request(
     limit = len(buffer)
     items: list[AddPartitionsToTxnRequest] = []
     for _ in range(n):
-        m = new(AddPartitionsToTxnRequest)
+        m = AddPartitionsToTxnRequest.__new__(AddPartitionsToTxnRequest)
         if version >= 4:
             length = buffer[position]
             position += 1
@@ -349,7 +348,7 @@ def _read_add_partitions_to_txn_request_classic(
     limit = len(buffer)
     items: list[AddPartitionsToTxnRequest] = []
     for _ in range(n):
-        m = new(AddPartitionsToTxnRequest)
+        m = AddPartitionsToTxnRequest.__new__(AddPartitionsToTxnRequest)
         m.transactions = []
         (length,) = _h.unpack_from(buffer, position)
         position += 2

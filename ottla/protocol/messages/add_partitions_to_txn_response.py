@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -118,7 +117,7 @@ def _read_add_partitions_to_txn_partition_result(
         raise too_many_elements()
     items: list[AddPartitionsToTxnPartitionResult] = []
     for _ in range(n):
-        m = new(AddPartitionsToTxnPartitionResult)
+        m = AddPartitionsToTxnPartitionResult.__new__(AddPartitionsToTxnPartitionResult)
         m.partition_index, m.partition_error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length:
@@ -141,7 +140,7 @@ def _read_add_partitions_to_txn_partition_result_classic(
         raise too_many_elements()
     items: list[AddPartitionsToTxnPartitionResult] = []
     for _ in range(n):
-        m = new(AddPartitionsToTxnPartitionResult)
+        m = AddPartitionsToTxnPartitionResult.__new__(AddPartitionsToTxnPartitionResult)
         m.partition_index, m.partition_error_code = _ih.unpack_from(buffer, position)
         position += 6
         items.append(m)
@@ -162,7 +161,7 @@ def _read_add_partitions_to_txn_topic_result(
     limit = len(buffer)
     items: list[AddPartitionsToTxnTopicResult] = []
     for _ in range(n):
-        m = new(AddPartitionsToTxnTopicResult)
+        m = AddPartitionsToTxnTopicResult.__new__(AddPartitionsToTxnTopicResult)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -215,7 +214,7 @@ def _read_add_partitions_to_txn_topic_result_classic(
     limit = len(buffer)
     items: list[AddPartitionsToTxnTopicResult] = []
     for _ in range(n):
-        m = new(AddPartitionsToTxnTopicResult)
+        m = AddPartitionsToTxnTopicResult.__new__(AddPartitionsToTxnTopicResult)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -250,7 +249,7 @@ def _read_add_partitions_to_txn_result(
     limit = len(buffer)
     items: list[AddPartitionsToTxnResult] = []
     for _ in range(n):
-        m = new(AddPartitionsToTxnResult)
+        m = AddPartitionsToTxnResult.__new__(AddPartitionsToTxnResult)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -303,7 +302,7 @@ def _read_add_partitions_to_txn_response(
     limit = len(buffer)
     items: list[AddPartitionsToTxnResponse] = []
     for _ in range(n):
-        m = new(AddPartitionsToTxnResponse)
+        m = AddPartitionsToTxnResponse.__new__(AddPartitionsToTxnResponse)
         if version >= 4:
             m.throttle_time_ms, m.error_code = _ih.unpack_from(buffer, position)
             position += 6
@@ -373,7 +372,7 @@ def _read_add_partitions_to_txn_response_classic(
     limit = len(buffer)
     items: list[AddPartitionsToTxnResponse] = []
     for _ in range(n):
-        m = new(AddPartitionsToTxnResponse)
+        m = AddPartitionsToTxnResponse.__new__(AddPartitionsToTxnResponse)
         m.error_code = 0
         m.results_by_transaction = []
         m.throttle_time_ms, length = _ii.unpack_from(buffer, position)

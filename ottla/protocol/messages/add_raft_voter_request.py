@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int32, Message, UInt16
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -91,7 +90,7 @@ def _read_listener(
     limit = len(buffer)
     items: list[Listener] = []
     for _ in range(n):
-        m = new(Listener)
+        m = Listener.__new__(Listener)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -147,7 +146,7 @@ def _read_add_raft_voter_request(
     limit = len(buffer)
     items: list[AddRaftVoterRequest] = []
     for _ in range(n):
-        m = new(AddRaftVoterRequest)
+        m = AddRaftVoterRequest.__new__(AddRaftVoterRequest)
         length = buffer[position]
         position += 1
         if length > 127:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int32, Int64, Message
-from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
+from ottla.protocol.wire import skip_tagged_fields, too_many_elements
 
 _iq = Struct(">iq")
 _iqB = Struct(">iqB")
@@ -49,7 +49,7 @@ def _read_allocate_producer_ids_request(
         raise too_many_elements()
     items: list[AllocateProducerIdsRequest] = []
     for _ in range(n):
-        m = new(AllocateProducerIdsRequest)
+        m = AllocateProducerIdsRequest.__new__(AllocateProducerIdsRequest)
         m.broker_id, m.broker_epoch, length = _iqB.unpack_from(buffer, position)
         position += 13
         if length:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int32, Int64, Message
-from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
+from ottla.protocol.wire import skip_tagged_fields, too_many_elements
 
 _ihqi = Struct(">ihqi")
 _ihqiB = Struct(">ihqiB")
@@ -54,7 +54,7 @@ def _read_allocate_producer_ids_response(
         raise too_many_elements()
     items: list[AllocateProducerIdsResponse] = []
     for _ in range(n):
-        m = new(AllocateProducerIdsResponse)
+        m = AllocateProducerIdsResponse.__new__(AllocateProducerIdsResponse)
         m.throttle_time_ms, m.error_code, m.producer_id_start, m.producer_id_len, length = _ihqiB.unpack_from(buffer, position)
         position += 19
         if length:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -116,7 +115,7 @@ def _read_entity_data(
     limit = len(buffer)
     items: list[EntityData] = []
     for _ in range(n):
-        m = new(EntityData)
+        m = EntityData.__new__(EntityData)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -178,7 +177,7 @@ def _read_entity_data_classic(
     limit = len(buffer)
     items: list[EntityData] = []
     for _ in range(n):
-        m = new(EntityData)
+        m = EntityData.__new__(EntityData)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -223,7 +222,7 @@ def _read_op_data(
     limit = len(buffer)
     items: list[OpData] = []
     for _ in range(n):
-        m = new(OpData)
+        m = OpData.__new__(OpData)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -263,7 +262,7 @@ def _read_op_data_classic(
     limit = len(buffer)
     items: list[OpData] = []
     for _ in range(n):
-        m = new(OpData)
+        m = OpData.__new__(OpData)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -294,7 +293,7 @@ def _read_entry_data(
     limit = len(buffer)
     items: list[EntryData] = []
     for _ in range(n):
-        m = new(EntryData)
+        m = EntryData.__new__(EntryData)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -345,7 +344,7 @@ def _read_entry_data_classic(
     limit = len(buffer)
     items: list[EntryData] = []
     for _ in range(n):
-        m = new(EntryData)
+        m = EntryData.__new__(EntryData)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         if not 0 <= length * 4 <= limit - position:
@@ -377,7 +376,7 @@ def _read_alter_client_quotas_request(
     limit = len(buffer)
     items: list[AlterClientQuotasRequest] = []
     for _ in range(n):
-        m = new(AlterClientQuotasRequest)
+        m = AlterClientQuotasRequest.__new__(AlterClientQuotasRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -415,7 +414,7 @@ def _read_alter_client_quotas_request_classic(
     limit = len(buffer)
     items: list[AlterClientQuotasRequest] = []
     for _ in range(n):
-        m = new(AlterClientQuotasRequest)
+        m = AlterClientQuotasRequest.__new__(AlterClientQuotasRequest)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         if not 0 <= length * 8 <= limit - position:

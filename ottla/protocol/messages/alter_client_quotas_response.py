@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -101,7 +100,7 @@ def _read_entity_data(
     limit = len(buffer)
     items: list[EntityData] = []
     for _ in range(n):
-        m = new(EntityData)
+        m = EntityData.__new__(EntityData)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -163,7 +162,7 @@ def _read_entity_data_classic(
     limit = len(buffer)
     items: list[EntityData] = []
     for _ in range(n):
-        m = new(EntityData)
+        m = EntityData.__new__(EntityData)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -208,7 +207,7 @@ def _read_entry_data(
     limit = len(buffer)
     items: list[EntryData] = []
     for _ in range(n):
-        m = new(EntryData)
+        m = EntryData.__new__(EntryData)
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
@@ -269,7 +268,7 @@ def _read_entry_data_classic(
     limit = len(buffer)
     items: list[EntryData] = []
     for _ in range(n):
-        m = new(EntryData)
+        m = EntryData.__new__(EntryData)
         m.error_code, length = _hh.unpack_from(buffer, position)
         position += 4
         if length < 0:
@@ -312,7 +311,7 @@ def _read_alter_client_quotas_response(
     limit = len(buffer)
     items: list[AlterClientQuotasResponse] = []
     for _ in range(n):
-        m = new(AlterClientQuotasResponse)
+        m = AlterClientQuotasResponse.__new__(AlterClientQuotasResponse)
         m.throttle_time_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -350,7 +349,7 @@ def _read_alter_client_quotas_response_classic(
     limit = len(buffer)
     items: list[AlterClientQuotasResponse] = []
     for _ in range(n):
-        m = new(AlterClientQuotasResponse)
+        m = AlterClientQuotasResponse.__new__(AlterClientQuotasResponse)
         m.throttle_time_ms, length = _ii.unpack_from(buffer, position)
         position += 8
         if not 0 <= length * 8 <= limit - position:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int8, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -102,7 +101,7 @@ def _read_alterable_config(
     limit = len(buffer)
     items: list[AlterableConfig] = []
     for _ in range(n):
-        m = new(AlterableConfig)
+        m = AlterableConfig.__new__(AlterableConfig)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -164,7 +163,7 @@ def _read_alterable_config_classic(
     limit = len(buffer)
     items: list[AlterableConfig] = []
     for _ in range(n):
-        m = new(AlterableConfig)
+        m = AlterableConfig.__new__(AlterableConfig)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -209,7 +208,7 @@ def _read_alter_configs_resource(
     limit = len(buffer)
     items: list[AlterConfigsResource] = []
     for _ in range(n):
-        m = new(AlterConfigsResource)
+        m = AlterConfigsResource.__new__(AlterConfigsResource)
         m.resource_type, length = _bB.unpack_from(buffer, position)
         position += 2
         if length > 127:
@@ -263,7 +262,7 @@ def _read_alter_configs_resource_classic(
     limit = len(buffer)
     items: list[AlterConfigsResource] = []
     for _ in range(n):
-        m = new(AlterConfigsResource)
+        m = AlterConfigsResource.__new__(AlterConfigsResource)
         m.resource_type, length = _bh.unpack_from(buffer, position)
         position += 3
         end = position + length
@@ -298,7 +297,7 @@ def _read_alter_configs_request(
     limit = len(buffer)
     items: list[AlterConfigsRequest] = []
     for _ in range(n):
-        m = new(AlterConfigsRequest)
+        m = AlterConfigsRequest.__new__(AlterConfigsRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -336,7 +335,7 @@ def _read_alter_configs_request_classic(
     limit = len(buffer)
     items: list[AlterConfigsRequest] = []
     for _ in range(n):
-        m = new(AlterConfigsRequest)
+        m = AlterConfigsRequest.__new__(AlterConfigsRequest)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         if not 0 <= length * 7 <= limit - position:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -92,7 +91,7 @@ def _read_alter_configs_resource_response(
     limit = len(buffer)
     items: list[AlterConfigsResourceResponse] = []
     for _ in range(n):
-        m = new(AlterConfigsResourceResponse)
+        m = AlterConfigsResourceResponse.__new__(AlterConfigsResourceResponse)
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
@@ -156,7 +155,7 @@ def _read_alter_configs_resource_response_classic(
     limit = len(buffer)
     items: list[AlterConfigsResourceResponse] = []
     for _ in range(n):
-        m = new(AlterConfigsResourceResponse)
+        m = AlterConfigsResourceResponse.__new__(AlterConfigsResourceResponse)
         m.error_code, length = _hh.unpack_from(buffer, position)
         position += 4
         if length < 0:
@@ -202,7 +201,7 @@ def _read_alter_configs_response(
     limit = len(buffer)
     items: list[AlterConfigsResponse] = []
     for _ in range(n):
-        m = new(AlterConfigsResponse)
+        m = AlterConfigsResponse.__new__(AlterConfigsResponse)
         m.throttle_time_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -240,7 +239,7 @@ def _read_alter_configs_response_classic(
     limit = len(buffer)
     items: list[AlterConfigsResponse] = []
     for _ in range(n):
-        m = new(AlterConfigsResponse)
+        m = AlterConfigsResponse.__new__(AlterConfigsResponse)
         m.throttle_time_ms, length = _ii.unpack_from(buffer, position)
         position += 8
         if not 0 <= length * 7 <= limit - position:

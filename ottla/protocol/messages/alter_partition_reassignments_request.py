@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_string_length,
@@ -96,7 +95,7 @@ def _read_reassignable_partition(
     limit = len(buffer)
     items: list[ReassignablePartition] = []
     for _ in range(n):
-        m = new(ReassignablePartition)
+        m = ReassignablePartition.__new__(ReassignablePartition)
         m.partition_index, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -142,7 +141,7 @@ def _read_reassignable_topic(
     limit = len(buffer)
     items: list[ReassignableTopic] = []
     for _ in range(n):
-        m = new(ReassignableTopic)
+        m = ReassignableTopic.__new__(ReassignableTopic)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -195,7 +194,7 @@ def _read_alter_partition_reassignments_request(
     limit = len(buffer)
     items: list[AlterPartitionReassignmentsRequest] = []
     for _ in range(n):
-        m = new(AlterPartitionReassignmentsRequest)
+        m = AlterPartitionReassignmentsRequest.__new__(AlterPartitionReassignmentsRequest)
         if version >= 1:
             m.timeout_ms, m.allow_replication_factor_change, length = _ioB.unpack_from(buffer, position)
             position += 6

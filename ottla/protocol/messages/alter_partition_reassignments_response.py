@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -101,7 +100,7 @@ def _read_reassignable_partition_response(
     limit = len(buffer)
     items: list[ReassignablePartitionResponse] = []
     for _ in range(n):
-        m = new(ReassignablePartitionResponse)
+        m = ReassignablePartitionResponse.__new__(ReassignablePartitionResponse)
         m.partition_index, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
@@ -148,7 +147,7 @@ def _read_reassignable_topic_response(
     limit = len(buffer)
     items: list[ReassignableTopicResponse] = []
     for _ in range(n):
-        m = new(ReassignableTopicResponse)
+        m = ReassignableTopicResponse.__new__(ReassignableTopicResponse)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -201,7 +200,7 @@ def _read_alter_partition_reassignments_response(
     limit = len(buffer)
     items: list[AlterPartitionReassignmentsResponse] = []
     for _ in range(n):
-        m = new(AlterPartitionReassignmentsResponse)
+        m = AlterPartitionReassignmentsResponse.__new__(AlterPartitionReassignmentsResponse)
         if version >= 1:
             m.throttle_time_ms, m.allow_replication_factor_change, m.error_code, length = _iohB.unpack_from(buffer, position)
             position += 8

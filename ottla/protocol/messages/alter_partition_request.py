@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int8, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_unsigned_varint,
@@ -122,7 +121,7 @@ def _read_broker_state(
         raise too_many_elements()
     items: list[BrokerState] = []
     for _ in range(n):
-        m = new(BrokerState)
+        m = BrokerState.__new__(BrokerState)
         m.broker_id, m.broker_epoch, length = _iqB.unpack_from(buffer, position)
         position += 13
         if length:
@@ -146,7 +145,7 @@ def _read_partition_data(
     limit = len(buffer)
     items: list[PartitionData] = []
     for _ in range(n):
-        m = new(PartitionData)
+        m = PartitionData.__new__(PartitionData)
         m.partition_index, m.leader_epoch = _ii.unpack_from(buffer, position)
         position += 8
         if version == 2:
@@ -210,7 +209,7 @@ def _read_topic_data(
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
-        m = new(TopicData)
+        m = TopicData.__new__(TopicData)
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -250,7 +249,7 @@ def _read_alter_partition_request(
     limit = len(buffer)
     items: list[AlterPartitionRequest] = []
     for _ in range(n):
-        m = new(AlterPartitionRequest)
+        m = AlterPartitionRequest.__new__(AlterPartitionRequest)
         m.broker_id, m.broker_epoch, length = _iqB.unpack_from(buffer, position)
         position += 13
         if length > 127:

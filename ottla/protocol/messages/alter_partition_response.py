@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_unsigned_varint,
@@ -111,7 +110,7 @@ def _read_partition_data(
     limit = len(buffer)
     items: list[PartitionData] = []
     for _ in range(n):
-        m = new(PartitionData)
+        m = PartitionData.__new__(PartitionData)
         m.partition_index, m.error_code, m.leader_id, m.leader_epoch, length = _ihiiB.unpack_from(buffer, position)
         position += 15
         if length > 127:
@@ -151,7 +150,7 @@ def _read_topic_data(
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
-        m = new(TopicData)
+        m = TopicData.__new__(TopicData)
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -191,7 +190,7 @@ def _read_alter_partition_response(
     limit = len(buffer)
     items: list[AlterPartitionResponse] = []
     for _ in range(n):
-        m = new(AlterPartitionResponse)
+        m = AlterPartitionResponse.__new__(AlterPartitionResponse)
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_string_length,
@@ -95,7 +94,7 @@ def _read_alter_replica_log_dir_topic(
     limit = len(buffer)
     items: list[AlterReplicaLogDirTopic] = []
     for _ in range(n):
-        m = new(AlterReplicaLogDirTopic)
+        m = AlterReplicaLogDirTopic.__new__(AlterReplicaLogDirTopic)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -149,7 +148,7 @@ def _read_alter_replica_log_dir_topic_classic(
     limit = len(buffer)
     items: list[AlterReplicaLogDirTopic] = []
     for _ in range(n):
-        m = new(AlterReplicaLogDirTopic)
+        m = AlterReplicaLogDirTopic.__new__(AlterReplicaLogDirTopic)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -185,7 +184,7 @@ def _read_alter_replica_log_dir(
     limit = len(buffer)
     items: list[AlterReplicaLogDir] = []
     for _ in range(n):
-        m = new(AlterReplicaLogDir)
+        m = AlterReplicaLogDir.__new__(AlterReplicaLogDir)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -238,7 +237,7 @@ def _read_alter_replica_log_dir_classic(
     limit = len(buffer)
     items: list[AlterReplicaLogDir] = []
     for _ in range(n):
-        m = new(AlterReplicaLogDir)
+        m = AlterReplicaLogDir.__new__(AlterReplicaLogDir)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -273,7 +272,7 @@ def _read_alter_replica_log_dirs_request(
     limit = len(buffer)
     items: list[AlterReplicaLogDirsRequest] = []
     for _ in range(n):
-        m = new(AlterReplicaLogDirsRequest)
+        m = AlterReplicaLogDirsRequest.__new__(AlterReplicaLogDirsRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -310,7 +309,7 @@ def _read_alter_replica_log_dirs_request_classic(
     limit = len(buffer)
     items: list[AlterReplicaLogDirsRequest] = []
     for _ in range(n):
-        m = new(AlterReplicaLogDirsRequest)
+        m = AlterReplicaLogDirsRequest.__new__(AlterReplicaLogDirsRequest)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         if not 0 <= length * 6 <= limit - position:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -88,7 +87,7 @@ def _read_alter_share_group_offsets_request_partition(
         raise too_many_elements()
     items: list[AlterShareGroupOffsetsRequestPartition] = []
     for _ in range(n):
-        m = new(AlterShareGroupOffsetsRequestPartition)
+        m = AlterShareGroupOffsetsRequestPartition.__new__(AlterShareGroupOffsetsRequestPartition)
         m.partition_index, m.start_offset, length = _iqB.unpack_from(buffer, position)
         position += 13
         if length:
@@ -112,7 +111,7 @@ def _read_alter_share_group_offsets_request_topic(
     limit = len(buffer)
     items: list[AlterShareGroupOffsetsRequestTopic] = []
     for _ in range(n):
-        m = new(AlterShareGroupOffsetsRequestTopic)
+        m = AlterShareGroupOffsetsRequestTopic.__new__(AlterShareGroupOffsetsRequestTopic)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -165,7 +164,7 @@ def _read_alter_share_group_offsets_request(
     limit = len(buffer)
     items: list[AlterShareGroupOffsetsRequest] = []
     for _ in range(n):
-        m = new(AlterShareGroupOffsetsRequest)
+        m = AlterShareGroupOffsetsRequest.__new__(AlterShareGroupOffsetsRequest)
         length = buffer[position]
         position += 1
         if length > 127:

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -102,7 +101,7 @@ def _read_alter_share_group_offsets_response_partition(
     limit = len(buffer)
     items: list[AlterShareGroupOffsetsResponsePartition] = []
     for _ in range(n):
-        m = new(AlterShareGroupOffsetsResponsePartition)
+        m = AlterShareGroupOffsetsResponsePartition.__new__(AlterShareGroupOffsetsResponsePartition)
         m.partition_index, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
@@ -149,7 +148,7 @@ def _read_alter_share_group_offsets_response_topic(
     limit = len(buffer)
     items: list[AlterShareGroupOffsetsResponseTopic] = []
     for _ in range(n):
-        m = new(AlterShareGroupOffsetsResponseTopic)
+        m = AlterShareGroupOffsetsResponseTopic.__new__(AlterShareGroupOffsetsResponseTopic)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -205,7 +204,7 @@ def _read_alter_share_group_offsets_response(
     limit = len(buffer)
     items: list[AlterShareGroupOffsetsResponse] = []
     for _ in range(n):
-        m = new(AlterShareGroupOffsetsResponse)
+        m = AlterShareGroupOffsetsResponse.__new__(AlterShareGroupOffsetsResponse)
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int8, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -99,7 +98,7 @@ def _read_scram_credential_deletion(
     limit = len(buffer)
     items: list[ScramCredentialDeletion] = []
     for _ in range(n):
-        m = new(ScramCredentialDeletion)
+        m = ScramCredentialDeletion.__new__(ScramCredentialDeletion)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -139,7 +138,7 @@ def _read_scram_credential_upsertion(
     limit = len(buffer)
     items: list[ScramCredentialUpsertion] = []
     for _ in range(n):
-        m = new(ScramCredentialUpsertion)
+        m = ScramCredentialUpsertion.__new__(ScramCredentialUpsertion)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -209,7 +208,7 @@ def _read_alter_user_scram_credentials_request(
     limit = len(buffer)
     items: list[AlterUserScramCredentialsRequest] = []
     for _ in range(n):
-        m = new(AlterUserScramCredentialsRequest)
+        m = AlterUserScramCredentialsRequest.__new__(AlterUserScramCredentialsRequest)
         length = buffer[position]
         position += 1
         if length > 127:

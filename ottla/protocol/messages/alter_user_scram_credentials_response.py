@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -78,7 +77,7 @@ def _read_alter_user_scram_credentials_result(
     limit = len(buffer)
     items: list[AlterUserScramCredentialsResult] = []
     for _ in range(n):
-        m = new(AlterUserScramCredentialsResult)
+        m = AlterUserScramCredentialsResult.__new__(AlterUserScramCredentialsResult)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -141,7 +140,7 @@ def _read_alter_user_scram_credentials_response(
     limit = len(buffer)
     items: list[AlterUserScramCredentialsResponse] = []
     for _ in range(n):
-        m = new(AlterUserScramCredentialsResponse)
+        m = AlterUserScramCredentialsResponse.__new__(AlterUserScramCredentialsResponse)
         m.throttle_time_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:

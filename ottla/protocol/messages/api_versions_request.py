@@ -5,7 +5,6 @@ from __future__ import annotations
 from ottla.protocol.message import Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     skip_tagged_fields,
     too_many_elements,
@@ -58,7 +57,7 @@ def _read_api_versions_request(
     limit = len(buffer)
     items: list[ApiVersionsRequest] = []
     for _ in range(n):
-        m = new(ApiVersionsRequest)
+        m = ApiVersionsRequest.__new__(ApiVersionsRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -112,7 +111,7 @@ def _read_api_versions_request_classic(
         raise too_many_elements()
     items: list[ApiVersionsRequest] = []
     for _ in range(n):
-        m = new(ApiVersionsRequest)
+        m = ApiVersionsRequest.__new__(ApiVersionsRequest)
         m.client_software_name = ""
         m.client_software_version = ""
         items.append(m)

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -138,7 +137,7 @@ def _read_api_version(
         raise too_many_elements()
     items: list[ApiVersion] = []
     for _ in range(n):
-        m = new(ApiVersion)
+        m = ApiVersion.__new__(ApiVersion)
         m.api_key, m.min_version, m.max_version, length = _hhhB.unpack_from(buffer, position)
         position += 7
         if length:
@@ -161,7 +160,7 @@ def _read_api_version_classic(
         raise too_many_elements()
     items: list[ApiVersion] = []
     for _ in range(n):
-        m = new(ApiVersion)
+        m = ApiVersion.__new__(ApiVersion)
         m.api_key, m.min_version, m.max_version = _hhh.unpack_from(buffer, position)
         position += 6
         items.append(m)
@@ -182,7 +181,7 @@ def _read_supported_feature_key(
     limit = len(buffer)
     items: list[SupportedFeatureKey] = []
     for _ in range(n):
-        m = new(SupportedFeatureKey)
+        m = SupportedFeatureKey.__new__(SupportedFeatureKey)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -222,7 +221,7 @@ def _read_finalized_feature_key(
     limit = len(buffer)
     items: list[FinalizedFeatureKey] = []
     for _ in range(n):
-        m = new(FinalizedFeatureKey)
+        m = FinalizedFeatureKey.__new__(FinalizedFeatureKey)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -262,7 +261,7 @@ def _read_api_versions_response(
     limit = len(buffer)
     items: list[ApiVersionsResponse] = []
     for _ in range(n):
-        m = new(ApiVersionsResponse)
+        m = ApiVersionsResponse.__new__(ApiVersionsResponse)
         m.supported_features = []
         m.finalized_features_epoch = -1
         m.finalized_features = []
@@ -380,7 +379,7 @@ def _read_api_versions_response_classic(
     limit = len(buffer)
     items: list[ApiVersionsResponse] = []
     for _ in range(n):
-        m = new(ApiVersionsResponse)
+        m = ApiVersionsResponse.__new__(ApiVersionsResponse)
         m.supported_features = []
         m.finalized_features_epoch = -1
         m.finalized_features = []

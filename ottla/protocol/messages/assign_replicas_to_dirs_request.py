@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
@@ -106,7 +105,7 @@ def _read_partition_data(
         raise too_many_elements()
     items: list[PartitionData] = []
     for _ in range(n):
-        m = new(PartitionData)
+        m = PartitionData.__new__(PartitionData)
         m.partition_index, length = _iB.unpack_from(buffer, position)
         position += 5
         if length:
@@ -130,7 +129,7 @@ def _read_topic_data(
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
-        m = new(TopicData)
+        m = TopicData.__new__(TopicData)
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -170,7 +169,7 @@ def _read_directory_data(
     limit = len(buffer)
     items: list[DirectoryData] = []
     for _ in range(n):
-        m = new(DirectoryData)
+        m = DirectoryData.__new__(DirectoryData)
         m.id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -210,7 +209,7 @@ def _read_assign_replicas_to_dirs_request(
     limit = len(buffer)
     items: list[AssignReplicasToDirsRequest] = []
     for _ in range(n):
-        m = new(AssignReplicasToDirsRequest)
+        m = AssignReplicasToDirsRequest.__new__(AssignReplicasToDirsRequest)
         m.broker_id, m.broker_epoch, length = _iqB.unpack_from(buffer, position)
         position += 13
         if length > 127:

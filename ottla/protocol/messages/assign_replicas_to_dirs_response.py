@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
@@ -107,7 +106,7 @@ def _read_partition_data(
         raise too_many_elements()
     items: list[PartitionData] = []
     for _ in range(n):
-        m = new(PartitionData)
+        m = PartitionData.__new__(PartitionData)
         m.partition_index, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length:
@@ -131,7 +130,7 @@ def _read_topic_data(
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
-        m = new(TopicData)
+        m = TopicData.__new__(TopicData)
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -171,7 +170,7 @@ def _read_directory_data(
     limit = len(buffer)
     items: list[DirectoryData] = []
     for _ in range(n):
-        m = new(DirectoryData)
+        m = DirectoryData.__new__(DirectoryData)
         m.id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -211,7 +210,7 @@ def _read_assign_replicas_to_dirs_response(
     limit = len(buffer)
     items: list[AssignReplicasToDirsResponse] = []
     for _ in range(n):
-        m = new(AssignReplicasToDirsResponse)
+        m = AssignReplicasToDirsResponse.__new__(AssignReplicasToDirsResponse)
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:

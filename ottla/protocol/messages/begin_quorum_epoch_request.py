@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int32, Message, UInt16
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -128,7 +127,7 @@ def _read_partition_data(
         raise too_many_elements()
     items: list[PartitionData] = []
     for _ in range(n):
-        m = new(PartitionData)
+        m = PartitionData.__new__(PartitionData)
         m.partition_index, m.voter_directory_id, m.leader_id, m.leader_epoch, length = _iuiiB.unpack_from(buffer, position)
         position += 29
         if length:
@@ -153,7 +152,7 @@ def _read_partition_data_classic(
         raise too_many_elements()
     items: list[PartitionData] = []
     for _ in range(n):
-        m = new(PartitionData)
+        m = PartitionData.__new__(PartitionData)
         m.voter_directory_id = ZERO_UUID
         m.partition_index, m.leader_id, m.leader_epoch = _iii.unpack_from(buffer, position)
         position += 12
@@ -175,7 +174,7 @@ def _read_topic_data(
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
-        m = new(TopicData)
+        m = TopicData.__new__(TopicData)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -228,7 +227,7 @@ def _read_topic_data_classic(
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
-        m = new(TopicData)
+        m = TopicData.__new__(TopicData)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -263,7 +262,7 @@ def _read_leader_endpoint(
     limit = len(buffer)
     items: list[LeaderEndpoint] = []
     for _ in range(n):
-        m = new(LeaderEndpoint)
+        m = LeaderEndpoint.__new__(LeaderEndpoint)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -319,7 +318,7 @@ def _read_begin_quorum_epoch_request(
     limit = len(buffer)
     items: list[BeginQuorumEpochRequest] = []
     for _ in range(n):
-        m = new(BeginQuorumEpochRequest)
+        m = BeginQuorumEpochRequest.__new__(BeginQuorumEpochRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -394,7 +393,7 @@ def _read_begin_quorum_epoch_request_classic(
     limit = len(buffer)
     items: list[BeginQuorumEpochRequest] = []
     for _ in range(n):
-        m = new(BeginQuorumEpochRequest)
+        m = BeginQuorumEpochRequest.__new__(BeginQuorumEpochRequest)
         m.voter_id = -1
         m.leader_endpoints = []
         (length,) = _h.unpack_from(buffer, position)

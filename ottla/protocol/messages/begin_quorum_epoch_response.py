@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message, UInt16
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -127,7 +126,7 @@ def _read_partition_data(
         raise too_many_elements()
     items: list[PartitionData] = []
     for _ in range(n):
-        m = new(PartitionData)
+        m = PartitionData.__new__(PartitionData)
         m.partition_index, m.error_code, m.leader_id, m.leader_epoch, length = _ihiiB.unpack_from(buffer, position)
         position += 15
         if length:
@@ -150,7 +149,7 @@ def _read_partition_data_classic(
         raise too_many_elements()
     items: list[PartitionData] = []
     for _ in range(n):
-        m = new(PartitionData)
+        m = PartitionData.__new__(PartitionData)
         m.partition_index, m.error_code, m.leader_id, m.leader_epoch = _ihii.unpack_from(buffer, position)
         position += 14
         items.append(m)
@@ -171,7 +170,7 @@ def _read_topic_data(
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
-        m = new(TopicData)
+        m = TopicData.__new__(TopicData)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -224,7 +223,7 @@ def _read_topic_data_classic(
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
-        m = new(TopicData)
+        m = TopicData.__new__(TopicData)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -259,7 +258,7 @@ def _read_node_endpoint(
     limit = len(buffer)
     items: list[NodeEndpoint] = []
     for _ in range(n):
-        m = new(NodeEndpoint)
+        m = NodeEndpoint.__new__(NodeEndpoint)
         m.node_id, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -300,7 +299,7 @@ def _read_begin_quorum_epoch_response(
     limit = len(buffer)
     items: list[BeginQuorumEpochResponse] = []
     for _ in range(n):
-        m = new(BeginQuorumEpochResponse)
+        m = BeginQuorumEpochResponse.__new__(BeginQuorumEpochResponse)
         m.node_endpoints = []
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
@@ -370,7 +369,7 @@ def _read_begin_quorum_epoch_response_classic(
     limit = len(buffer)
     items: list[BeginQuorumEpochResponse] = []
     for _ in range(n):
-        m = new(BeginQuorumEpochResponse)
+        m = BeginQuorumEpochResponse.__new__(BeginQuorumEpochResponse)
         m.node_endpoints = []
         m.error_code, length = _hi.unpack_from(buffer, position)
         position += 6

@@ -8,7 +8,6 @@ from ottla.core.types import Uuid
 from ottla.protocol.message import EMPTY, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_uuids,
     read_unsigned_varint,
     read_uuids,
@@ -73,7 +72,7 @@ def _read_broker_heartbeat_request(
     limit = len(buffer)
     items: list[BrokerHeartbeatRequest] = []
     for _ in range(n):
-        m = new(BrokerHeartbeatRequest)
+        m = BrokerHeartbeatRequest.__new__(BrokerHeartbeatRequest)
         m.offline_log_dirs = []
         m.cordoned_log_dirs = None
         m.broker_id, m.broker_epoch, m.current_metadata_offset, m.want_fence, m.want_shut_down, length = _iqqooB.unpack_from(buffer, position)

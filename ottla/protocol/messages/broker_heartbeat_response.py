@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int32, Message
-from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
+from ottla.protocol.wire import skip_tagged_fields, too_many_elements
 
 _ihooo = Struct(">ih???")
 _ihoooB = Struct(">ih???B")
@@ -56,7 +56,7 @@ def _read_broker_heartbeat_response(
         raise too_many_elements()
     items: list[BrokerHeartbeatResponse] = []
     for _ in range(n):
-        m = new(BrokerHeartbeatResponse)
+        m = BrokerHeartbeatResponse.__new__(BrokerHeartbeatResponse)
         m.throttle_time_ms, m.error_code, m.is_caught_up, m.is_fenced, m.should_shut_down, length = _ihoooB.unpack_from(buffer, position)
         position += 10
         if length:

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message, UInt16
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_uuids,
     read_string_length,
     read_unsigned_varint,
@@ -125,7 +124,7 @@ def _read_listener(
     limit = len(buffer)
     items: list[Listener] = []
     for _ in range(n):
-        m = new(Listener)
+        m = Listener.__new__(Listener)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -181,7 +180,7 @@ def _read_feature(
     limit = len(buffer)
     items: list[Feature] = []
     for _ in range(n):
-        m = new(Feature)
+        m = Feature.__new__(Feature)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -221,7 +220,7 @@ def _read_broker_registration_request(
     limit = len(buffer)
     items: list[BrokerRegistrationRequest] = []
     for _ in range(n):
-        m = new(BrokerRegistrationRequest)
+        m = BrokerRegistrationRequest.__new__(BrokerRegistrationRequest)
         m.broker_id, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int32, Int64, Message
-from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
+from ottla.protocol.wire import skip_tagged_fields, too_many_elements
 
 _ihq = Struct(">ihq")
 _ihqB = Struct(">ihqB")
@@ -51,7 +51,7 @@ def _read_broker_registration_response(
         raise too_many_elements()
     items: list[BrokerRegistrationResponse] = []
     for _ in range(n):
-        m = new(BrokerRegistrationResponse)
+        m = BrokerRegistrationResponse.__new__(BrokerRegistrationResponse)
         m.throttle_time_ms, m.error_code, m.broker_epoch, length = _ihqB.unpack_from(buffer, position)
         position += 15
         if length:

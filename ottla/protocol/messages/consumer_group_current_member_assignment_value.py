@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int8, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_unsigned_varint,
@@ -90,7 +89,7 @@ def _read_topic_partitions(
     limit = len(buffer)
     items: list[TopicPartitions] = []
     for _ in range(n):
-        m = new(TopicPartitions)
+        m = TopicPartitions.__new__(TopicPartitions)
         m.assignment_epochs = []
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
@@ -171,7 +170,7 @@ def _read_consumer_group_current_member_assignment_value(
     limit = len(buffer)
     items: list[ConsumerGroupCurrentMemberAssignmentValue] = []
     for _ in range(n):
-        m = new(ConsumerGroupCurrentMemberAssignmentValue)
+        m = ConsumerGroupCurrentMemberAssignmentValue.__new__(ConsumerGroupCurrentMemberAssignmentValue)
         m.member_epoch, m.previous_member_epoch, m.state, length = _iibB.unpack_from(buffer, position)
         position += 10
         if length > 127:

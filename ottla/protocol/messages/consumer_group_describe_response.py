@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_compact_strings,
     read_numbers,
@@ -174,7 +173,7 @@ def _read_topic_partitions(
     limit = len(buffer)
     items: list[TopicPartitions] = []
     for _ in range(n):
-        m = new(TopicPartitions)
+        m = TopicPartitions.__new__(TopicPartitions)
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -231,7 +230,7 @@ def _read_assignment(
     limit = len(buffer)
     items: list[Assignment] = []
     for _ in range(n):
-        m = new(Assignment)
+        m = Assignment.__new__(Assignment)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -268,7 +267,7 @@ def _read_member(
     limit = len(buffer)
     items: list[Member] = []
     for _ in range(n):
-        m = new(Member)
+        m = Member.__new__(Member)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -434,7 +433,7 @@ def _read_described_group(
     limit = len(buffer)
     items: list[DescribedGroup] = []
     for _ in range(n):
-        m = new(DescribedGroup)
+        m = DescribedGroup.__new__(DescribedGroup)
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
@@ -545,7 +544,7 @@ def _read_consumer_group_describe_response(
     limit = len(buffer)
     items: list[ConsumerGroupDescribeResponse] = []
     for _ in range(n):
-        m = new(ConsumerGroupDescribeResponse)
+        m = ConsumerGroupDescribeResponse.__new__(ConsumerGroupDescribeResponse)
         m.throttle_time_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:

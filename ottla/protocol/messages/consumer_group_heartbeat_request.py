@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_compact_strings,
     read_numbers,
@@ -101,7 +100,7 @@ def _read_topic_partitions(
     limit = len(buffer)
     items: list[TopicPartitions] = []
     for _ in range(n):
-        m = new(TopicPartitions)
+        m = TopicPartitions.__new__(TopicPartitions)
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -142,7 +141,7 @@ def _read_consumer_group_heartbeat_request(
     limit = len(buffer)
     items: list[ConsumerGroupHeartbeatRequest] = []
     for _ in range(n):
-        m = new(ConsumerGroupHeartbeatRequest)
+        m = ConsumerGroupHeartbeatRequest.__new__(ConsumerGroupHeartbeatRequest)
         length = buffer[position]
         position += 1
         if length > 127:

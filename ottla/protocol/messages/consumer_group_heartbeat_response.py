@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_string_length,
@@ -107,7 +106,7 @@ def _read_topic_partitions(
     limit = len(buffer)
     items: list[TopicPartitions] = []
     for _ in range(n):
-        m = new(TopicPartitions)
+        m = TopicPartitions.__new__(TopicPartitions)
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -148,7 +147,7 @@ def _read_assignment(
     limit = len(buffer)
     items: list[Assignment] = []
     for _ in range(n):
-        m = new(Assignment)
+        m = Assignment.__new__(Assignment)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -185,7 +184,7 @@ def _read_consumer_group_heartbeat_response(
     limit = len(buffer)
     items: list[ConsumerGroupHeartbeatResponse] = []
     for _ in range(n):
-        m = new(ConsumerGroupHeartbeatResponse)
+        m = ConsumerGroupHeartbeatResponse.__new__(ConsumerGroupHeartbeatResponse)
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int32, Message, UNSET
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_compact_strings,
     read_string_length,
     read_unsigned_varint,
@@ -110,7 +109,7 @@ def _read_classic_protocol(
     limit = len(buffer)
     items: list[ClassicProtocol] = []
     for _ in range(n):
-        m = new(ClassicProtocol)
+        m = ClassicProtocol.__new__(ClassicProtocol)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -164,7 +163,7 @@ def _read_classic_member_metadata(
     limit = len(buffer)
     items: list[ClassicMemberMetadata] = []
     for _ in range(n):
-        m = new(ClassicMemberMetadata)
+        m = ClassicMemberMetadata.__new__(ClassicMemberMetadata)
         m.session_timeout_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -202,7 +201,7 @@ def _read_consumer_group_member_metadata_value(
     limit = len(buffer)
     items: list[ConsumerGroupMemberMetadataValue] = []
     for _ in range(n):
-        m = new(ConsumerGroupMemberMetadataValue)
+        m = ConsumerGroupMemberMetadataValue.__new__(ConsumerGroupMemberMetadataValue)
         m.classic_member_metadata = ClassicMemberMetadata()
         length = buffer[position]
         position += 1

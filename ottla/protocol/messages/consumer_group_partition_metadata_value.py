@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_compact_strings,
     read_string_length,
     read_unsigned_varint,
@@ -97,7 +96,7 @@ def _read_partition_metadata(
     limit = len(buffer)
     items: list[PartitionMetadata] = []
     for _ in range(n):
-        m = new(PartitionMetadata)
+        m = PartitionMetadata.__new__(PartitionMetadata)
         m.partition, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -135,7 +134,7 @@ def _read_topic_metadata(
     limit = len(buffer)
     items: list[TopicMetadata] = []
     for _ in range(n):
-        m = new(TopicMetadata)
+        m = TopicMetadata.__new__(TopicMetadata)
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -192,7 +191,7 @@ def _read_consumer_group_partition_metadata_value(
     limit = len(buffer)
     items: list[ConsumerGroupPartitionMetadataValue] = []
     for _ in range(n):
-        m = new(ConsumerGroupPartitionMetadataValue)
+        m = ConsumerGroupPartitionMetadataValue.__new__(ConsumerGroupPartitionMetadataValue)
         length = buffer[position]
         position += 1
         if length > 127:

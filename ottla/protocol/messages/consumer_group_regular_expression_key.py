@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import NEVER, Message
-from ottla.protocol.wire import bad_length, new, too_many_elements
+from ottla.protocol.wire import bad_length, too_many_elements
 
 _h = Struct(">h")
 
@@ -49,7 +49,7 @@ def _read_consumer_group_regular_expression_key_classic(
     limit = len(buffer)
     items: list[ConsumerGroupRegularExpressionKey] = []
     for _ in range(n):
-        m = new(ConsumerGroupRegularExpressionKey)
+        m = ConsumerGroupRegularExpressionKey.__new__(ConsumerGroupRegularExpressionKey)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length

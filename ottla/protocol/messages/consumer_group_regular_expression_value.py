@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_compact_strings,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -61,7 +60,7 @@ def _read_consumer_group_regular_expression_value(
     limit = len(buffer)
     items: list[ConsumerGroupRegularExpressionValue] = []
     for _ in range(n):
-        m = new(ConsumerGroupRegularExpressionValue)
+        m = ConsumerGroupRegularExpressionValue.__new__(ConsumerGroupRegularExpressionValue)
         length = buffer[position]
         position += 1
         if length > 127:

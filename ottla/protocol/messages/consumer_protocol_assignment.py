@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, NEVER, Data, Int32, Message
-from ottla.protocol.wire import bad_length, new, pack_numbers, read_numbers, too_many_elements
+from ottla.protocol.wire import bad_length, pack_numbers, read_numbers, too_many_elements
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -64,7 +64,7 @@ def _read_topic_partition_classic(
     limit = len(buffer)
     items: list[TopicPartition] = []
     for _ in range(n):
-        m = new(TopicPartition)
+        m = TopicPartition.__new__(TopicPartition)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -100,7 +100,7 @@ def _read_consumer_protocol_assignment_classic(
     limit = len(buffer)
     items: list[ConsumerProtocolAssignment] = []
     for _ in range(n):
-        m = new(ConsumerProtocolAssignment)
+        m = ConsumerProtocolAssignment.__new__(ConsumerProtocolAssignment)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         if not 0 <= length * 6 <= limit - position:

@@ -5,15 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, NEVER, Data, Int32, Message
-from ottla.protocol.wire import (
-    bad_length,
-    new,
-    pack_numbers,
-    read_numbers,
-    read_strings,
-    too_many_elements,
-    write_strings,
-)
+from ottla.protocol.wire import bad_length, pack_numbers, read_numbers, read_strings, too_many_elements, write_strings
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -80,7 +72,7 @@ def _read_topic_partition_classic(
     limit = len(buffer)
     items: list[TopicPartition] = []
     for _ in range(n):
-        m = new(TopicPartition)
+        m = TopicPartition.__new__(TopicPartition)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -116,7 +108,7 @@ def _read_consumer_protocol_subscription_classic(
     limit = len(buffer)
     items: list[ConsumerProtocolSubscription] = []
     for _ in range(n):
-        m = new(ConsumerProtocolSubscription)
+        m = ConsumerProtocolSubscription.__new__(ConsumerProtocolSubscription)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         if not 0 <= length * 2 <= limit - position:

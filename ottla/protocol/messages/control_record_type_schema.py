@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import NEVER, Int16, Message
-from ottla.protocol.wire import new, too_many_elements
+from ottla.protocol.wire import too_many_elements
 
 _h = Struct(">h")
 
@@ -45,7 +45,7 @@ def _read_control_record_type_schema_classic(
         raise too_many_elements()
     items: list[ControlRecordTypeSchema] = []
     for _ in range(n):
-        m = new(ControlRecordTypeSchema)
+        m = ControlRecordTypeSchema.__new__(ControlRecordTypeSchema)
         (m.type,) = _h.unpack_from(buffer, position)
         position += 2
         items.append(m)

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message, UInt16
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -108,7 +107,7 @@ def _read_listener(
     limit = len(buffer)
     items: list[Listener] = []
     for _ in range(n):
-        m = new(Listener)
+        m = Listener.__new__(Listener)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -164,7 +163,7 @@ def _read_feature(
     limit = len(buffer)
     items: list[Feature] = []
     for _ in range(n):
-        m = new(Feature)
+        m = Feature.__new__(Feature)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -204,7 +203,7 @@ def _read_controller_registration_request(
     limit = len(buffer)
     items: list[ControllerRegistrationRequest] = []
     for _ in range(n):
-        m = new(ControllerRegistrationRequest)
+        m = ControllerRegistrationRequest.__new__(ControllerRegistrationRequest)
         m.controller_id, m.incarnation_id, m.zk_migration_ready, length = _iuoB.unpack_from(buffer, position)
         position += 22
         if length > 127:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     skip_tagged_fields,
     too_many_elements,
@@ -59,7 +58,7 @@ def _read_controller_registration_response(
     limit = len(buffer)
     items: list[ControllerRegistrationResponse] = []
     for _ in range(n):
-        m = new(ControllerRegistrationResponse)
+        m = ControllerRegistrationResponse.__new__(ControllerRegistrationResponse)
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:

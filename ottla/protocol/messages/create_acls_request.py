@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int8, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -95,7 +94,7 @@ def _read_acl_creation(
     limit = len(buffer)
     items: list[AclCreation] = []
     for _ in range(n):
-        m = new(AclCreation)
+        m = AclCreation.__new__(AclCreation)
         m.resource_type, length = _bB.unpack_from(buffer, position)
         position += 2
         if length > 127:
@@ -169,7 +168,7 @@ def _read_acl_creation_classic(
     limit = len(buffer)
     items: list[AclCreation] = []
     for _ in range(n):
-        m = new(AclCreation)
+        m = AclCreation.__new__(AclCreation)
         m.resource_type, length = _bh.unpack_from(buffer, position)
         position += 3
         end = position + length
@@ -220,7 +219,7 @@ def _read_create_acls_request(
     limit = len(buffer)
     items: list[CreateAclsRequest] = []
     for _ in range(n):
-        m = new(CreateAclsRequest)
+        m = CreateAclsRequest.__new__(CreateAclsRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -257,7 +256,7 @@ def _read_create_acls_request_classic(
     limit = len(buffer)
     items: list[CreateAclsRequest] = []
     for _ in range(n):
-        m = new(CreateAclsRequest)
+        m = CreateAclsRequest.__new__(CreateAclsRequest)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         if not 0 <= length * 10 <= limit - position:

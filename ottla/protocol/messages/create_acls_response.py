@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -84,7 +83,7 @@ def _read_acl_creation_result(
     limit = len(buffer)
     items: list[AclCreationResult] = []
     for _ in range(n):
-        m = new(AclCreationResult)
+        m = AclCreationResult.__new__(AclCreationResult)
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
@@ -131,7 +130,7 @@ def _read_acl_creation_result_classic(
     limit = len(buffer)
     items: list[AclCreationResult] = []
     for _ in range(n):
-        m = new(AclCreationResult)
+        m = AclCreationResult.__new__(AclCreationResult)
         m.error_code, length = _hh.unpack_from(buffer, position)
         position += 4
         if length < 0:
@@ -167,7 +166,7 @@ def _read_create_acls_response(
     limit = len(buffer)
     items: list[CreateAclsResponse] = []
     for _ in range(n):
-        m = new(CreateAclsResponse)
+        m = CreateAclsResponse.__new__(CreateAclsResponse)
         m.throttle_time_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -205,7 +204,7 @@ def _read_create_acls_response_classic(
     limit = len(buffer)
     items: list[CreateAclsResponse] = []
     for _ in range(n):
-        m = new(CreateAclsResponse)
+        m = CreateAclsResponse.__new__(CreateAclsResponse)
         m.throttle_time_ms, length = _ii.unpack_from(buffer, position)
         position += 8
         if not 0 <= length * 4 <= limit - position:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -87,7 +86,7 @@ def _read_creatable_renewers(
     limit = len(buffer)
     items: list[CreatableRenewers] = []
     for _ in range(n):
-        m = new(CreatableRenewers)
+        m = CreatableRenewers.__new__(CreatableRenewers)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -142,7 +141,7 @@ def _read_creatable_renewers_classic(
     limit = len(buffer)
     items: list[CreatableRenewers] = []
     for _ in range(n):
-        m = new(CreatableRenewers)
+        m = CreatableRenewers.__new__(CreatableRenewers)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -180,7 +179,7 @@ def _read_create_delegation_token_request(
     limit = len(buffer)
     items: list[CreateDelegationTokenRequest] = []
     for _ in range(n):
-        m = new(CreateDelegationTokenRequest)
+        m = CreateDelegationTokenRequest.__new__(CreateDelegationTokenRequest)
         if version == 3:
             length = buffer[position]
             position += 1
@@ -272,7 +271,7 @@ def _read_create_delegation_token_request_classic(
     limit = len(buffer)
     items: list[CreateDelegationTokenRequest] = []
     for _ in range(n):
-        m = new(CreateDelegationTokenRequest)
+        m = CreateDelegationTokenRequest.__new__(CreateDelegationTokenRequest)
         m.owner_principal_type = ""
         m.owner_principal_name = ""
         (length,) = _i.unpack_from(buffer, position)

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -94,7 +93,7 @@ def _read_create_delegation_token_response(
     limit = len(buffer)
     items: list[CreateDelegationTokenResponse] = []
     for _ in range(n):
-        m = new(CreateDelegationTokenResponse)
+        m = CreateDelegationTokenResponse.__new__(CreateDelegationTokenResponse)
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
@@ -223,7 +222,7 @@ def _read_create_delegation_token_response_classic(
     limit = len(buffer)
     items: list[CreateDelegationTokenResponse] = []
     for _ in range(n):
-        m = new(CreateDelegationTokenResponse)
+        m = CreateDelegationTokenResponse.__new__(CreateDelegationTokenResponse)
         m.token_requester_principal_type = ""
         m.token_requester_principal_name = ""
         m.error_code, length = _hh.unpack_from(buffer, position)

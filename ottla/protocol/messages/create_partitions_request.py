@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_string_length,
@@ -105,7 +104,7 @@ def _read_create_partitions_assignment(
     limit = len(buffer)
     items: list[CreatePartitionsAssignment] = []
     for _ in range(n):
-        m = new(CreatePartitionsAssignment)
+        m = CreatePartitionsAssignment.__new__(CreatePartitionsAssignment)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -143,7 +142,7 @@ def _read_create_partitions_assignment_classic(
     limit = len(buffer)
     items: list[CreatePartitionsAssignment] = []
     for _ in range(n):
-        m = new(CreatePartitionsAssignment)
+        m = CreatePartitionsAssignment.__new__(CreatePartitionsAssignment)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         if not 0 <= length * 4 <= limit - position:
@@ -169,7 +168,7 @@ def _read_create_partitions_topic(
     limit = len(buffer)
     items: list[CreatePartitionsTopic] = []
     for _ in range(n):
-        m = new(CreatePartitionsTopic)
+        m = CreatePartitionsTopic.__new__(CreatePartitionsTopic)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -230,7 +229,7 @@ def _read_create_partitions_topic_classic(
     limit = len(buffer)
     items: list[CreatePartitionsTopic] = []
     for _ in range(n):
-        m = new(CreatePartitionsTopic)
+        m = CreatePartitionsTopic.__new__(CreatePartitionsTopic)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -273,7 +272,7 @@ def _read_create_partitions_request(
     limit = len(buffer)
     items: list[CreatePartitionsRequest] = []
     for _ in range(n):
-        m = new(CreatePartitionsRequest)
+        m = CreatePartitionsRequest.__new__(CreatePartitionsRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -311,7 +310,7 @@ def _read_create_partitions_request_classic(
     limit = len(buffer)
     items: list[CreatePartitionsRequest] = []
     for _ in range(n):
-        m = new(CreatePartitionsRequest)
+        m = CreatePartitionsRequest.__new__(CreatePartitionsRequest)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         if not 0 <= length * 10 <= limit - position:

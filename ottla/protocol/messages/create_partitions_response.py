@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -86,7 +85,7 @@ def _read_create_partitions_topic_result(
     limit = len(buffer)
     items: list[CreatePartitionsTopicResult] = []
     for _ in range(n):
-        m = new(CreatePartitionsTopicResult)
+        m = CreatePartitionsTopicResult.__new__(CreatePartitionsTopicResult)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -149,7 +148,7 @@ def _read_create_partitions_topic_result_classic(
     limit = len(buffer)
     items: list[CreatePartitionsTopicResult] = []
     for _ in range(n):
-        m = new(CreatePartitionsTopicResult)
+        m = CreatePartitionsTopicResult.__new__(CreatePartitionsTopicResult)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -195,7 +194,7 @@ def _read_create_partitions_response(
     limit = len(buffer)
     items: list[CreatePartitionsResponse] = []
     for _ in range(n):
-        m = new(CreatePartitionsResponse)
+        m = CreatePartitionsResponse.__new__(CreatePartitionsResponse)
         m.throttle_time_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -233,7 +232,7 @@ def _read_create_partitions_response_classic(
     limit = len(buffer)
     items: list[CreatePartitionsResponse] = []
     for _ in range(n):
-        m = new(CreatePartitionsResponse)
+        m = CreatePartitionsResponse.__new__(CreatePartitionsResponse)
         m.throttle_time_ms, length = _ii.unpack_from(buffer, position)
         position += 8
         if not 0 <= length * 6 <= limit - position:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_string_length,
@@ -130,7 +129,7 @@ def _read_creatable_replica_assignment(
     limit = len(buffer)
     items: list[CreatableReplicaAssignment] = []
     for _ in range(n):
-        m = new(CreatableReplicaAssignment)
+        m = CreatableReplicaAssignment.__new__(CreatableReplicaAssignment)
         m.partition_index, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -169,7 +168,7 @@ def _read_creatable_replica_assignment_classic(
     limit = len(buffer)
     items: list[CreatableReplicaAssignment] = []
     for _ in range(n):
-        m = new(CreatableReplicaAssignment)
+        m = CreatableReplicaAssignment.__new__(CreatableReplicaAssignment)
         m.partition_index, length = _ii.unpack_from(buffer, position)
         position += 8
         if not 0 <= length * 4 <= limit - position:
@@ -196,7 +195,7 @@ def _read_creatable_topic_config(
     limit = len(buffer)
     items: list[CreatableTopicConfig] = []
     for _ in range(n):
-        m = new(CreatableTopicConfig)
+        m = CreatableTopicConfig.__new__(CreatableTopicConfig)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -258,7 +257,7 @@ def _read_creatable_topic_config_classic(
     limit = len(buffer)
     items: list[CreatableTopicConfig] = []
     for _ in range(n):
-        m = new(CreatableTopicConfig)
+        m = CreatableTopicConfig.__new__(CreatableTopicConfig)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -303,7 +302,7 @@ def _read_creatable_topic(
     limit = len(buffer)
     items: list[CreatableTopic] = []
     for _ in range(n):
-        m = new(CreatableTopic)
+        m = CreatableTopic.__new__(CreatableTopic)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -371,7 +370,7 @@ def _read_creatable_topic_classic(
     limit = len(buffer)
     items: list[CreatableTopic] = []
     for _ in range(n):
-        m = new(CreatableTopic)
+        m = CreatableTopic.__new__(CreatableTopic)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -414,7 +413,7 @@ def _read_create_topics_request(
     limit = len(buffer)
     items: list[CreateTopicsRequest] = []
     for _ in range(n):
-        m = new(CreateTopicsRequest)
+        m = CreateTopicsRequest.__new__(CreateTopicsRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -452,7 +451,7 @@ def _read_create_topics_request_classic(
     limit = len(buffer)
     items: list[CreateTopicsRequest] = []
     for _ in range(n):
-        m = new(CreateTopicsRequest)
+        m = CreateTopicsRequest.__new__(CreateTopicsRequest)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         if not 0 <= length * 16 <= limit - position:

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -129,7 +128,7 @@ def _read_creatable_topic_configs(
     limit = len(buffer)
     items: list[CreatableTopicConfigs] = []
     for _ in range(n):
-        m = new(CreatableTopicConfigs)
+        m = CreatableTopicConfigs.__new__(CreatableTopicConfigs)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -192,7 +191,7 @@ def _read_creatable_topic_result(
     limit = len(buffer)
     items: list[CreatableTopicResult] = []
     for _ in range(n):
-        m = new(CreatableTopicResult)
+        m = CreatableTopicResult.__new__(CreatableTopicResult)
         m.topic_config_error_code = 0
         length = buffer[position]
         position += 1
@@ -308,7 +307,7 @@ def _read_creatable_topic_result_classic(
     limit = len(buffer)
     items: list[CreatableTopicResult] = []
     for _ in range(n):
-        m = new(CreatableTopicResult)
+        m = CreatableTopicResult.__new__(CreatableTopicResult)
         m.topic_id = ZERO_UUID
         m.topic_config_error_code = 0
         m.num_partitions = -1
@@ -359,7 +358,7 @@ def _read_create_topics_response(
     limit = len(buffer)
     items: list[CreateTopicsResponse] = []
     for _ in range(n):
-        m = new(CreateTopicsResponse)
+        m = CreateTopicsResponse.__new__(CreateTopicsResponse)
         m.throttle_time_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -397,7 +396,7 @@ def _read_create_topics_response_classic(
     limit = len(buffer)
     items: list[CreateTopicsResponse] = []
     for _ in range(n):
-        m = new(CreateTopicsResponse)
+        m = CreateTopicsResponse.__new__(CreateTopicsResponse)
         m.throttle_time_ms, length = _ii.unpack_from(buffer, position)
         position += 8
         if not 0 <= length * 6 <= limit - position:

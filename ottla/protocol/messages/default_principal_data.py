@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     skip_tagged_fields,
     too_many_elements,
@@ -58,7 +57,7 @@ def _read_default_principal_data(
     limit = len(buffer)
     items: list[DefaultPrincipalData] = []
     for _ in range(n):
-        m = new(DefaultPrincipalData)
+        m = DefaultPrincipalData.__new__(DefaultPrincipalData)
         length = buffer[position]
         position += 1
         if length > 127:

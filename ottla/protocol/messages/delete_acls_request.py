@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int8, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -96,7 +95,7 @@ def _read_delete_acls_filter(
     limit = len(buffer)
     items: list[DeleteAclsFilter] = []
     for _ in range(n):
-        m = new(DeleteAclsFilter)
+        m = DeleteAclsFilter.__new__(DeleteAclsFilter)
         m.resource_type_filter, length = _bB.unpack_from(buffer, position)
         position += 2
         if length > 127:
@@ -191,7 +190,7 @@ def _read_delete_acls_filter_classic(
     limit = len(buffer)
     items: list[DeleteAclsFilter] = []
     for _ in range(n):
-        m = new(DeleteAclsFilter)
+        m = DeleteAclsFilter.__new__(DeleteAclsFilter)
         m.resource_type_filter, length = _bh.unpack_from(buffer, position)
         position += 3
         if length < 0:
@@ -265,7 +264,7 @@ def _read_delete_acls_request(
     limit = len(buffer)
     items: list[DeleteAclsRequest] = []
     for _ in range(n):
-        m = new(DeleteAclsRequest)
+        m = DeleteAclsRequest.__new__(DeleteAclsRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -302,7 +301,7 @@ def _read_delete_acls_request_classic(
     limit = len(buffer)
     items: list[DeleteAclsRequest] = []
     for _ in range(n):
-        m = new(DeleteAclsRequest)
+        m = DeleteAclsRequest.__new__(DeleteAclsRequest)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         if not 0 <= length * 10 <= limit - position:

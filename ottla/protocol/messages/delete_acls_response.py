@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -124,7 +123,7 @@ def _read_delete_acls_matching_acl(
     limit = len(buffer)
     items: list[DeleteAclsMatchingAcl] = []
     for _ in range(n):
-        m = new(DeleteAclsMatchingAcl)
+        m = DeleteAclsMatchingAcl.__new__(DeleteAclsMatchingAcl)
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
@@ -222,7 +221,7 @@ def _read_delete_acls_matching_acl_classic(
     limit = len(buffer)
     items: list[DeleteAclsMatchingAcl] = []
     for _ in range(n):
-        m = new(DeleteAclsMatchingAcl)
+        m = DeleteAclsMatchingAcl.__new__(DeleteAclsMatchingAcl)
         m.error_code, length = _hh.unpack_from(buffer, position)
         position += 4
         if length < 0:
@@ -291,7 +290,7 @@ def _read_delete_acls_filter_result(
     limit = len(buffer)
     items: list[DeleteAclsFilterResult] = []
     for _ in range(n):
-        m = new(DeleteAclsFilterResult)
+        m = DeleteAclsFilterResult.__new__(DeleteAclsFilterResult)
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
@@ -352,7 +351,7 @@ def _read_delete_acls_filter_result_classic(
     limit = len(buffer)
     items: list[DeleteAclsFilterResult] = []
     for _ in range(n):
-        m = new(DeleteAclsFilterResult)
+        m = DeleteAclsFilterResult.__new__(DeleteAclsFilterResult)
         m.error_code, length = _hh.unpack_from(buffer, position)
         position += 4
         if length < 0:
@@ -395,7 +394,7 @@ def _read_delete_acls_response(
     limit = len(buffer)
     items: list[DeleteAclsResponse] = []
     for _ in range(n):
-        m = new(DeleteAclsResponse)
+        m = DeleteAclsResponse.__new__(DeleteAclsResponse)
         m.throttle_time_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -433,7 +432,7 @@ def _read_delete_acls_response_classic(
     limit = len(buffer)
     items: list[DeleteAclsResponse] = []
     for _ in range(n):
-        m = new(DeleteAclsResponse)
+        m = DeleteAclsResponse.__new__(DeleteAclsResponse)
         m.throttle_time_ms, length = _ii.unpack_from(buffer, position)
         position += 8
         if not 0 <= length * 8 <= limit - position:

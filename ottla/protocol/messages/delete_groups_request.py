@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_compact_strings,
     read_strings,
     read_unsigned_varint,
@@ -64,7 +63,7 @@ def _read_delete_groups_request(
     limit = len(buffer)
     items: list[DeleteGroupsRequest] = []
     for _ in range(n):
-        m = new(DeleteGroupsRequest)
+        m = DeleteGroupsRequest.__new__(DeleteGroupsRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -101,7 +100,7 @@ def _read_delete_groups_request_classic(
     limit = len(buffer)
     items: list[DeleteGroupsRequest] = []
     for _ in range(n):
-        m = new(DeleteGroupsRequest)
+        m = DeleteGroupsRequest.__new__(DeleteGroupsRequest)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         if not 0 <= length * 2 <= limit - position:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -83,7 +82,7 @@ def _read_deletable_group_result(
     limit = len(buffer)
     items: list[DeletableGroupResult] = []
     for _ in range(n):
-        m = new(DeletableGroupResult)
+        m = DeletableGroupResult.__new__(DeletableGroupResult)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -123,7 +122,7 @@ def _read_deletable_group_result_classic(
     limit = len(buffer)
     items: list[DeletableGroupResult] = []
     for _ in range(n):
-        m = new(DeletableGroupResult)
+        m = DeletableGroupResult.__new__(DeletableGroupResult)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -154,7 +153,7 @@ def _read_delete_groups_response(
     limit = len(buffer)
     items: list[DeleteGroupsResponse] = []
     for _ in range(n):
-        m = new(DeleteGroupsResponse)
+        m = DeleteGroupsResponse.__new__(DeleteGroupsResponse)
         m.throttle_time_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -192,7 +191,7 @@ def _read_delete_groups_response_classic(
     limit = len(buffer)
     items: list[DeleteGroupsResponse] = []
     for _ in range(n):
-        m = new(DeleteGroupsResponse)
+        m = DeleteGroupsResponse.__new__(DeleteGroupsResponse)
         m.throttle_time_ms, length = _ii.unpack_from(buffer, position)
         position += 8
         if not 0 <= length * 4 <= limit - position:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -97,7 +96,7 @@ def _read_delete_records_partition(
         raise too_many_elements()
     items: list[DeleteRecordsPartition] = []
     for _ in range(n):
-        m = new(DeleteRecordsPartition)
+        m = DeleteRecordsPartition.__new__(DeleteRecordsPartition)
         m.partition_index, m.offset, length = _iqB.unpack_from(buffer, position)
         position += 13
         if length:
@@ -120,7 +119,7 @@ def _read_delete_records_partition_classic(
         raise too_many_elements()
     items: list[DeleteRecordsPartition] = []
     for _ in range(n):
-        m = new(DeleteRecordsPartition)
+        m = DeleteRecordsPartition.__new__(DeleteRecordsPartition)
         m.partition_index, m.offset = _iq.unpack_from(buffer, position)
         position += 12
         items.append(m)
@@ -141,7 +140,7 @@ def _read_delete_records_topic(
     limit = len(buffer)
     items: list[DeleteRecordsTopic] = []
     for _ in range(n):
-        m = new(DeleteRecordsTopic)
+        m = DeleteRecordsTopic.__new__(DeleteRecordsTopic)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -194,7 +193,7 @@ def _read_delete_records_topic_classic(
     limit = len(buffer)
     items: list[DeleteRecordsTopic] = []
     for _ in range(n):
-        m = new(DeleteRecordsTopic)
+        m = DeleteRecordsTopic.__new__(DeleteRecordsTopic)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -229,7 +228,7 @@ def _read_delete_records_request(
     limit = len(buffer)
     items: list[DeleteRecordsRequest] = []
     for _ in range(n):
-        m = new(DeleteRecordsRequest)
+        m = DeleteRecordsRequest.__new__(DeleteRecordsRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -267,7 +266,7 @@ def _read_delete_records_request_classic(
     limit = len(buffer)
     items: list[DeleteRecordsRequest] = []
     for _ in range(n):
-        m = new(DeleteRecordsRequest)
+        m = DeleteRecordsRequest.__new__(DeleteRecordsRequest)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         if not 0 <= length * 6 <= limit - position:

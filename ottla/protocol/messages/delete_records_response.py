@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -100,7 +99,7 @@ def _read_delete_records_partition_result(
         raise too_many_elements()
     items: list[DeleteRecordsPartitionResult] = []
     for _ in range(n):
-        m = new(DeleteRecordsPartitionResult)
+        m = DeleteRecordsPartitionResult.__new__(DeleteRecordsPartitionResult)
         m.partition_index, m.low_watermark, m.error_code, length = _iqhB.unpack_from(buffer, position)
         position += 15
         if length:
@@ -123,7 +122,7 @@ def _read_delete_records_partition_result_classic(
         raise too_many_elements()
     items: list[DeleteRecordsPartitionResult] = []
     for _ in range(n):
-        m = new(DeleteRecordsPartitionResult)
+        m = DeleteRecordsPartitionResult.__new__(DeleteRecordsPartitionResult)
         m.partition_index, m.low_watermark, m.error_code = _iqh.unpack_from(buffer, position)
         position += 14
         items.append(m)
@@ -144,7 +143,7 @@ def _read_delete_records_topic_result(
     limit = len(buffer)
     items: list[DeleteRecordsTopicResult] = []
     for _ in range(n):
-        m = new(DeleteRecordsTopicResult)
+        m = DeleteRecordsTopicResult.__new__(DeleteRecordsTopicResult)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -197,7 +196,7 @@ def _read_delete_records_topic_result_classic(
     limit = len(buffer)
     items: list[DeleteRecordsTopicResult] = []
     for _ in range(n):
-        m = new(DeleteRecordsTopicResult)
+        m = DeleteRecordsTopicResult.__new__(DeleteRecordsTopicResult)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -232,7 +231,7 @@ def _read_delete_records_response(
     limit = len(buffer)
     items: list[DeleteRecordsResponse] = []
     for _ in range(n):
-        m = new(DeleteRecordsResponse)
+        m = DeleteRecordsResponse.__new__(DeleteRecordsResponse)
         m.throttle_time_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -270,7 +269,7 @@ def _read_delete_records_response_classic(
     limit = len(buffer)
     items: list[DeleteRecordsResponse] = []
     for _ in range(n):
-        m = new(DeleteRecordsResponse)
+        m = DeleteRecordsResponse.__new__(DeleteRecordsResponse)
         m.throttle_time_ms, length = _ii.unpack_from(buffer, position)
         position += 8
         if not 0 <= length * 6 <= limit - position:

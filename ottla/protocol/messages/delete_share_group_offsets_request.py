@@ -5,7 +5,6 @@ from __future__ import annotations
 from ottla.protocol.message import EMPTY, Data, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -67,7 +66,7 @@ def _read_delete_share_group_offsets_request_topic(
     limit = len(buffer)
     items: list[DeleteShareGroupOffsetsRequestTopic] = []
     for _ in range(n):
-        m = new(DeleteShareGroupOffsetsRequestTopic)
+        m = DeleteShareGroupOffsetsRequestTopic.__new__(DeleteShareGroupOffsetsRequestTopic)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -106,7 +105,7 @@ def _read_delete_share_group_offsets_request(
     limit = len(buffer)
     items: list[DeleteShareGroupOffsetsRequest] = []
     for _ in range(n):
-        m = new(DeleteShareGroupOffsetsRequest)
+        m = DeleteShareGroupOffsetsRequest.__new__(DeleteShareGroupOffsetsRequest)
         length = buffer[position]
         position += 1
         if length > 127:

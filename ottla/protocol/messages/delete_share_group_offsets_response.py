@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -87,7 +86,7 @@ def _read_delete_share_group_offsets_response_topic(
     limit = len(buffer)
     items: list[DeleteShareGroupOffsetsResponseTopic] = []
     for _ in range(n):
-        m = new(DeleteShareGroupOffsetsResponseTopic)
+        m = DeleteShareGroupOffsetsResponseTopic.__new__(DeleteShareGroupOffsetsResponseTopic)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -152,7 +151,7 @@ def _read_delete_share_group_offsets_response(
     limit = len(buffer)
     items: list[DeleteShareGroupOffsetsResponse] = []
     for _ in range(n):
-        m = new(DeleteShareGroupOffsetsResponse)
+        m = DeleteShareGroupOffsetsResponse.__new__(DeleteShareGroupOffsetsResponse)
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -89,7 +88,7 @@ def _read_partition_data(
         raise too_many_elements()
     items: list[PartitionData] = []
     for _ in range(n):
-        m = new(PartitionData)
+        m = PartitionData.__new__(PartitionData)
         m.partition, length = _iB.unpack_from(buffer, position)
         position += 5
         if length:
@@ -113,7 +112,7 @@ def _read_delete_state_data(
     limit = len(buffer)
     items: list[DeleteStateData] = []
     for _ in range(n):
-        m = new(DeleteStateData)
+        m = DeleteStateData.__new__(DeleteStateData)
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -153,7 +152,7 @@ def _read_delete_share_group_state_request(
     limit = len(buffer)
     items: list[DeleteShareGroupStateRequest] = []
     for _ in range(n):
-        m = new(DeleteShareGroupStateRequest)
+        m = DeleteShareGroupStateRequest.__new__(DeleteShareGroupStateRequest)
         length = buffer[position]
         position += 1
         if length > 127:

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_compact_strings,
     read_string_length,
     read_strings,
@@ -90,7 +89,7 @@ def _read_delete_topic_state(
     limit = len(buffer)
     items: list[DeleteTopicState] = []
     for _ in range(n):
-        m = new(DeleteTopicState)
+        m = DeleteTopicState.__new__(DeleteTopicState)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -139,7 +138,7 @@ def _read_delete_topics_request(
     limit = len(buffer)
     items: list[DeleteTopicsRequest] = []
     for _ in range(n):
-        m = new(DeleteTopicsRequest)
+        m = DeleteTopicsRequest.__new__(DeleteTopicsRequest)
         if version == 6:
             length = buffer[position]
             position += 1
@@ -199,7 +198,7 @@ def _read_delete_topics_request_classic(
     limit = len(buffer)
     items: list[DeleteTopicsRequest] = []
     for _ in range(n):
-        m = new(DeleteTopicsRequest)
+        m = DeleteTopicsRequest.__new__(DeleteTopicsRequest)
         m.topics = []
         (length,) = _i.unpack_from(buffer, position)
         position += 4

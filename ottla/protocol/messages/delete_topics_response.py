@@ -9,7 +9,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -91,7 +90,7 @@ def _read_deletable_topic_result(
     limit = len(buffer)
     items: list[DeletableTopicResult] = []
     for _ in range(n):
-        m = new(DeletableTopicResult)
+        m = DeletableTopicResult.__new__(DeletableTopicResult)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -181,7 +180,7 @@ def _read_deletable_topic_result_classic(
     limit = len(buffer)
     items: list[DeletableTopicResult] = []
     for _ in range(n):
-        m = new(DeletableTopicResult)
+        m = DeletableTopicResult.__new__(DeletableTopicResult)
         m.topic_id = ZERO_UUID
         m.error_message = None
         (length,) = _h.unpack_from(buffer, position)
@@ -217,7 +216,7 @@ def _read_delete_topics_response(
     limit = len(buffer)
     items: list[DeleteTopicsResponse] = []
     for _ in range(n):
-        m = new(DeleteTopicsResponse)
+        m = DeleteTopicsResponse.__new__(DeleteTopicsResponse)
         m.throttle_time_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -255,7 +254,7 @@ def _read_delete_topics_response_classic(
     limit = len(buffer)
     items: list[DeleteTopicsResponse] = []
     for _ in range(n):
-        m = new(DeleteTopicsResponse)
+        m = DeleteTopicsResponse.__new__(DeleteTopicsResponse)
         m.throttle_time_ms, length = _ii.unpack_from(buffer, position)
         position += 8
         if not 0 <= length * 4 <= limit - position:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import Int8, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     skip_tagged_fields,
     too_many_elements,
@@ -80,7 +79,7 @@ def _read_describe_acls_request(
     limit = len(buffer)
     items: list[DescribeAclsRequest] = []
     for _ in range(n):
-        m = new(DescribeAclsRequest)
+        m = DescribeAclsRequest.__new__(DescribeAclsRequest)
         m.resource_type_filter, length = _bB.unpack_from(buffer, position)
         position += 2
         if length > 127:
@@ -175,7 +174,7 @@ def _read_describe_acls_request_classic(
     limit = len(buffer)
     items: list[DescribeAclsRequest] = []
     for _ in range(n):
-        m = new(DescribeAclsRequest)
+        m = DescribeAclsRequest.__new__(DescribeAclsRequest)
         m.resource_type_filter, length = _bh.unpack_from(buffer, position)
         position += 3
         if length < 0:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -118,7 +117,7 @@ def _read_acl_description(
     limit = len(buffer)
     items: list[AclDescription] = []
     for _ in range(n):
-        m = new(AclDescription)
+        m = AclDescription.__new__(AclDescription)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -174,7 +173,7 @@ def _read_acl_description_classic(
     limit = len(buffer)
     items: list[AclDescription] = []
     for _ in range(n):
-        m = new(AclDescription)
+        m = AclDescription.__new__(AclDescription)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -215,7 +214,7 @@ def _read_describe_acls_resource(
     limit = len(buffer)
     items: list[DescribeAclsResource] = []
     for _ in range(n):
-        m = new(DescribeAclsResource)
+        m = DescribeAclsResource.__new__(DescribeAclsResource)
         m.resource_type, length = _bB.unpack_from(buffer, position)
         position += 2
         if length > 127:
@@ -270,7 +269,7 @@ def _read_describe_acls_resource_classic(
     limit = len(buffer)
     items: list[DescribeAclsResource] = []
     for _ in range(n):
-        m = new(DescribeAclsResource)
+        m = DescribeAclsResource.__new__(DescribeAclsResource)
         m.resource_type, length = _bh.unpack_from(buffer, position)
         position += 3
         end = position + length
@@ -306,7 +305,7 @@ def _read_describe_acls_response(
     limit = len(buffer)
     items: list[DescribeAclsResponse] = []
     for _ in range(n):
-        m = new(DescribeAclsResponse)
+        m = DescribeAclsResponse.__new__(DescribeAclsResponse)
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
@@ -367,7 +366,7 @@ def _read_describe_acls_response_classic(
     limit = len(buffer)
     items: list[DescribeAclsResponse] = []
     for _ in range(n):
-        m = new(DescribeAclsResponse)
+        m = DescribeAclsResponse.__new__(DescribeAclsResponse)
         m.throttle_time_ms, m.error_code, length = _ihh.unpack_from(buffer, position)
         position += 8
         if length < 0:

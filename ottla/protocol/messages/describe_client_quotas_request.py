@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int8, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -87,7 +86,7 @@ def _read_component_data(
     limit = len(buffer)
     items: list[ComponentData] = []
     for _ in range(n):
-        m = new(ComponentData)
+        m = ComponentData.__new__(ComponentData)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -150,7 +149,7 @@ def _read_component_data_classic(
     limit = len(buffer)
     items: list[ComponentData] = []
     for _ in range(n):
-        m = new(ComponentData)
+        m = ComponentData.__new__(ComponentData)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -196,7 +195,7 @@ def _read_describe_client_quotas_request(
     limit = len(buffer)
     items: list[DescribeClientQuotasRequest] = []
     for _ in range(n):
-        m = new(DescribeClientQuotasRequest)
+        m = DescribeClientQuotasRequest.__new__(DescribeClientQuotasRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -234,7 +233,7 @@ def _read_describe_client_quotas_request_classic(
     limit = len(buffer)
     items: list[DescribeClientQuotasRequest] = []
     for _ in range(n):
-        m = new(DescribeClientQuotasRequest)
+        m = DescribeClientQuotasRequest.__new__(DescribeClientQuotasRequest)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         if not 0 <= length * 5 <= limit - position:

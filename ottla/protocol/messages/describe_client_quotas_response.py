@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -120,7 +119,7 @@ def _read_entity_data(
     limit = len(buffer)
     items: list[EntityData] = []
     for _ in range(n):
-        m = new(EntityData)
+        m = EntityData.__new__(EntityData)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -182,7 +181,7 @@ def _read_entity_data_classic(
     limit = len(buffer)
     items: list[EntityData] = []
     for _ in range(n):
-        m = new(EntityData)
+        m = EntityData.__new__(EntityData)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -227,7 +226,7 @@ def _read_value_data(
     limit = len(buffer)
     items: list[ValueData] = []
     for _ in range(n):
-        m = new(ValueData)
+        m = ValueData.__new__(ValueData)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -267,7 +266,7 @@ def _read_value_data_classic(
     limit = len(buffer)
     items: list[ValueData] = []
     for _ in range(n):
-        m = new(ValueData)
+        m = ValueData.__new__(ValueData)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -298,7 +297,7 @@ def _read_entry_data(
     limit = len(buffer)
     items: list[EntryData] = []
     for _ in range(n):
-        m = new(EntryData)
+        m = EntryData.__new__(EntryData)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -349,7 +348,7 @@ def _read_entry_data_classic(
     limit = len(buffer)
     items: list[EntryData] = []
     for _ in range(n):
-        m = new(EntryData)
+        m = EntryData.__new__(EntryData)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         if not 0 <= length * 4 <= limit - position:
@@ -381,7 +380,7 @@ def _read_describe_client_quotas_response(
     limit = len(buffer)
     items: list[DescribeClientQuotasResponse] = []
     for _ in range(n):
-        m = new(DescribeClientQuotasResponse)
+        m = DescribeClientQuotasResponse.__new__(DescribeClientQuotasResponse)
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
@@ -449,7 +448,7 @@ def _read_describe_client_quotas_response_classic(
     limit = len(buffer)
     items: list[DescribeClientQuotasResponse] = []
     for _ in range(n):
-        m = new(DescribeClientQuotasResponse)
+        m = DescribeClientQuotasResponse.__new__(DescribeClientQuotasResponse)
         m.throttle_time_ms, m.error_code, length = _ihh.unpack_from(buffer, position)
         position += 8
         if length < 0:

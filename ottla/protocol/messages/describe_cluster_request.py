@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int8, Message
-from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
+from ottla.protocol.wire import skip_tagged_fields, too_many_elements
 
 _o = Struct(">?")
 _oB = Struct(">?B")
@@ -56,7 +56,7 @@ def _read_describe_cluster_request(
         raise too_many_elements()
     items: list[DescribeClusterRequest] = []
     for _ in range(n):
-        m = new(DescribeClusterRequest)
+        m = DescribeClusterRequest.__new__(DescribeClusterRequest)
         if version >= 2:
             m.include_cluster_authorized_operations, m.endpoint_type, m.include_fenced_brokers, length = _oboB.unpack_from(buffer, position)
             position += 4

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -102,7 +101,7 @@ def _read_describe_cluster_broker(
     limit = len(buffer)
     items: list[DescribeClusterBroker] = []
     for _ in range(n):
-        m = new(DescribeClusterBroker)
+        m = DescribeClusterBroker.__new__(DescribeClusterBroker)
         m.broker_id, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -173,7 +172,7 @@ def _read_describe_cluster_response(
     limit = len(buffer)
     items: list[DescribeClusterResponse] = []
     for _ in range(n):
-        m = new(DescribeClusterResponse)
+        m = DescribeClusterResponse.__new__(DescribeClusterResponse)
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int8, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_compact_strings,
     read_string_length,
     read_strings,
@@ -95,7 +94,7 @@ def _read_describe_configs_resource(
     limit = len(buffer)
     items: list[DescribeConfigsResource] = []
     for _ in range(n):
-        m = new(DescribeConfigsResource)
+        m = DescribeConfigsResource.__new__(DescribeConfigsResource)
         m.resource_type, length = _bB.unpack_from(buffer, position)
         position += 2
         if length > 127:
@@ -156,7 +155,7 @@ def _read_describe_configs_resource_classic(
     limit = len(buffer)
     items: list[DescribeConfigsResource] = []
     for _ in range(n):
-        m = new(DescribeConfigsResource)
+        m = DescribeConfigsResource.__new__(DescribeConfigsResource)
         m.resource_type, length = _bh.unpack_from(buffer, position)
         position += 3
         end = position + length
@@ -198,7 +197,7 @@ def _read_describe_configs_request(
     limit = len(buffer)
     items: list[DescribeConfigsRequest] = []
     for _ in range(n):
-        m = new(DescribeConfigsRequest)
+        m = DescribeConfigsRequest.__new__(DescribeConfigsRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -236,7 +235,7 @@ def _read_describe_configs_request_classic(
     limit = len(buffer)
     items: list[DescribeConfigsRequest] = []
     for _ in range(n):
-        m = new(DescribeConfigsRequest)
+        m = DescribeConfigsRequest.__new__(DescribeConfigsRequest)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         if not 0 <= length * 7 <= limit - position:

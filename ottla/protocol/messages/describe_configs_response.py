@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -144,7 +143,7 @@ def _read_describe_configs_synonym(
     limit = len(buffer)
     items: list[DescribeConfigsSynonym] = []
     for _ in range(n):
-        m = new(DescribeConfigsSynonym)
+        m = DescribeConfigsSynonym.__new__(DescribeConfigsSynonym)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -207,7 +206,7 @@ def _read_describe_configs_synonym_classic(
     limit = len(buffer)
     items: list[DescribeConfigsSynonym] = []
     for _ in range(n):
-        m = new(DescribeConfigsSynonym)
+        m = DescribeConfigsSynonym.__new__(DescribeConfigsSynonym)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -255,7 +254,7 @@ def _read_describe_configs_resource_result(
     limit = len(buffer)
     items: list[DescribeConfigsResourceResult] = []
     for _ in range(n):
-        m = new(DescribeConfigsResourceResult)
+        m = DescribeConfigsResourceResult.__new__(DescribeConfigsResourceResult)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -356,7 +355,7 @@ def _read_describe_configs_resource_result_classic(
     limit = len(buffer)
     items: list[DescribeConfigsResourceResult] = []
     for _ in range(n):
-        m = new(DescribeConfigsResourceResult)
+        m = DescribeConfigsResourceResult.__new__(DescribeConfigsResourceResult)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -437,7 +436,7 @@ def _read_describe_configs_result(
     limit = len(buffer)
     items: list[DescribeConfigsResult] = []
     for _ in range(n):
-        m = new(DescribeConfigsResult)
+        m = DescribeConfigsResult.__new__(DescribeConfigsResult)
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
@@ -515,7 +514,7 @@ def _read_describe_configs_result_classic(
     limit = len(buffer)
     items: list[DescribeConfigsResult] = []
     for _ in range(n):
-        m = new(DescribeConfigsResult)
+        m = DescribeConfigsResult.__new__(DescribeConfigsResult)
         m.error_code, length = _hh.unpack_from(buffer, position)
         position += 4
         if length < 0:
@@ -568,7 +567,7 @@ def _read_describe_configs_response(
     limit = len(buffer)
     items: list[DescribeConfigsResponse] = []
     for _ in range(n):
-        m = new(DescribeConfigsResponse)
+        m = DescribeConfigsResponse.__new__(DescribeConfigsResponse)
         m.throttle_time_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -606,7 +605,7 @@ def _read_describe_configs_response_classic(
     limit = len(buffer)
     items: list[DescribeConfigsResponse] = []
     for _ in range(n):
-        m = new(DescribeConfigsResponse)
+        m = DescribeConfigsResponse.__new__(DescribeConfigsResponse)
         m.throttle_time_ms, length = _ii.unpack_from(buffer, position)
         position += 8
         if not 0 <= length * 11 <= limit - position:

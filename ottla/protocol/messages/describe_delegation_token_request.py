@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -78,7 +77,7 @@ def _read_describe_delegation_token_owner(
     limit = len(buffer)
     items: list[DescribeDelegationTokenOwner] = []
     for _ in range(n):
-        m = new(DescribeDelegationTokenOwner)
+        m = DescribeDelegationTokenOwner.__new__(DescribeDelegationTokenOwner)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -133,7 +132,7 @@ def _read_describe_delegation_token_owner_classic(
     limit = len(buffer)
     items: list[DescribeDelegationTokenOwner] = []
     for _ in range(n):
-        m = new(DescribeDelegationTokenOwner)
+        m = DescribeDelegationTokenOwner.__new__(DescribeDelegationTokenOwner)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -171,7 +170,7 @@ def _read_describe_delegation_token_request(
     limit = len(buffer)
     items: list[DescribeDelegationTokenRequest] = []
     for _ in range(n):
-        m = new(DescribeDelegationTokenRequest)
+        m = DescribeDelegationTokenRequest.__new__(DescribeDelegationTokenRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -215,7 +214,7 @@ def _read_describe_delegation_token_request_classic(
     limit = len(buffer)
     items: list[DescribeDelegationTokenRequest] = []
     for _ in range(n):
-        m = new(DescribeDelegationTokenRequest)
+        m = DescribeDelegationTokenRequest.__new__(DescribeDelegationTokenRequest)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         if length < 0:

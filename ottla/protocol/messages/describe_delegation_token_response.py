@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -125,7 +124,7 @@ def _read_described_delegation_token_renewer(
     limit = len(buffer)
     items: list[DescribedDelegationTokenRenewer] = []
     for _ in range(n):
-        m = new(DescribedDelegationTokenRenewer)
+        m = DescribedDelegationTokenRenewer.__new__(DescribedDelegationTokenRenewer)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -180,7 +179,7 @@ def _read_described_delegation_token_renewer_classic(
     limit = len(buffer)
     items: list[DescribedDelegationTokenRenewer] = []
     for _ in range(n):
-        m = new(DescribedDelegationTokenRenewer)
+        m = DescribedDelegationTokenRenewer.__new__(DescribedDelegationTokenRenewer)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -218,7 +217,7 @@ def _read_described_delegation_token(
     limit = len(buffer)
     items: list[DescribedDelegationToken] = []
     for _ in range(n):
-        m = new(DescribedDelegationToken)
+        m = DescribedDelegationToken.__new__(DescribedDelegationToken)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -359,7 +358,7 @@ def _read_described_delegation_token_classic(
     limit = len(buffer)
     items: list[DescribedDelegationToken] = []
     for _ in range(n):
-        m = new(DescribedDelegationToken)
+        m = DescribedDelegationToken.__new__(DescribedDelegationToken)
         m.token_requester_principal_type = ""
         m.token_requester_principal_name = ""
         (length,) = _h.unpack_from(buffer, position)
@@ -425,7 +424,7 @@ def _read_describe_delegation_token_response(
     limit = len(buffer)
     items: list[DescribeDelegationTokenResponse] = []
     for _ in range(n):
-        m = new(DescribeDelegationTokenResponse)
+        m = DescribeDelegationTokenResponse.__new__(DescribeDelegationTokenResponse)
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
@@ -464,7 +463,7 @@ def _read_describe_delegation_token_response_classic(
     limit = len(buffer)
     items: list[DescribeDelegationTokenResponse] = []
     for _ in range(n):
-        m = new(DescribeDelegationTokenResponse)
+        m = DescribeDelegationTokenResponse.__new__(DescribeDelegationTokenResponse)
         m.error_code, length = _hi.unpack_from(buffer, position)
         position += 6
         if not 0 <= length * 38 <= limit - position:

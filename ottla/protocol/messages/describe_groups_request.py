@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_compact_strings,
     read_strings,
     read_unsigned_varint,
@@ -68,7 +67,7 @@ def _read_describe_groups_request(
     limit = len(buffer)
     items: list[DescribeGroupsRequest] = []
     for _ in range(n):
-        m = new(DescribeGroupsRequest)
+        m = DescribeGroupsRequest.__new__(DescribeGroupsRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -106,7 +105,7 @@ def _read_describe_groups_request_classic(
     limit = len(buffer)
     items: list[DescribeGroupsRequest] = []
     for _ in range(n):
-        m = new(DescribeGroupsRequest)
+        m = DescribeGroupsRequest.__new__(DescribeGroupsRequest)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         if not 0 <= length * 2 <= limit - position:

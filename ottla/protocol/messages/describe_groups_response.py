@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -123,7 +122,7 @@ def _read_described_group_member(
     limit = len(buffer)
     items: list[DescribedGroupMember] = []
     for _ in range(n):
-        m = new(DescribedGroupMember)
+        m = DescribedGroupMember.__new__(DescribedGroupMember)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -247,7 +246,7 @@ def _read_described_group_member_classic(
     limit = len(buffer)
     items: list[DescribedGroupMember] = []
     for _ in range(n):
-        m = new(DescribedGroupMember)
+        m = DescribedGroupMember.__new__(DescribedGroupMember)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -334,7 +333,7 @@ def _read_described_group(
     limit = len(buffer)
     items: list[DescribedGroup] = []
     for _ in range(n):
-        m = new(DescribedGroup)
+        m = DescribedGroup.__new__(DescribedGroup)
         (m.error_code,) = _h.unpack_from(buffer, position)
         position += 2
         if version == 6:
@@ -466,7 +465,7 @@ def _read_described_group_classic(
     limit = len(buffer)
     items: list[DescribedGroup] = []
     for _ in range(n):
-        m = new(DescribedGroup)
+        m = DescribedGroup.__new__(DescribedGroup)
         m.error_message = None
         m.error_code, length = _hh.unpack_from(buffer, position)
         position += 4
@@ -539,7 +538,7 @@ def _read_describe_groups_response(
     limit = len(buffer)
     items: list[DescribeGroupsResponse] = []
     for _ in range(n):
-        m = new(DescribeGroupsResponse)
+        m = DescribeGroupsResponse.__new__(DescribeGroupsResponse)
         m.throttle_time_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -577,7 +576,7 @@ def _read_describe_groups_response_classic(
     limit = len(buffer)
     items: list[DescribeGroupsResponse] = []
     for _ in range(n):
-        m = new(DescribeGroupsResponse)
+        m = DescribeGroupsResponse.__new__(DescribeGroupsResponse)
         if version >= 1:
             m.throttle_time_ms, length = _ii.unpack_from(buffer, position)
             position += 8

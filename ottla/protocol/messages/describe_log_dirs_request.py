@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_string_length,
@@ -80,7 +79,7 @@ def _read_describable_log_dir_topic(
     limit = len(buffer)
     items: list[DescribableLogDirTopic] = []
     for _ in range(n):
-        m = new(DescribableLogDirTopic)
+        m = DescribableLogDirTopic.__new__(DescribableLogDirTopic)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -134,7 +133,7 @@ def _read_describable_log_dir_topic_classic(
     limit = len(buffer)
     items: list[DescribableLogDirTopic] = []
     for _ in range(n):
-        m = new(DescribableLogDirTopic)
+        m = DescribableLogDirTopic.__new__(DescribableLogDirTopic)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -170,7 +169,7 @@ def _read_describe_log_dirs_request(
     limit = len(buffer)
     items: list[DescribeLogDirsRequest] = []
     for _ in range(n):
-        m = new(DescribeLogDirsRequest)
+        m = DescribeLogDirsRequest.__new__(DescribeLogDirsRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -214,7 +213,7 @@ def _read_describe_log_dirs_request_classic(
     limit = len(buffer)
     items: list[DescribeLogDirsRequest] = []
     for _ in range(n):
-        m = new(DescribeLogDirsRequest)
+        m = DescribeLogDirsRequest.__new__(DescribeLogDirsRequest)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         if length < 0:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -138,7 +137,7 @@ def _read_describe_log_dirs_partition(
         raise too_many_elements()
     items: list[DescribeLogDirsPartition] = []
     for _ in range(n):
-        m = new(DescribeLogDirsPartition)
+        m = DescribeLogDirsPartition.__new__(DescribeLogDirsPartition)
         m.partition_index, m.partition_size, m.offset_lag, m.is_future_key, length = _iqqoB.unpack_from(buffer, position)
         position += 22
         if length:
@@ -161,7 +160,7 @@ def _read_describe_log_dirs_partition_classic(
         raise too_many_elements()
     items: list[DescribeLogDirsPartition] = []
     for _ in range(n):
-        m = new(DescribeLogDirsPartition)
+        m = DescribeLogDirsPartition.__new__(DescribeLogDirsPartition)
         m.partition_index, m.partition_size, m.offset_lag, m.is_future_key = _iqqo.unpack_from(buffer, position)
         position += 21
         items.append(m)
@@ -182,7 +181,7 @@ def _read_describe_log_dirs_topic(
     limit = len(buffer)
     items: list[DescribeLogDirsTopic] = []
     for _ in range(n):
-        m = new(DescribeLogDirsTopic)
+        m = DescribeLogDirsTopic.__new__(DescribeLogDirsTopic)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -235,7 +234,7 @@ def _read_describe_log_dirs_topic_classic(
     limit = len(buffer)
     items: list[DescribeLogDirsTopic] = []
     for _ in range(n):
-        m = new(DescribeLogDirsTopic)
+        m = DescribeLogDirsTopic.__new__(DescribeLogDirsTopic)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -270,7 +269,7 @@ def _read_describe_log_dirs_result(
     limit = len(buffer)
     items: list[DescribeLogDirsResult] = []
     for _ in range(n):
-        m = new(DescribeLogDirsResult)
+        m = DescribeLogDirsResult.__new__(DescribeLogDirsResult)
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
@@ -339,7 +338,7 @@ def _read_describe_log_dirs_result_classic(
     limit = len(buffer)
     items: list[DescribeLogDirsResult] = []
     for _ in range(n):
-        m = new(DescribeLogDirsResult)
+        m = DescribeLogDirsResult.__new__(DescribeLogDirsResult)
         m.total_bytes = -1
         m.usable_bytes = -1
         m.is_cordoned = False
@@ -377,7 +376,7 @@ def _read_describe_log_dirs_response(
     limit = len(buffer)
     items: list[DescribeLogDirsResponse] = []
     for _ in range(n):
-        m = new(DescribeLogDirsResponse)
+        m = DescribeLogDirsResponse.__new__(DescribeLogDirsResponse)
         if version >= 3:
             m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
             position += 7
@@ -423,7 +422,7 @@ def _read_describe_log_dirs_response_classic(
     limit = len(buffer)
     items: list[DescribeLogDirsResponse] = []
     for _ in range(n):
-        m = new(DescribeLogDirsResponse)
+        m = DescribeLogDirsResponse.__new__(DescribeLogDirsResponse)
         m.error_code = 0
         m.throttle_time_ms, length = _ii.unpack_from(buffer, position)
         position += 8

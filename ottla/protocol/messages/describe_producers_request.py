@@ -5,7 +5,6 @@ from __future__ import annotations
 from ottla.protocol.message import EMPTY, Data, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_string_length,
@@ -69,7 +68,7 @@ def _read_topic_request(
     limit = len(buffer)
     items: list[TopicRequest] = []
     for _ in range(n):
-        m = new(TopicRequest)
+        m = TopicRequest.__new__(TopicRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -123,7 +122,7 @@ def _read_describe_producers_request(
     limit = len(buffer)
     items: list[DescribeProducersRequest] = []
     for _ in range(n):
-        m = new(DescribeProducersRequest)
+        m = DescribeProducersRequest.__new__(DescribeProducersRequest)
         length = buffer[position]
         position += 1
         if length > 127:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -122,7 +121,7 @@ def _read_producer_state(
         raise too_many_elements()
     items: list[ProducerState] = []
     for _ in range(n):
-        m = new(ProducerState)
+        m = ProducerState.__new__(ProducerState)
         m.producer_id, m.producer_epoch, m.last_sequence, m.last_timestamp, m.coordinator_epoch, m.current_txn_start_offset, length = _qiiqiqB.unpack_from(buffer, position)
         position += 37
         if length:
@@ -146,7 +145,7 @@ def _read_partition_response(
     limit = len(buffer)
     items: list[PartitionResponse] = []
     for _ in range(n):
-        m = new(PartitionResponse)
+        m = PartitionResponse.__new__(PartitionResponse)
         m.partition_index, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
@@ -207,7 +206,7 @@ def _read_topic_response(
     limit = len(buffer)
     items: list[TopicResponse] = []
     for _ in range(n):
-        m = new(TopicResponse)
+        m = TopicResponse.__new__(TopicResponse)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -260,7 +259,7 @@ def _read_describe_producers_response(
     limit = len(buffer)
     items: list[DescribeProducersResponse] = []
     for _ in range(n):
-        m = new(DescribeProducersResponse)
+        m = DescribeProducersResponse.__new__(DescribeProducersResponse)
         m.throttle_time_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -84,7 +83,7 @@ def _read_partition_data(
         raise too_many_elements()
     items: list[PartitionData] = []
     for _ in range(n):
-        m = new(PartitionData)
+        m = PartitionData.__new__(PartitionData)
         m.partition_index, length = _iB.unpack_from(buffer, position)
         position += 5
         if length:
@@ -108,7 +107,7 @@ def _read_topic_data(
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
-        m = new(TopicData)
+        m = TopicData.__new__(TopicData)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -161,7 +160,7 @@ def _read_describe_quorum_request(
     limit = len(buffer)
     items: list[DescribeQuorumRequest] = []
     for _ in range(n):
-        m = new(DescribeQuorumRequest)
+        m = DescribeQuorumRequest.__new__(DescribeQuorumRequest)
         length = buffer[position]
         position += 1
         if length > 127:

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message, UInt16
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -176,7 +175,7 @@ def _read_replica_state(
         raise too_many_elements()
     items: list[ReplicaState] = []
     for _ in range(n):
-        m = new(ReplicaState)
+        m = ReplicaState.__new__(ReplicaState)
         if version >= 2:
             m.replica_id, m.replica_directory_id, m.log_end_offset, m.last_fetch_timestamp, m.last_caught_up_timestamp, length = _iuqqqB.unpack_from(buffer, position)
             position += 45
@@ -218,7 +217,7 @@ def _read_partition_data(
     limit = len(buffer)
     items: list[PartitionData] = []
     for _ in range(n):
-        m = new(PartitionData)
+        m = PartitionData.__new__(PartitionData)
         m.partition_index, m.error_code = _ih.unpack_from(buffer, position)
         position += 6
         if version == 2:
@@ -300,7 +299,7 @@ def _read_topic_data(
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
-        m = new(TopicData)
+        m = TopicData.__new__(TopicData)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -353,7 +352,7 @@ def _read_listener(
     limit = len(buffer)
     items: list[Listener] = []
     for _ in range(n):
-        m = new(Listener)
+        m = Listener.__new__(Listener)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -409,7 +408,7 @@ def _read_node(
     limit = len(buffer)
     items: list[Node] = []
     for _ in range(n):
-        m = new(Node)
+        m = Node.__new__(Node)
         m.node_id, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -447,7 +446,7 @@ def _read_describe_quorum_response(
     limit = len(buffer)
     items: list[DescribeQuorumResponse] = []
     for _ in range(n):
-        m = new(DescribeQuorumResponse)
+        m = DescribeQuorumResponse.__new__(DescribeQuorumResponse)
         (m.error_code,) = _h.unpack_from(buffer, position)
         position += 2
         if version == 2:

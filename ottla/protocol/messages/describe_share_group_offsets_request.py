@@ -5,7 +5,6 @@ from __future__ import annotations
 from ottla.protocol.message import EMPTY, Data, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_string_length,
@@ -84,7 +83,7 @@ def _read_describe_share_group_offsets_request_topic(
     limit = len(buffer)
     items: list[DescribeShareGroupOffsetsRequestTopic] = []
     for _ in range(n):
-        m = new(DescribeShareGroupOffsetsRequestTopic)
+        m = DescribeShareGroupOffsetsRequestTopic.__new__(DescribeShareGroupOffsetsRequestTopic)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -138,7 +137,7 @@ def _read_describe_share_group_offsets_request_group(
     limit = len(buffer)
     items: list[DescribeShareGroupOffsetsRequestGroup] = []
     for _ in range(n):
-        m = new(DescribeShareGroupOffsetsRequestGroup)
+        m = DescribeShareGroupOffsetsRequestGroup.__new__(DescribeShareGroupOffsetsRequestGroup)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -198,7 +197,7 @@ def _read_describe_share_group_offsets_request(
     limit = len(buffer)
     items: list[DescribeShareGroupOffsetsRequest] = []
     for _ in range(n):
-        m = new(DescribeShareGroupOffsetsRequest)
+        m = DescribeShareGroupOffsetsRequest.__new__(DescribeShareGroupOffsetsRequest)
         length = buffer[position]
         position += 1
         if length > 127:

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -130,7 +129,7 @@ def _read_describe_share_group_offsets_response_partition(
     limit = len(buffer)
     items: list[DescribeShareGroupOffsetsResponsePartition] = []
     for _ in range(n):
-        m = new(DescribeShareGroupOffsetsResponsePartition)
+        m = DescribeShareGroupOffsetsResponsePartition.__new__(DescribeShareGroupOffsetsResponsePartition)
         if version >= 1:
             m.partition_index, m.start_offset, m.leader_epoch, m.lag, m.error_code, length = _iqiqhB.unpack_from(buffer, position)
             position += 27
@@ -185,7 +184,7 @@ def _read_describe_share_group_offsets_response_topic(
     limit = len(buffer)
     items: list[DescribeShareGroupOffsetsResponseTopic] = []
     for _ in range(n):
-        m = new(DescribeShareGroupOffsetsResponseTopic)
+        m = DescribeShareGroupOffsetsResponseTopic.__new__(DescribeShareGroupOffsetsResponseTopic)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -241,7 +240,7 @@ def _read_describe_share_group_offsets_response_group(
     limit = len(buffer)
     items: list[DescribeShareGroupOffsetsResponseGroup] = []
     for _ in range(n):
-        m = new(DescribeShareGroupOffsetsResponseGroup)
+        m = DescribeShareGroupOffsetsResponseGroup.__new__(DescribeShareGroupOffsetsResponseGroup)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -318,7 +317,7 @@ def _read_describe_share_group_offsets_response(
     limit = len(buffer)
     items: list[DescribeShareGroupOffsetsResponse] = []
     for _ in range(n):
-        m = new(DescribeShareGroupOffsetsResponse)
+        m = DescribeShareGroupOffsetsResponse.__new__(DescribeShareGroupOffsetsResponse)
         m.throttle_time_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:

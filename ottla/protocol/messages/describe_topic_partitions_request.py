@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -91,7 +90,7 @@ def _read_topic_request(
     limit = len(buffer)
     items: list[TopicRequest] = []
     for _ in range(n):
-        m = new(TopicRequest)
+        m = TopicRequest.__new__(TopicRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -130,7 +129,7 @@ def _read_cursor(
     limit = len(buffer)
     items: list[Cursor] = []
     for _ in range(n):
-        m = new(Cursor)
+        m = Cursor.__new__(Cursor)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -170,7 +169,7 @@ def _read_describe_topic_partitions_request(
     limit = len(buffer)
     items: list[DescribeTopicPartitionsRequest] = []
     for _ in range(n):
-        m = new(DescribeTopicPartitionsRequest)
+        m = DescribeTopicPartitionsRequest.__new__(DescribeTopicPartitionsRequest)
         length = buffer[position]
         position += 1
         if length > 127:

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_string_length,
@@ -145,7 +144,7 @@ def _read_describe_topic_partitions_response_partition(
     limit = len(buffer)
     items: list[DescribeTopicPartitionsResponsePartition] = []
     for _ in range(n):
-        m = new(DescribeTopicPartitionsResponsePartition)
+        m = DescribeTopicPartitionsResponsePartition.__new__(DescribeTopicPartitionsResponsePartition)
         m.error_code, m.partition_index, m.leader_id, m.leader_epoch, length = _hiiiB.unpack_from(buffer, position)
         position += 15
         if length > 127:
@@ -258,7 +257,7 @@ def _read_describe_topic_partitions_response_topic(
     limit = len(buffer)
     items: list[DescribeTopicPartitionsResponseTopic] = []
     for _ in range(n):
-        m = new(DescribeTopicPartitionsResponseTopic)
+        m = DescribeTopicPartitionsResponseTopic.__new__(DescribeTopicPartitionsResponseTopic)
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
@@ -323,7 +322,7 @@ def _read_cursor(
     limit = len(buffer)
     items: list[Cursor] = []
     for _ in range(n):
-        m = new(Cursor)
+        m = Cursor.__new__(Cursor)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -363,7 +362,7 @@ def _read_describe_topic_partitions_response(
     limit = len(buffer)
     items: list[DescribeTopicPartitionsResponse] = []
     for _ in range(n):
-        m = new(DescribeTopicPartitionsResponse)
+        m = DescribeTopicPartitionsResponse.__new__(DescribeTopicPartitionsResponse)
         m.throttle_time_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:

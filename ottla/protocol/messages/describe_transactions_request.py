@@ -5,7 +5,6 @@ from __future__ import annotations
 from ottla.protocol.message import EMPTY, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_compact_strings,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -52,7 +51,7 @@ def _read_describe_transactions_request(
     limit = len(buffer)
     items: list[DescribeTransactionsRequest] = []
     for _ in range(n):
-        m = new(DescribeTransactionsRequest)
+        m = DescribeTransactionsRequest.__new__(DescribeTransactionsRequest)
         length = buffer[position]
         position += 1
         if length > 127:

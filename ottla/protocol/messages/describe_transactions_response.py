@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_string_length,
@@ -110,7 +109,7 @@ def _read_topic_data(
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
-        m = new(TopicData)
+        m = TopicData.__new__(TopicData)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -164,7 +163,7 @@ def _read_transaction_state(
     limit = len(buffer)
     items: list[TransactionState] = []
     for _ in range(n):
-        m = new(TransactionState)
+        m = TransactionState.__new__(TransactionState)
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
@@ -235,7 +234,7 @@ def _read_describe_transactions_response(
     limit = len(buffer)
     items: list[DescribeTransactionsResponse] = []
     for _ in range(n):
-        m = new(DescribeTransactionsResponse)
+        m = DescribeTransactionsResponse.__new__(DescribeTransactionsResponse)
         m.throttle_time_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from ottla.protocol.message import EMPTY, Data, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -65,7 +64,7 @@ def _read_user_name(
     limit = len(buffer)
     items: list[UserName] = []
     for _ in range(n):
-        m = new(UserName)
+        m = UserName.__new__(UserName)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -104,7 +103,7 @@ def _read_describe_user_scram_credentials_request(
     limit = len(buffer)
     items: list[DescribeUserScramCredentialsRequest] = []
     for _ in range(n):
-        m = new(DescribeUserScramCredentialsRequest)
+        m = DescribeUserScramCredentialsRequest.__new__(DescribeUserScramCredentialsRequest)
         length = buffer[position]
         position += 1
         if length > 127:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -102,7 +101,7 @@ def _read_credential_info(
         raise too_many_elements()
     items: list[CredentialInfo] = []
     for _ in range(n):
-        m = new(CredentialInfo)
+        m = CredentialInfo.__new__(CredentialInfo)
         m.mechanism, m.iterations, length = _biB.unpack_from(buffer, position)
         position += 6
         if length:
@@ -126,7 +125,7 @@ def _read_describe_user_scram_credentials_result(
     limit = len(buffer)
     items: list[DescribeUserScramCredentialsResult] = []
     for _ in range(n):
-        m = new(DescribeUserScramCredentialsResult)
+        m = DescribeUserScramCredentialsResult.__new__(DescribeUserScramCredentialsResult)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -203,7 +202,7 @@ def _read_describe_user_scram_credentials_response(
     limit = len(buffer)
     items: list[DescribeUserScramCredentialsResponse] = []
     for _ in range(n):
-        m = new(DescribeUserScramCredentialsResponse)
+        m = DescribeUserScramCredentialsResponse.__new__(DescribeUserScramCredentialsResponse)
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:

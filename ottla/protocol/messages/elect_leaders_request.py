@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int8, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_string_length,
@@ -89,7 +88,7 @@ def _read_topic_partitions(
     limit = len(buffer)
     items: list[TopicPartitions] = []
     for _ in range(n):
-        m = new(TopicPartitions)
+        m = TopicPartitions.__new__(TopicPartitions)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -143,7 +142,7 @@ def _read_topic_partitions_classic(
     limit = len(buffer)
     items: list[TopicPartitions] = []
     for _ in range(n):
-        m = new(TopicPartitions)
+        m = TopicPartitions.__new__(TopicPartitions)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -179,7 +178,7 @@ def _read_elect_leaders_request(
     limit = len(buffer)
     items: list[ElectLeadersRequest] = []
     for _ in range(n):
-        m = new(ElectLeadersRequest)
+        m = ElectLeadersRequest.__new__(ElectLeadersRequest)
         m.election_type, length = _bB.unpack_from(buffer, position)
         position += 2
         if length > 127:
@@ -225,7 +224,7 @@ def _read_elect_leaders_request_classic(
     limit = len(buffer)
     items: list[ElectLeadersRequest] = []
     for _ in range(n):
-        m = new(ElectLeadersRequest)
+        m = ElectLeadersRequest.__new__(ElectLeadersRequest)
         if version >= 1:
             m.election_type, length = _bi.unpack_from(buffer, position)
             position += 5

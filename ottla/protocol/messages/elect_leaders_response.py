@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -105,7 +104,7 @@ def _read_partition_result(
     limit = len(buffer)
     items: list[PartitionResult] = []
     for _ in range(n):
-        m = new(PartitionResult)
+        m = PartitionResult.__new__(PartitionResult)
         m.partition_id, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
@@ -152,7 +151,7 @@ def _read_partition_result_classic(
     limit = len(buffer)
     items: list[PartitionResult] = []
     for _ in range(n):
-        m = new(PartitionResult)
+        m = PartitionResult.__new__(PartitionResult)
         m.partition_id, m.error_code, length = _ihh.unpack_from(buffer, position)
         position += 8
         if length < 0:
@@ -188,7 +187,7 @@ def _read_replica_election_result(
     limit = len(buffer)
     items: list[ReplicaElectionResult] = []
     for _ in range(n):
-        m = new(ReplicaElectionResult)
+        m = ReplicaElectionResult.__new__(ReplicaElectionResult)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -241,7 +240,7 @@ def _read_replica_election_result_classic(
     limit = len(buffer)
     items: list[ReplicaElectionResult] = []
     for _ in range(n):
-        m = new(ReplicaElectionResult)
+        m = ReplicaElectionResult.__new__(ReplicaElectionResult)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -276,7 +275,7 @@ def _read_elect_leaders_response(
     limit = len(buffer)
     items: list[ElectLeadersResponse] = []
     for _ in range(n):
-        m = new(ElectLeadersResponse)
+        m = ElectLeadersResponse.__new__(ElectLeadersResponse)
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
@@ -314,7 +313,7 @@ def _read_elect_leaders_response_classic(
     limit = len(buffer)
     items: list[ElectLeadersResponse] = []
     for _ in range(n):
-        m = new(ElectLeadersResponse)
+        m = ElectLeadersResponse.__new__(ElectLeadersResponse)
         if version >= 1:
             m.throttle_time_ms, m.error_code, length = _ihi.unpack_from(buffer, position)
             position += 10

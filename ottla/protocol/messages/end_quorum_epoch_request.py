@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int32, Message, UInt16
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_string_length,
@@ -146,7 +145,7 @@ def _read_replica_info(
         raise too_many_elements()
     items: list[ReplicaInfo] = []
     for _ in range(n):
-        m = new(ReplicaInfo)
+        m = ReplicaInfo.__new__(ReplicaInfo)
         m.candidate_id, m.candidate_directory_id, length = _iuB.unpack_from(buffer, position)
         position += 21
         if length:
@@ -172,7 +171,7 @@ def _read_partition_data(
     limit = len(buffer)
     items: list[PartitionData] = []
     for _ in range(n):
-        m = new(PartitionData)
+        m = PartitionData.__new__(PartitionData)
         m.preferred_successors = []
         m.partition_index, m.leader_id, m.leader_epoch, length = _iiiB.unpack_from(buffer, position)
         position += 13
@@ -211,7 +210,7 @@ def _read_partition_data_classic(
     limit = len(buffer)
     items: list[PartitionData] = []
     for _ in range(n):
-        m = new(PartitionData)
+        m = PartitionData.__new__(PartitionData)
         m.preferred_candidates = []
         m.partition_index, m.leader_id, m.leader_epoch, length = _iiii.unpack_from(buffer, position)
         position += 16
@@ -239,7 +238,7 @@ def _read_topic_data(
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
-        m = new(TopicData)
+        m = TopicData.__new__(TopicData)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -292,7 +291,7 @@ def _read_topic_data_classic(
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
-        m = new(TopicData)
+        m = TopicData.__new__(TopicData)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -327,7 +326,7 @@ def _read_leader_endpoint(
     limit = len(buffer)
     items: list[LeaderEndpoint] = []
     for _ in range(n):
-        m = new(LeaderEndpoint)
+        m = LeaderEndpoint.__new__(LeaderEndpoint)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -383,7 +382,7 @@ def _read_end_quorum_epoch_request(
     limit = len(buffer)
     items: list[EndQuorumEpochRequest] = []
     for _ in range(n):
-        m = new(EndQuorumEpochRequest)
+        m = EndQuorumEpochRequest.__new__(EndQuorumEpochRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -457,7 +456,7 @@ def _read_end_quorum_epoch_request_classic(
     limit = len(buffer)
     items: list[EndQuorumEpochRequest] = []
     for _ in range(n):
-        m = new(EndQuorumEpochRequest)
+        m = EndQuorumEpochRequest.__new__(EndQuorumEpochRequest)
         m.leader_endpoints = []
         (length,) = _h.unpack_from(buffer, position)
         position += 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import NEVER, Int32, Message
-from ottla.protocol.wire import new, too_many_elements
+from ottla.protocol.wire import too_many_elements
 
 _i = Struct(">i")
 
@@ -45,7 +45,7 @@ def _read_end_txn_marker_classic(
         raise too_many_elements()
     items: list[EndTxnMarker] = []
     for _ in range(n):
-        m = new(EndTxnMarker)
+        m = EndTxnMarker.__new__(EndTxnMarker)
         (m.coordinator_epoch,) = _i.unpack_from(buffer, position)
         position += 4
         items.append(m)

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import Int16, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     skip_tagged_fields,
     too_many_elements,
@@ -69,7 +68,7 @@ def _read_end_txn_request(
     limit = len(buffer)
     items: list[EndTxnRequest] = []
     for _ in range(n):
-        m = new(EndTxnRequest)
+        m = EndTxnRequest.__new__(EndTxnRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -109,7 +108,7 @@ def _read_end_txn_request_classic(
     limit = len(buffer)
     items: list[EndTxnRequest] = []
     for _ in range(n):
-        m = new(EndTxnRequest)
+        m = EndTxnRequest.__new__(EndTxnRequest)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int32, Int64, Message
-from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
+from ottla.protocol.wire import skip_tagged_fields, too_many_elements
 
 _ih = Struct(">ih")
 _ihB = Struct(">ihB")
@@ -62,7 +62,7 @@ def _read_end_txn_response(
         raise too_many_elements()
     items: list[EndTxnResponse] = []
     for _ in range(n):
-        m = new(EndTxnResponse)
+        m = EndTxnResponse.__new__(EndTxnResponse)
         if version >= 5:
             m.throttle_time_ms, m.error_code, m.producer_id, m.producer_epoch, length = _ihqhB.unpack_from(buffer, position)
             position += 17
@@ -94,7 +94,7 @@ def _read_end_txn_response_classic(
         raise too_many_elements()
     items: list[EndTxnResponse] = []
     for _ in range(n):
-        m = new(EndTxnResponse)
+        m = EndTxnResponse.__new__(EndTxnResponse)
         m.producer_id = -1
         m.producer_epoch = -1
         m.throttle_time_ms, m.error_code = _ih.unpack_from(buffer, position)

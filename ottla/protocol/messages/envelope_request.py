@@ -5,7 +5,6 @@ from __future__ import annotations
 from ottla.protocol.message import Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
@@ -55,7 +54,7 @@ def _read_envelope_request(
     limit = len(buffer)
     items: list[EnvelopeRequest] = []
     for _ in range(n):
-        m = new(EnvelopeRequest)
+        m = EnvelopeRequest.__new__(EnvelopeRequest)
         length = buffer[position]
         position += 1
         if length > 127:

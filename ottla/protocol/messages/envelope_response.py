@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import Int16, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
@@ -57,7 +56,7 @@ def _read_envelope_response(
     limit = len(buffer)
     items: list[EnvelopeResponse] = []
     for _ in range(n):
-        m = new(EnvelopeResponse)
+        m = EnvelopeResponse.__new__(EnvelopeResponse)
         length = buffer[position]
         position += 1
         if length > 127:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int32, Int64, Message
-from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
+from ottla.protocol.wire import skip_tagged_fields, too_many_elements
 
 _hqi = Struct(">hqi")
 _hqiB = Struct(">hqiB")
@@ -57,7 +57,7 @@ def _read_expire_delegation_token_response(
         raise too_many_elements()
     items: list[ExpireDelegationTokenResponse] = []
     for _ in range(n):
-        m = new(ExpireDelegationTokenResponse)
+        m = ExpireDelegationTokenResponse.__new__(ExpireDelegationTokenResponse)
         m.error_code, m.expiry_timestamp_ms, m.throttle_time_ms, length = _hqiB.unpack_from(buffer, position)
         position += 15
         if length:
@@ -80,7 +80,7 @@ def _read_expire_delegation_token_response_classic(
         raise too_many_elements()
     items: list[ExpireDelegationTokenResponse] = []
     for _ in range(n):
-        m = new(ExpireDelegationTokenResponse)
+        m = ExpireDelegationTokenResponse.__new__(ExpireDelegationTokenResponse)
         m.error_code, m.expiry_timestamp_ms, m.throttle_time_ms = _hqi.unpack_from(buffer, position)
         position += 14
         items.append(m)

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int8, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_string_length,
@@ -189,7 +188,7 @@ def _read_replica_state(
         raise too_many_elements()
     items: list[ReplicaState] = []
     for _ in range(n):
-        m = new(ReplicaState)
+        m = ReplicaState.__new__(ReplicaState)
         m.replica_id, m.replica_epoch, length = _iqB.unpack_from(buffer, position)
         position += 13
         if length:
@@ -213,7 +212,7 @@ def _read_fetch_partition(
     limit = len(buffer)
     items: list[FetchPartition] = []
     for _ in range(n):
-        m = new(FetchPartition)
+        m = FetchPartition.__new__(FetchPartition)
         m.replica_directory_id = ZERO_UUID
         m.high_watermark = 9223372036854775807
         m.partition, m.current_leader_epoch, m.fetch_offset, m.last_fetched_epoch, m.log_start_offset, m.partition_max_bytes, length = _iiqiqiB.unpack_from(buffer, position)
@@ -271,7 +270,7 @@ def _read_fetch_partition_classic(
         raise too_many_elements()
     items: list[FetchPartition] = []
     for _ in range(n):
-        m = new(FetchPartition)
+        m = FetchPartition.__new__(FetchPartition)
         m.last_fetched_epoch = -1
         m.replica_directory_id = ZERO_UUID
         m.high_watermark = 9223372036854775807
@@ -310,7 +309,7 @@ def _read_fetch_topic(
     limit = len(buffer)
     items: list[FetchTopic] = []
     for _ in range(n):
-        m = new(FetchTopic)
+        m = FetchTopic.__new__(FetchTopic)
         if version == 12:
             length = buffer[position]
             position += 1
@@ -376,7 +375,7 @@ def _read_fetch_topic_classic(
     limit = len(buffer)
     items: list[FetchTopic] = []
     for _ in range(n):
-        m = new(FetchTopic)
+        m = FetchTopic.__new__(FetchTopic)
         m.topic_id = ZERO_UUID
         (length,) = _h.unpack_from(buffer, position)
         position += 2
@@ -412,7 +411,7 @@ def _read_forgotten_topic(
     limit = len(buffer)
     items: list[ForgottenTopic] = []
     for _ in range(n):
-        m = new(ForgottenTopic)
+        m = ForgottenTopic.__new__(ForgottenTopic)
         if version == 12:
             length = buffer[position]
             position += 1
@@ -479,7 +478,7 @@ def _read_forgotten_topic_classic(
     limit = len(buffer)
     items: list[ForgottenTopic] = []
     for _ in range(n):
-        m = new(ForgottenTopic)
+        m = ForgottenTopic.__new__(ForgottenTopic)
         m.topic_id = ZERO_UUID
         (length,) = _h.unpack_from(buffer, position)
         position += 2
@@ -516,7 +515,7 @@ def _read_fetch_request(
     limit = len(buffer)
     items: list[FetchRequest] = []
     for _ in range(n):
-        m = new(FetchRequest)
+        m = FetchRequest.__new__(FetchRequest)
         m.cluster_id = None
         m.replica_state = ReplicaState()
         if version >= 15:
@@ -640,7 +639,7 @@ def _read_fetch_request_classic(
     limit = len(buffer)
     items: list[FetchRequest] = []
     for _ in range(n):
-        m = new(FetchRequest)
+        m = FetchRequest.__new__(FetchRequest)
         m.cluster_id = None
         m.replica_state = ReplicaState()
         if version >= 7:

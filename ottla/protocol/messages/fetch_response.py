@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Buffer, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -228,7 +227,7 @@ def _read_epoch_end_offset(
         raise too_many_elements()
     items: list[EpochEndOffset] = []
     for _ in range(n):
-        m = new(EpochEndOffset)
+        m = EpochEndOffset.__new__(EpochEndOffset)
         m.epoch, m.end_offset, length = _iqB.unpack_from(buffer, position)
         position += 13
         if length:
@@ -251,7 +250,7 @@ def _read_leader_id_and_epoch(
         raise too_many_elements()
     items: list[LeaderIdAndEpoch] = []
     for _ in range(n):
-        m = new(LeaderIdAndEpoch)
+        m = LeaderIdAndEpoch.__new__(LeaderIdAndEpoch)
         m.leader_id, m.leader_epoch, length = _iiB.unpack_from(buffer, position)
         position += 9
         if length:
@@ -274,7 +273,7 @@ def _read_snapshot_id(
         raise too_many_elements()
     items: list[SnapshotId] = []
     for _ in range(n):
-        m = new(SnapshotId)
+        m = SnapshotId.__new__(SnapshotId)
         m.end_offset, m.epoch, length = _qiB.unpack_from(buffer, position)
         position += 13
         if length:
@@ -297,7 +296,7 @@ def _read_aborted_transaction(
         raise too_many_elements()
     items: list[AbortedTransaction] = []
     for _ in range(n):
-        m = new(AbortedTransaction)
+        m = AbortedTransaction.__new__(AbortedTransaction)
         m.producer_id, m.first_offset, length = _qqB.unpack_from(buffer, position)
         position += 17
         if length:
@@ -320,7 +319,7 @@ def _read_aborted_transaction_classic(
         raise too_many_elements()
     items: list[AbortedTransaction] = []
     for _ in range(n):
-        m = new(AbortedTransaction)
+        m = AbortedTransaction.__new__(AbortedTransaction)
         m.producer_id, m.first_offset = _qq.unpack_from(buffer, position)
         position += 16
         items.append(m)
@@ -341,7 +340,7 @@ def _read_partition_data(
     limit = len(buffer)
     items: list[PartitionData] = []
     for _ in range(n):
-        m = new(PartitionData)
+        m = PartitionData.__new__(PartitionData)
         m.diverging_epoch = EpochEndOffset()
         m.current_leader = LeaderIdAndEpoch()
         m.snapshot_id = SnapshotId()
@@ -451,7 +450,7 @@ def _read_partition_data_classic(
     limit = len(buffer)
     items: list[PartitionData] = []
     for _ in range(n):
-        m = new(PartitionData)
+        m = PartitionData.__new__(PartitionData)
         m.diverging_epoch = EpochEndOffset()
         m.current_leader = LeaderIdAndEpoch()
         m.snapshot_id = SnapshotId()
@@ -518,7 +517,7 @@ def _read_fetchable_topic_response(
     limit = len(buffer)
     items: list[FetchableTopicResponse] = []
     for _ in range(n):
-        m = new(FetchableTopicResponse)
+        m = FetchableTopicResponse.__new__(FetchableTopicResponse)
         if version == 12:
             length = buffer[position]
             position += 1
@@ -584,7 +583,7 @@ def _read_fetchable_topic_response_classic(
     limit = len(buffer)
     items: list[FetchableTopicResponse] = []
     for _ in range(n):
-        m = new(FetchableTopicResponse)
+        m = FetchableTopicResponse.__new__(FetchableTopicResponse)
         m.topic_id = ZERO_UUID
         (length,) = _h.unpack_from(buffer, position)
         position += 2
@@ -620,7 +619,7 @@ def _read_node_endpoint(
     limit = len(buffer)
     items: list[NodeEndpoint] = []
     for _ in range(n):
-        m = new(NodeEndpoint)
+        m = NodeEndpoint.__new__(NodeEndpoint)
         m.node_id, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -684,7 +683,7 @@ def _read_fetch_response(
     limit = len(buffer)
     items: list[FetchResponse] = []
     for _ in range(n):
-        m = new(FetchResponse)
+        m = FetchResponse.__new__(FetchResponse)
         m.node_endpoints = []
         m.throttle_time_ms, m.error_code, m.session_id, length = _ihiB.unpack_from(buffer, position)
         position += 11
@@ -754,7 +753,7 @@ def _read_fetch_response_classic(
     limit = len(buffer)
     items: list[FetchResponse] = []
     for _ in range(n):
-        m = new(FetchResponse)
+        m = FetchResponse.__new__(FetchResponse)
         m.node_endpoints = []
         if version >= 7:
             m.throttle_time_ms, m.error_code, m.session_id, length = _ihii.unpack_from(buffer, position)

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -123,7 +122,7 @@ def _read_snapshot_id(
         raise too_many_elements()
     items: list[SnapshotId] = []
     for _ in range(n):
-        m = new(SnapshotId)
+        m = SnapshotId.__new__(SnapshotId)
         m.end_offset, m.epoch, length = _qiB.unpack_from(buffer, position)
         position += 13
         if length:
@@ -147,7 +146,7 @@ def _read_partition_snapshot(
     limit = len(buffer)
     items: list[PartitionSnapshot] = []
     for _ in range(n):
-        m = new(PartitionSnapshot)
+        m = PartitionSnapshot.__new__(PartitionSnapshot)
         m.replica_directory_id = ZERO_UUID
         m.partition, m.current_leader_epoch = _ii.unpack_from(buffer, position)
         position += 8
@@ -199,7 +198,7 @@ def _read_topic_snapshot(
     limit = len(buffer)
     items: list[TopicSnapshot] = []
     for _ in range(n):
-        m = new(TopicSnapshot)
+        m = TopicSnapshot.__new__(TopicSnapshot)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -252,7 +251,7 @@ def _read_fetch_snapshot_request(
     limit = len(buffer)
     items: list[FetchSnapshotRequest] = []
     for _ in range(n):
-        m = new(FetchSnapshotRequest)
+        m = FetchSnapshotRequest.__new__(FetchSnapshotRequest)
         m.cluster_id = None
         m.replica_id, m.max_bytes, length = _iiB.unpack_from(buffer, position)
         position += 9

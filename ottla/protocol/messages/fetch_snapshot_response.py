@@ -8,7 +8,6 @@ from ottla.core.types import Buffer
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message, UInt16
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -164,7 +163,7 @@ def _read_snapshot_id(
         raise too_many_elements()
     items: list[SnapshotId] = []
     for _ in range(n):
-        m = new(SnapshotId)
+        m = SnapshotId.__new__(SnapshotId)
         m.end_offset, m.epoch, length = _qiB.unpack_from(buffer, position)
         position += 13
         if length:
@@ -187,7 +186,7 @@ def _read_leader_id_and_epoch(
         raise too_many_elements()
     items: list[LeaderIdAndEpoch] = []
     for _ in range(n):
-        m = new(LeaderIdAndEpoch)
+        m = LeaderIdAndEpoch.__new__(LeaderIdAndEpoch)
         m.leader_id, m.leader_epoch, length = _iiB.unpack_from(buffer, position)
         position += 9
         if length:
@@ -211,7 +210,7 @@ def _read_partition_snapshot(
     limit = len(buffer)
     items: list[PartitionSnapshot] = []
     for _ in range(n):
-        m = new(PartitionSnapshot)
+        m = PartitionSnapshot.__new__(PartitionSnapshot)
         m.current_leader = LeaderIdAndEpoch()
         m.index, m.error_code = _ih.unpack_from(buffer, position)
         position += 6
@@ -275,7 +274,7 @@ def _read_topic_snapshot(
     limit = len(buffer)
     items: list[TopicSnapshot] = []
     for _ in range(n):
-        m = new(TopicSnapshot)
+        m = TopicSnapshot.__new__(TopicSnapshot)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -328,7 +327,7 @@ def _read_node_endpoint(
     limit = len(buffer)
     items: list[NodeEndpoint] = []
     for _ in range(n):
-        m = new(NodeEndpoint)
+        m = NodeEndpoint.__new__(NodeEndpoint)
         m.node_id, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -369,7 +368,7 @@ def _read_fetch_snapshot_response(
     limit = len(buffer)
     items: list[FetchSnapshotResponse] = []
     for _ in range(n):
-        m = new(FetchSnapshotResponse)
+        m = FetchSnapshotResponse.__new__(FetchSnapshotResponse)
         m.node_endpoints = []
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Int8, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_compact_strings,
     read_string_length,
     read_unsigned_varint,
@@ -69,7 +68,7 @@ def _read_find_coordinator_request(
     limit = len(buffer)
     items: list[FindCoordinatorRequest] = []
     for _ in range(n):
-        m = new(FindCoordinatorRequest)
+        m = FindCoordinatorRequest.__new__(FindCoordinatorRequest)
         if version == 3:
             length = buffer[position]
             position += 1
@@ -133,7 +132,7 @@ def _read_find_coordinator_request_classic(
     limit = len(buffer)
     items: list[FindCoordinatorRequest] = []
     for _ in range(n):
-        m = new(FindCoordinatorRequest)
+        m = FindCoordinatorRequest.__new__(FindCoordinatorRequest)
         m.coordinator_keys = []
         (length,) = _h.unpack_from(buffer, position)
         position += 2

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -103,7 +102,7 @@ def _read_coordinator(
     limit = len(buffer)
     items: list[Coordinator] = []
     for _ in range(n):
-        m = new(Coordinator)
+        m = Coordinator.__new__(Coordinator)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -183,7 +182,7 @@ def _read_find_coordinator_response(
     limit = len(buffer)
     items: list[FindCoordinatorResponse] = []
     for _ in range(n):
-        m = new(FindCoordinatorResponse)
+        m = FindCoordinatorResponse.__new__(FindCoordinatorResponse)
         if version >= 4:
             (m.throttle_time_ms,) = _i.unpack_from(buffer, position)
             position += 4
@@ -296,7 +295,7 @@ def _read_find_coordinator_response_classic(
     limit = len(buffer)
     items: list[FindCoordinatorResponse] = []
     for _ in range(n):
-        m = new(FindCoordinatorResponse)
+        m = FindCoordinatorResponse.__new__(FindCoordinatorResponse)
         m.coordinators = []
         if version >= 1:
             m.throttle_time_ms, m.error_code = _ih.unpack_from(buffer, position)

@@ -6,7 +6,7 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import Message
-from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
+from ottla.protocol.wire import skip_tagged_fields, too_many_elements
 
 _u = Struct(">16s")
 _uB = Struct(">16sB")
@@ -48,7 +48,7 @@ def _read_get_telemetry_subscriptions_request(
         raise too_many_elements()
     items: list[GetTelemetrySubscriptionsRequest] = []
     for _ in range(n):
-        m = new(GetTelemetrySubscriptionsRequest)
+        m = GetTelemetrySubscriptionsRequest.__new__(GetTelemetrySubscriptionsRequest)
         m.client_instance_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length:

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Int8, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_compact_strings,
     read_numbers,
@@ -83,7 +82,7 @@ def _read_get_telemetry_subscriptions_response(
     limit = len(buffer)
     items: list[GetTelemetrySubscriptionsResponse] = []
     for _ in range(n):
-        m = new(GetTelemetrySubscriptionsResponse)
+        m = GetTelemetrySubscriptionsResponse.__new__(GetTelemetrySubscriptionsResponse)
         m.throttle_time_ms, m.error_code, m.client_instance_id, m.subscription_id, length = _ihuiB.unpack_from(buffer, position)
         position += 27
         if length > 127:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import NEVER, Message
-from ottla.protocol.wire import bad_length, new, too_many_elements
+from ottla.protocol.wire import bad_length, too_many_elements
 
 _h = Struct(">h")
 
@@ -47,7 +47,7 @@ def _read_group_metadata_key_classic(
     limit = len(buffer)
     items: list[GroupMetadataKey] = []
     for _ in range(n):
-        m = new(GroupMetadataKey)
+        m = GroupMetadataKey.__new__(GroupMetadataKey)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -113,7 +112,7 @@ def _read_member_metadata(
     limit = len(buffer)
     items: list[MemberMetadata] = []
     for _ in range(n):
-        m = new(MemberMetadata)
+        m = MemberMetadata.__new__(MemberMetadata)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -238,7 +237,7 @@ def _read_member_metadata_classic(
     limit = len(buffer)
     items: list[MemberMetadata] = []
     for _ in range(n):
-        m = new(MemberMetadata)
+        m = MemberMetadata.__new__(MemberMetadata)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -334,7 +333,7 @@ def _read_group_metadata_value(
     limit = len(buffer)
     items: list[GroupMetadataValue] = []
     for _ in range(n):
-        m = new(GroupMetadataValue)
+        m = GroupMetadataValue.__new__(GroupMetadataValue)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -435,7 +434,7 @@ def _read_group_metadata_value_classic(
     limit = len(buffer)
     items: list[GroupMetadataValue] = []
     for _ in range(n):
-        m = new(GroupMetadataValue)
+        m = GroupMetadataValue.__new__(GroupMetadataValue)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length

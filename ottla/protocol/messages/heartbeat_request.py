@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     skip_tagged_fields,
     too_many_elements,
@@ -70,7 +69,7 @@ def _read_heartbeat_request(
     limit = len(buffer)
     items: list[HeartbeatRequest] = []
     for _ in range(n):
-        m = new(HeartbeatRequest)
+        m = HeartbeatRequest.__new__(HeartbeatRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -149,7 +148,7 @@ def _read_heartbeat_request_classic(
     limit = len(buffer)
     items: list[HeartbeatRequest] = []
     for _ in range(n):
-        m = new(HeartbeatRequest)
+        m = HeartbeatRequest.__new__(HeartbeatRequest)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length

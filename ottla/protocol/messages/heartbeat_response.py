@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int32, Message
-from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
+from ottla.protocol.wire import skip_tagged_fields, too_many_elements
 
 _h = Struct(">h")
 _ih = Struct(">ih")
@@ -56,7 +56,7 @@ def _read_heartbeat_response(
         raise too_many_elements()
     items: list[HeartbeatResponse] = []
     for _ in range(n):
-        m = new(HeartbeatResponse)
+        m = HeartbeatResponse.__new__(HeartbeatResponse)
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length:
@@ -79,7 +79,7 @@ def _read_heartbeat_response_classic(
         raise too_many_elements()
     items: list[HeartbeatResponse] = []
     for _ in range(n):
-        m = new(HeartbeatResponse)
+        m = HeartbeatResponse.__new__(HeartbeatResponse)
         if version >= 1:
             m.throttle_time_ms, m.error_code = _ih.unpack_from(buffer, position)
             position += 6

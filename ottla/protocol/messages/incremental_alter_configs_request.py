@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int8, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -104,7 +103,7 @@ def _read_alterable_config(
     limit = len(buffer)
     items: list[AlterableConfig] = []
     for _ in range(n):
-        m = new(AlterableConfig)
+        m = AlterableConfig.__new__(AlterableConfig)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -167,7 +166,7 @@ def _read_alterable_config_classic(
     limit = len(buffer)
     items: list[AlterableConfig] = []
     for _ in range(n):
-        m = new(AlterableConfig)
+        m = AlterableConfig.__new__(AlterableConfig)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -213,7 +212,7 @@ def _read_alter_configs_resource(
     limit = len(buffer)
     items: list[AlterConfigsResource] = []
     for _ in range(n):
-        m = new(AlterConfigsResource)
+        m = AlterConfigsResource.__new__(AlterConfigsResource)
         m.resource_type, length = _bB.unpack_from(buffer, position)
         position += 2
         if length > 127:
@@ -267,7 +266,7 @@ def _read_alter_configs_resource_classic(
     limit = len(buffer)
     items: list[AlterConfigsResource] = []
     for _ in range(n):
-        m = new(AlterConfigsResource)
+        m = AlterConfigsResource.__new__(AlterConfigsResource)
         m.resource_type, length = _bh.unpack_from(buffer, position)
         position += 3
         end = position + length
@@ -302,7 +301,7 @@ def _read_incremental_alter_configs_request(
     limit = len(buffer)
     items: list[IncrementalAlterConfigsRequest] = []
     for _ in range(n):
-        m = new(IncrementalAlterConfigsRequest)
+        m = IncrementalAlterConfigsRequest.__new__(IncrementalAlterConfigsRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -340,7 +339,7 @@ def _read_incremental_alter_configs_request_classic(
     limit = len(buffer)
     items: list[IncrementalAlterConfigsRequest] = []
     for _ in range(n):
-        m = new(IncrementalAlterConfigsRequest)
+        m = IncrementalAlterConfigsRequest.__new__(IncrementalAlterConfigsRequest)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         if not 0 <= length * 7 <= limit - position:

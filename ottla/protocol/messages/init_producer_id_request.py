@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     skip_tagged_fields,
     too_many_elements,
@@ -79,7 +78,7 @@ def _read_init_producer_id_request(
     limit = len(buffer)
     items: list[InitProducerIdRequest] = []
     for _ in range(n):
-        m = new(InitProducerIdRequest)
+        m = InitProducerIdRequest.__new__(InitProducerIdRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -144,7 +143,7 @@ def _read_init_producer_id_request_classic(
     limit = len(buffer)
     items: list[InitProducerIdRequest] = []
     for _ in range(n):
-        m = new(InitProducerIdRequest)
+        m = InitProducerIdRequest.__new__(InitProducerIdRequest)
         m.producer_id = -1
         m.producer_epoch = -1
         m.enable2_pc = False

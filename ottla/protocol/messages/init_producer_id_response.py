@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int32, Int64, Message
-from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
+from ottla.protocol.wire import skip_tagged_fields, too_many_elements
 
 _ihqh = Struct(">ihqh")
 _ihqhB = Struct(">ihqhB")
@@ -68,7 +68,7 @@ def _read_init_producer_id_response(
         raise too_many_elements()
     items: list[InitProducerIdResponse] = []
     for _ in range(n):
-        m = new(InitProducerIdResponse)
+        m = InitProducerIdResponse.__new__(InitProducerIdResponse)
         if version >= 6:
             m.throttle_time_ms, m.error_code, m.producer_id, m.producer_epoch, m.ongoing_txn_producer_id, m.ongoing_txn_producer_epoch, length = _ihqhqhB.unpack_from(buffer, position)
             position += 27
@@ -100,7 +100,7 @@ def _read_init_producer_id_response_classic(
         raise too_many_elements()
     items: list[InitProducerIdResponse] = []
     for _ in range(n):
-        m = new(InitProducerIdResponse)
+        m = InitProducerIdResponse.__new__(InitProducerIdResponse)
         m.ongoing_txn_producer_id = -1
         m.ongoing_txn_producer_epoch = -1
         m.throttle_time_ms, m.error_code, m.producer_id, m.producer_epoch = _ihqh.unpack_from(buffer, position)

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -93,7 +92,7 @@ def _read_partition_data(
         raise too_many_elements()
     items: list[PartitionData] = []
     for _ in range(n):
-        m = new(PartitionData)
+        m = PartitionData.__new__(PartitionData)
         m.partition, m.state_epoch, m.start_offset, length = _iiqB.unpack_from(buffer, position)
         position += 17
         if length:
@@ -117,7 +116,7 @@ def _read_initialize_state_data(
     limit = len(buffer)
     items: list[InitializeStateData] = []
     for _ in range(n):
-        m = new(InitializeStateData)
+        m = InitializeStateData.__new__(InitializeStateData)
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -157,7 +156,7 @@ def _read_initialize_share_group_state_request(
     limit = len(buffer)
     items: list[InitializeShareGroupStateRequest] = []
     for _ in range(n):
-        m = new(InitializeShareGroupStateRequest)
+        m = InitializeShareGroupStateRequest.__new__(InitializeShareGroupStateRequest)
         length = buffer[position]
         position += 1
         if length > 127:

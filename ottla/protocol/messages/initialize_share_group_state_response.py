@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -92,7 +91,7 @@ def _read_partition_result(
     limit = len(buffer)
     items: list[PartitionResult] = []
     for _ in range(n):
-        m = new(PartitionResult)
+        m = PartitionResult.__new__(PartitionResult)
         m.partition, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
@@ -139,7 +138,7 @@ def _read_initialize_state_result(
     limit = len(buffer)
     items: list[InitializeStateResult] = []
     for _ in range(n):
-        m = new(InitializeStateResult)
+        m = InitializeStateResult.__new__(InitializeStateResult)
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -179,7 +178,7 @@ def _read_initialize_share_group_state_response(
     limit = len(buffer)
     items: list[InitializeShareGroupStateResponse] = []
     for _ in range(n):
-        m = new(InitializeShareGroupStateResponse)
+        m = InitializeShareGroupStateResponse.__new__(InitializeShareGroupStateResponse)
         length = buffer[position]
         position += 1
         if length > 127:

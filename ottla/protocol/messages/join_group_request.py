@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -99,7 +98,7 @@ def _read_join_group_request_protocol(
     limit = len(buffer)
     items: list[JoinGroupRequestProtocol] = []
     for _ in range(n):
-        m = new(JoinGroupRequestProtocol)
+        m = JoinGroupRequestProtocol.__new__(JoinGroupRequestProtocol)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -153,7 +152,7 @@ def _read_join_group_request_protocol_classic(
     limit = len(buffer)
     items: list[JoinGroupRequestProtocol] = []
     for _ in range(n):
-        m = new(JoinGroupRequestProtocol)
+        m = JoinGroupRequestProtocol.__new__(JoinGroupRequestProtocol)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -190,7 +189,7 @@ def _read_join_group_request(
     limit = len(buffer)
     items: list[JoinGroupRequest] = []
     for _ in range(n):
-        m = new(JoinGroupRequest)
+        m = JoinGroupRequest.__new__(JoinGroupRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -326,7 +325,7 @@ def _read_join_group_request_classic(
     limit = len(buffer)
     items: list[JoinGroupRequest] = []
     for _ in range(n):
-        m = new(JoinGroupRequest)
+        m = JoinGroupRequest.__new__(JoinGroupRequest)
         m.reason = None
         (length,) = _h.unpack_from(buffer, position)
         position += 2

@@ -8,7 +8,6 @@ from ottla.core.errors import EncodeError
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -108,7 +107,7 @@ def _read_join_group_response_member(
     limit = len(buffer)
     items: list[JoinGroupResponseMember] = []
     for _ in range(n):
-        m = new(JoinGroupResponseMember)
+        m = JoinGroupResponseMember.__new__(JoinGroupResponseMember)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -185,7 +184,7 @@ def _read_join_group_response_member_classic(
     limit = len(buffer)
     items: list[JoinGroupResponseMember] = []
     for _ in range(n):
-        m = new(JoinGroupResponseMember)
+        m = JoinGroupResponseMember.__new__(JoinGroupResponseMember)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -243,7 +242,7 @@ def _read_join_group_response(
     limit = len(buffer)
     items: list[JoinGroupResponse] = []
     for _ in range(n):
-        m = new(JoinGroupResponse)
+        m = JoinGroupResponse.__new__(JoinGroupResponse)
         m.throttle_time_ms, m.error_code, m.generation_id = _ihi.unpack_from(buffer, position)
         position += 10
         if version >= 7:
@@ -376,7 +375,7 @@ def _read_join_group_response_classic(
     limit = len(buffer)
     items: list[JoinGroupResponse] = []
     for _ in range(n):
-        m = new(JoinGroupResponse)
+        m = JoinGroupResponse.__new__(JoinGroupResponse)
         m.protocol_type = None
         m.skip_assignment = False
         if version >= 2:

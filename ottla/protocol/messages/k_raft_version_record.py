@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Message
-from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
+from ottla.protocol.wire import skip_tagged_fields, too_many_elements
 
 _hh = Struct(">hh")
 _hhB = Struct(">hhB")
@@ -48,7 +48,7 @@ def _read_k_raft_version_record(
         raise too_many_elements()
     items: list[KRaftVersionRecord] = []
     for _ in range(n):
-        m = new(KRaftVersionRecord)
+        m = KRaftVersionRecord.__new__(KRaftVersionRecord)
         m.version, m.k_raft_version, length = _hhB.unpack_from(buffer, position)
         position += 5
         if length:

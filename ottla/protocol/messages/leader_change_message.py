@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
@@ -80,7 +79,7 @@ def _read_voter(
         raise too_many_elements()
     items: list[Voter] = []
     for _ in range(n):
-        m = new(Voter)
+        m = Voter.__new__(Voter)
         if version >= 1:
             m.voter_id, m.voter_directory_id, length = _iuB.unpack_from(buffer, position)
             position += 21
@@ -114,7 +113,7 @@ def _read_leader_change_message(
     limit = len(buffer)
     items: list[LeaderChangeMessage] = []
     for _ in range(n):
-        m = new(LeaderChangeMessage)
+        m = LeaderChangeMessage.__new__(LeaderChangeMessage)
         m.version, m.leader_id, length = _hiB.unpack_from(buffer, position)
         position += 7
         if length > 127:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -84,7 +83,7 @@ def _read_member_identity(
     limit = len(buffer)
     items: list[MemberIdentity] = []
     for _ in range(n):
-        m = new(MemberIdentity)
+        m = MemberIdentity.__new__(MemberIdentity)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -173,7 +172,7 @@ def _read_member_identity_classic(
     limit = len(buffer)
     items: list[MemberIdentity] = []
     for _ in range(n):
-        m = new(MemberIdentity)
+        m = MemberIdentity.__new__(MemberIdentity)
         m.reason = None
         (length,) = _h.unpack_from(buffer, position)
         position += 2
@@ -219,7 +218,7 @@ def _read_leave_group_request(
     limit = len(buffer)
     items: list[LeaveGroupRequest] = []
     for _ in range(n):
-        m = new(LeaveGroupRequest)
+        m = LeaveGroupRequest.__new__(LeaveGroupRequest)
         m.member_id = ""
         length = buffer[position]
         position += 1
@@ -273,7 +272,7 @@ def _read_leave_group_request_classic(
     limit = len(buffer)
     items: list[LeaveGroupRequest] = []
     for _ in range(n):
-        m = new(LeaveGroupRequest)
+        m = LeaveGroupRequest.__new__(LeaveGroupRequest)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length

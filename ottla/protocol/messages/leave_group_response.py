@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -87,7 +86,7 @@ def _read_member_response(
     limit = len(buffer)
     items: list[MemberResponse] = []
     for _ in range(n):
-        m = new(MemberResponse)
+        m = MemberResponse.__new__(MemberResponse)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -150,7 +149,7 @@ def _read_member_response_classic(
     limit = len(buffer)
     items: list[MemberResponse] = []
     for _ in range(n):
-        m = new(MemberResponse)
+        m = MemberResponse.__new__(MemberResponse)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -198,7 +197,7 @@ def _read_leave_group_response(
     limit = len(buffer)
     items: list[LeaveGroupResponse] = []
     for _ in range(n):
-        m = new(LeaveGroupResponse)
+        m = LeaveGroupResponse.__new__(LeaveGroupResponse)
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
@@ -236,7 +235,7 @@ def _read_leave_group_response_classic(
     limit = len(buffer)
     items: list[LeaveGroupResponse] = []
     for _ in range(n):
-        m = new(LeaveGroupResponse)
+        m = LeaveGroupResponse.__new__(LeaveGroupResponse)
         if version >= 1:
             m.throttle_time_ms, m.error_code = _ih.unpack_from(buffer, position)
             position += 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import NEVER, Int32, Message
-from ottla.protocol.wire import bad_length, new, too_many_elements
+from ottla.protocol.wire import bad_length, too_many_elements
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -52,7 +52,7 @@ def _read_legacy_offset_commit_key_classic(
     limit = len(buffer)
     items: list[LegacyOffsetCommitKey] = []
     for _ in range(n):
-        m = new(LegacyOffsetCommitKey)
+        m = LegacyOffsetCommitKey.__new__(LegacyOffsetCommitKey)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length

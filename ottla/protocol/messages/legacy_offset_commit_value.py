@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import NEVER, Int64, Message
-from ottla.protocol.wire import bad_length, new, too_many_elements
+from ottla.protocol.wire import bad_length, too_many_elements
 
 _q = Struct(">q")
 _qh = Struct(">qh")
@@ -52,7 +52,7 @@ def _read_legacy_offset_commit_value_classic(
     limit = len(buffer)
     items: list[LegacyOffsetCommitValue] = []
     for _ in range(n):
-        m = new(LegacyOffsetCommitValue)
+        m = LegacyOffsetCommitValue.__new__(LegacyOffsetCommitValue)
         m.offset, length = _qh.unpack_from(buffer, position)
         position += 10
         end = position + length

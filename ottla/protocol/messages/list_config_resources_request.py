@@ -5,7 +5,6 @@ from __future__ import annotations
 from ottla.protocol.message import EMPTY, Int8, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_unsigned_varint,
@@ -52,7 +51,7 @@ def _read_list_config_resources_request(
     limit = len(buffer)
     items: list[ListConfigResourcesRequest] = []
     for _ in range(n):
-        m = new(ListConfigResourcesRequest)
+        m = ListConfigResourcesRequest.__new__(ListConfigResourcesRequest)
         if version == 1:
             length = buffer[position]
             position += 1

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -79,7 +78,7 @@ def _read_config_resource(
     limit = len(buffer)
     items: list[ConfigResource] = []
     for _ in range(n):
-        m = new(ConfigResource)
+        m = ConfigResource.__new__(ConfigResource)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -125,7 +124,7 @@ def _read_list_config_resources_response(
     limit = len(buffer)
     items: list[ListConfigResourcesResponse] = []
     for _ in range(n):
-        m = new(ListConfigResourcesResponse)
+        m = ListConfigResourcesResponse.__new__(ListConfigResourcesResponse)
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from ottla.protocol.message import EMPTY, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_compact_strings,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -60,7 +59,7 @@ def _read_list_groups_request(
     limit = len(buffer)
     items: list[ListGroupsRequest] = []
     for _ in range(n):
-        m = new(ListGroupsRequest)
+        m = ListGroupsRequest.__new__(ListGroupsRequest)
         if version >= 4:
             length = buffer[position]
             position += 1
@@ -118,7 +117,7 @@ def _read_list_groups_request_classic(
         raise too_many_elements()
     items: list[ListGroupsRequest] = []
     for _ in range(n):
-        m = new(ListGroupsRequest)
+        m = ListGroupsRequest.__new__(ListGroupsRequest)
         m.states_filter = []
         m.types_filter = []
         items.append(m)

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -90,7 +89,7 @@ def _read_listed_group(
     limit = len(buffer)
     items: list[ListedGroup] = []
     for _ in range(n):
-        m = new(ListedGroup)
+        m = ListedGroup.__new__(ListedGroup)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -185,7 +184,7 @@ def _read_listed_group_classic(
     limit = len(buffer)
     items: list[ListedGroup] = []
     for _ in range(n):
-        m = new(ListedGroup)
+        m = ListedGroup.__new__(ListedGroup)
         m.group_state = ""
         m.group_type = ""
         (length,) = _h.unpack_from(buffer, position)
@@ -225,7 +224,7 @@ def _read_list_groups_response(
     limit = len(buffer)
     items: list[ListGroupsResponse] = []
     for _ in range(n):
-        m = new(ListGroupsResponse)
+        m = ListGroupsResponse.__new__(ListGroupsResponse)
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
@@ -263,7 +262,7 @@ def _read_list_groups_response_classic(
     limit = len(buffer)
     items: list[ListGroupsResponse] = []
     for _ in range(n):
-        m = new(ListGroupsResponse)
+        m = ListGroupsResponse.__new__(ListGroupsResponse)
         if version >= 1:
             m.throttle_time_ms, m.error_code, length = _ihi.unpack_from(buffer, position)
             position += 10

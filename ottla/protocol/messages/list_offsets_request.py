@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int8, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -109,7 +108,7 @@ def _read_list_offsets_partition(
         raise too_many_elements()
     items: list[ListOffsetsPartition] = []
     for _ in range(n):
-        m = new(ListOffsetsPartition)
+        m = ListOffsetsPartition.__new__(ListOffsetsPartition)
         m.partition_index, m.current_leader_epoch, m.timestamp, length = _iiqB.unpack_from(buffer, position)
         position += 17
         if length:
@@ -132,7 +131,7 @@ def _read_list_offsets_partition_classic(
         raise too_many_elements()
     items: list[ListOffsetsPartition] = []
     for _ in range(n):
-        m = new(ListOffsetsPartition)
+        m = ListOffsetsPartition.__new__(ListOffsetsPartition)
         if version >= 4:
             m.partition_index, m.current_leader_epoch, m.timestamp = _iiq.unpack_from(buffer, position)
             position += 16
@@ -161,7 +160,7 @@ def _read_list_offsets_topic(
     limit = len(buffer)
     items: list[ListOffsetsTopic] = []
     for _ in range(n):
-        m = new(ListOffsetsTopic)
+        m = ListOffsetsTopic.__new__(ListOffsetsTopic)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -214,7 +213,7 @@ def _read_list_offsets_topic_classic(
     limit = len(buffer)
     items: list[ListOffsetsTopic] = []
     for _ in range(n):
-        m = new(ListOffsetsTopic)
+        m = ListOffsetsTopic.__new__(ListOffsetsTopic)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -249,7 +248,7 @@ def _read_list_offsets_request(
     limit = len(buffer)
     items: list[ListOffsetsRequest] = []
     for _ in range(n):
-        m = new(ListOffsetsRequest)
+        m = ListOffsetsRequest.__new__(ListOffsetsRequest)
         m.replica_id, m.isolation_level, length = _ibB.unpack_from(buffer, position)
         position += 6
         if length > 127:
@@ -294,7 +293,7 @@ def _read_list_offsets_request_classic(
     limit = len(buffer)
     items: list[ListOffsetsRequest] = []
     for _ in range(n):
-        m = new(ListOffsetsRequest)
+        m = ListOffsetsRequest.__new__(ListOffsetsRequest)
         m.timeout_ms = 0
         if version >= 2:
             m.replica_id, m.isolation_level, length = _ibi.unpack_from(buffer, position)

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -106,7 +105,7 @@ def _read_list_offsets_partition_response(
         raise too_many_elements()
     items: list[ListOffsetsPartitionResponse] = []
     for _ in range(n):
-        m = new(ListOffsetsPartitionResponse)
+        m = ListOffsetsPartitionResponse.__new__(ListOffsetsPartitionResponse)
         m.partition_index, m.error_code, m.timestamp, m.offset, m.leader_epoch, length = _ihqqiB.unpack_from(buffer, position)
         position += 27
         if length:
@@ -129,7 +128,7 @@ def _read_list_offsets_partition_response_classic(
         raise too_many_elements()
     items: list[ListOffsetsPartitionResponse] = []
     for _ in range(n):
-        m = new(ListOffsetsPartitionResponse)
+        m = ListOffsetsPartitionResponse.__new__(ListOffsetsPartitionResponse)
         if version >= 4:
             m.partition_index, m.error_code, m.timestamp, m.offset, m.leader_epoch = _ihqqi.unpack_from(buffer, position)
             position += 26
@@ -158,7 +157,7 @@ def _read_list_offsets_topic_response(
     limit = len(buffer)
     items: list[ListOffsetsTopicResponse] = []
     for _ in range(n):
-        m = new(ListOffsetsTopicResponse)
+        m = ListOffsetsTopicResponse.__new__(ListOffsetsTopicResponse)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -211,7 +210,7 @@ def _read_list_offsets_topic_response_classic(
     limit = len(buffer)
     items: list[ListOffsetsTopicResponse] = []
     for _ in range(n):
-        m = new(ListOffsetsTopicResponse)
+        m = ListOffsetsTopicResponse.__new__(ListOffsetsTopicResponse)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -246,7 +245,7 @@ def _read_list_offsets_response(
     limit = len(buffer)
     items: list[ListOffsetsResponse] = []
     for _ in range(n):
-        m = new(ListOffsetsResponse)
+        m = ListOffsetsResponse.__new__(ListOffsetsResponse)
         m.throttle_time_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -284,7 +283,7 @@ def _read_list_offsets_response_classic(
     limit = len(buffer)
     items: list[ListOffsetsResponse] = []
     for _ in range(n):
-        m = new(ListOffsetsResponse)
+        m = ListOffsetsResponse.__new__(ListOffsetsResponse)
         if version >= 2:
             m.throttle_time_ms, length = _ii.unpack_from(buffer, position)
             position += 8

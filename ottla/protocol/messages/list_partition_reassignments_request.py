@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_string_length,
@@ -76,7 +75,7 @@ def _read_list_partition_reassignments_topics(
     limit = len(buffer)
     items: list[ListPartitionReassignmentsTopics] = []
     for _ in range(n):
-        m = new(ListPartitionReassignmentsTopics)
+        m = ListPartitionReassignmentsTopics.__new__(ListPartitionReassignmentsTopics)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -130,7 +129,7 @@ def _read_list_partition_reassignments_request(
     limit = len(buffer)
     items: list[ListPartitionReassignmentsRequest] = []
     for _ in range(n):
-        m = new(ListPartitionReassignmentsRequest)
+        m = ListPartitionReassignmentsRequest.__new__(ListPartitionReassignmentsRequest)
         m.timeout_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_string_length,
@@ -103,7 +102,7 @@ def _read_ongoing_partition_reassignment(
     limit = len(buffer)
     items: list[OngoingPartitionReassignment] = []
     for _ in range(n):
-        m = new(OngoingPartitionReassignment)
+        m = OngoingPartitionReassignment.__new__(OngoingPartitionReassignment)
         m.partition_index, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -172,7 +171,7 @@ def _read_ongoing_topic_reassignment(
     limit = len(buffer)
     items: list[OngoingTopicReassignment] = []
     for _ in range(n):
-        m = new(OngoingTopicReassignment)
+        m = OngoingTopicReassignment.__new__(OngoingTopicReassignment)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -225,7 +224,7 @@ def _read_list_partition_reassignments_response(
     limit = len(buffer)
     items: list[ListPartitionReassignmentsResponse] = []
     for _ in range(n):
-        m = new(ListPartitionReassignmentsResponse)
+        m = ListPartitionReassignmentsResponse.__new__(ListPartitionReassignmentsResponse)
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_compact_strings,
     read_numbers,
@@ -67,7 +66,7 @@ def _read_list_transactions_request(
     limit = len(buffer)
     items: list[ListTransactionsRequest] = []
     for _ in range(n):
-        m = new(ListTransactionsRequest)
+        m = ListTransactionsRequest.__new__(ListTransactionsRequest)
         length = buffer[position]
         position += 1
         if length > 127:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_compact_strings,
     read_string_length,
     read_unsigned_varint,
@@ -85,7 +84,7 @@ def _read_transaction_state(
     limit = len(buffer)
     items: list[TransactionState] = []
     for _ in range(n):
-        m = new(TransactionState)
+        m = TransactionState.__new__(TransactionState)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -141,7 +140,7 @@ def _read_list_transactions_response(
     limit = len(buffer)
     items: list[ListTransactionsResponse] = []
     for _ in range(n):
-        m = new(ListTransactionsResponse)
+        m = ListTransactionsResponse.__new__(ListTransactionsResponse)
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:

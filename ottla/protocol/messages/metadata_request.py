@@ -9,7 +9,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -97,7 +96,7 @@ def _read_metadata_request_topic(
     limit = len(buffer)
     items: list[MetadataRequestTopic] = []
     for _ in range(n):
-        m = new(MetadataRequestTopic)
+        m = MetadataRequestTopic.__new__(MetadataRequestTopic)
         if version >= 10:
             m.topic_id, length = _uB.unpack_from(buffer, position)
             position += 17
@@ -156,7 +155,7 @@ def _read_metadata_request_topic_classic(
     limit = len(buffer)
     items: list[MetadataRequestTopic] = []
     for _ in range(n):
-        m = new(MetadataRequestTopic)
+        m = MetadataRequestTopic.__new__(MetadataRequestTopic)
         m.topic_id = ZERO_UUID
         (length,) = _h.unpack_from(buffer, position)
         position += 2
@@ -188,7 +187,7 @@ def _read_metadata_request(
     limit = len(buffer)
     items: list[MetadataRequest] = []
     for _ in range(n):
-        m = new(MetadataRequest)
+        m = MetadataRequest.__new__(MetadataRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -241,7 +240,7 @@ def _read_metadata_request_classic(
     limit = len(buffer)
     items: list[MetadataRequest] = []
     for _ in range(n):
-        m = new(MetadataRequest)
+        m = MetadataRequest.__new__(MetadataRequest)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         if length < 0:

@@ -9,7 +9,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_string_length,
@@ -170,7 +169,7 @@ def _read_metadata_response_broker(
     limit = len(buffer)
     items: list[MetadataResponseBroker] = []
     for _ in range(n):
-        m = new(MetadataResponseBroker)
+        m = MetadataResponseBroker.__new__(MetadataResponseBroker)
         m.node_id, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -234,7 +233,7 @@ def _read_metadata_response_broker_classic(
     limit = len(buffer)
     items: list[MetadataResponseBroker] = []
     for _ in range(n):
-        m = new(MetadataResponseBroker)
+        m = MetadataResponseBroker.__new__(MetadataResponseBroker)
         m.node_id, length = _ih.unpack_from(buffer, position)
         position += 6
         end = position + length
@@ -286,7 +285,7 @@ def _read_metadata_response_partition(
     limit = len(buffer)
     items: list[MetadataResponsePartition] = []
     for _ in range(n):
-        m = new(MetadataResponsePartition)
+        m = MetadataResponsePartition.__new__(MetadataResponsePartition)
         m.error_code, m.partition_index, m.leader_id, m.leader_epoch, length = _hiiiB.unpack_from(buffer, position)
         position += 15
         if length > 127:
@@ -355,7 +354,7 @@ def _read_metadata_response_partition_classic(
     limit = len(buffer)
     items: list[MetadataResponsePartition] = []
     for _ in range(n):
-        m = new(MetadataResponsePartition)
+        m = MetadataResponsePartition.__new__(MetadataResponsePartition)
         if version >= 7:
             m.error_code, m.partition_index, m.leader_id, m.leader_epoch, length = _hiiii.unpack_from(buffer, position)
             position += 18
@@ -410,7 +409,7 @@ def _read_metadata_response_topic(
     limit = len(buffer)
     items: list[MetadataResponseTopic] = []
     for _ in range(n):
-        m = new(MetadataResponseTopic)
+        m = MetadataResponseTopic.__new__(MetadataResponseTopic)
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
@@ -487,7 +486,7 @@ def _read_metadata_response_topic_classic(
     limit = len(buffer)
     items: list[MetadataResponseTopic] = []
     for _ in range(n):
-        m = new(MetadataResponseTopic)
+        m = MetadataResponseTopic.__new__(MetadataResponseTopic)
         m.topic_id = ZERO_UUID
         m.error_code, length = _hh.unpack_from(buffer, position)
         position += 4
@@ -541,7 +540,7 @@ def _read_metadata_response(
     limit = len(buffer)
     items: list[MetadataResponse] = []
     for _ in range(n):
-        m = new(MetadataResponse)
+        m = MetadataResponse.__new__(MetadataResponse)
         m.throttle_time_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -634,7 +633,7 @@ def _read_metadata_response_classic(
     limit = len(buffer)
     items: list[MetadataResponse] = []
     for _ in range(n):
-        m = new(MetadataResponse)
+        m = MetadataResponse.__new__(MetadataResponse)
         m.error_code = 0
         if version >= 3:
             m.throttle_time_ms, length = _ii.unpack_from(buffer, position)

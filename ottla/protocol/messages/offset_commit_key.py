@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import NEVER, Int32, Message
-from ottla.protocol.wire import bad_length, new, too_many_elements
+from ottla.protocol.wire import bad_length, too_many_elements
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -52,7 +52,7 @@ def _read_offset_commit_key_classic(
     limit = len(buffer)
     items: list[OffsetCommitKey] = []
     for _ in range(n):
-        m = new(OffsetCommitKey)
+        m = OffsetCommitKey.__new__(OffsetCommitKey)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length

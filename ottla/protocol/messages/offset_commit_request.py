@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -126,7 +125,7 @@ def _read_offset_commit_request_partition(
     limit = len(buffer)
     items: list[OffsetCommitRequestPartition] = []
     for _ in range(n):
-        m = new(OffsetCommitRequestPartition)
+        m = OffsetCommitRequestPartition.__new__(OffsetCommitRequestPartition)
         m.partition_index, m.committed_offset, m.committed_leader_epoch, length = _iqiB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -173,7 +172,7 @@ def _read_offset_commit_request_partition_classic(
     limit = len(buffer)
     items: list[OffsetCommitRequestPartition] = []
     for _ in range(n):
-        m = new(OffsetCommitRequestPartition)
+        m = OffsetCommitRequestPartition.__new__(OffsetCommitRequestPartition)
         if version >= 6:
             m.partition_index, m.committed_offset, m.committed_leader_epoch, length = _iqih.unpack_from(buffer, position)
             position += 18
@@ -217,7 +216,7 @@ def _read_offset_commit_request_topic(
     limit = len(buffer)
     items: list[OffsetCommitRequestTopic] = []
     for _ in range(n):
-        m = new(OffsetCommitRequestTopic)
+        m = OffsetCommitRequestTopic.__new__(OffsetCommitRequestTopic)
         if version <= 9:
             length = buffer[position]
             position += 1
@@ -283,7 +282,7 @@ def _read_offset_commit_request_topic_classic(
     limit = len(buffer)
     items: list[OffsetCommitRequestTopic] = []
     for _ in range(n):
-        m = new(OffsetCommitRequestTopic)
+        m = OffsetCommitRequestTopic.__new__(OffsetCommitRequestTopic)
         m.topic_id = ZERO_UUID
         (length,) = _h.unpack_from(buffer, position)
         position += 2
@@ -319,7 +318,7 @@ def _read_offset_commit_request(
     limit = len(buffer)
     items: list[OffsetCommitRequest] = []
     for _ in range(n):
-        m = new(OffsetCommitRequest)
+        m = OffsetCommitRequest.__new__(OffsetCommitRequest)
         m.retention_time_ms = -1
         length = buffer[position]
         position += 1
@@ -413,7 +412,7 @@ def _read_offset_commit_request_classic(
     limit = len(buffer)
     items: list[OffsetCommitRequest] = []
     for _ in range(n):
-        m = new(OffsetCommitRequest)
+        m = OffsetCommitRequest.__new__(OffsetCommitRequest)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length

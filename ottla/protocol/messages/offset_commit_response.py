@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -104,7 +103,7 @@ def _read_offset_commit_response_partition(
         raise too_many_elements()
     items: list[OffsetCommitResponsePartition] = []
     for _ in range(n):
-        m = new(OffsetCommitResponsePartition)
+        m = OffsetCommitResponsePartition.__new__(OffsetCommitResponsePartition)
         m.partition_index, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length:
@@ -127,7 +126,7 @@ def _read_offset_commit_response_partition_classic(
         raise too_many_elements()
     items: list[OffsetCommitResponsePartition] = []
     for _ in range(n):
-        m = new(OffsetCommitResponsePartition)
+        m = OffsetCommitResponsePartition.__new__(OffsetCommitResponsePartition)
         m.partition_index, m.error_code = _ih.unpack_from(buffer, position)
         position += 6
         items.append(m)
@@ -148,7 +147,7 @@ def _read_offset_commit_response_topic(
     limit = len(buffer)
     items: list[OffsetCommitResponseTopic] = []
     for _ in range(n):
-        m = new(OffsetCommitResponseTopic)
+        m = OffsetCommitResponseTopic.__new__(OffsetCommitResponseTopic)
         if version <= 9:
             length = buffer[position]
             position += 1
@@ -214,7 +213,7 @@ def _read_offset_commit_response_topic_classic(
     limit = len(buffer)
     items: list[OffsetCommitResponseTopic] = []
     for _ in range(n):
-        m = new(OffsetCommitResponseTopic)
+        m = OffsetCommitResponseTopic.__new__(OffsetCommitResponseTopic)
         m.topic_id = ZERO_UUID
         (length,) = _h.unpack_from(buffer, position)
         position += 2
@@ -250,7 +249,7 @@ def _read_offset_commit_response(
     limit = len(buffer)
     items: list[OffsetCommitResponse] = []
     for _ in range(n):
-        m = new(OffsetCommitResponse)
+        m = OffsetCommitResponse.__new__(OffsetCommitResponse)
         m.throttle_time_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -288,7 +287,7 @@ def _read_offset_commit_response_classic(
     limit = len(buffer)
     items: list[OffsetCommitResponse] = []
     for _ in range(n):
-        m = new(OffsetCommitResponse)
+        m = OffsetCommitResponse.__new__(OffsetCommitResponse)
         if version >= 3:
             m.throttle_time_ms, length = _ii.unpack_from(buffer, position)
             position += 8

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     too_many_elements,
@@ -80,7 +79,7 @@ def _read_offset_commit_value(
     limit = len(buffer)
     items: list[OffsetCommitValue] = []
     for _ in range(n):
-        m = new(OffsetCommitValue)
+        m = OffsetCommitValue.__new__(OffsetCommitValue)
         m.expire_timestamp = -1
         m.topic_id = ZERO_UUID
         m.offset, m.leader_epoch, length = _qiB.unpack_from(buffer, position)
@@ -145,7 +144,7 @@ def _read_offset_commit_value_classic(
     limit = len(buffer)
     items: list[OffsetCommitValue] = []
     for _ in range(n):
-        m = new(OffsetCommitValue)
+        m = OffsetCommitValue.__new__(OffsetCommitValue)
         m.topic_id = ZERO_UUID
         if version >= 3:
             m.offset, m.leader_epoch, length = _qih.unpack_from(buffer, position)

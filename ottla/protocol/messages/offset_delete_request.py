@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, NEVER, Data, Int32, Message
-from ottla.protocol.wire import bad_length, new, too_many_elements
+from ottla.protocol.wire import bad_length, too_many_elements
 
 _h = Struct(">h")
 _i = Struct(">i")
@@ -77,7 +77,7 @@ def _read_offset_delete_request_partition_classic(
         raise too_many_elements()
     items: list[OffsetDeleteRequestPartition] = []
     for _ in range(n):
-        m = new(OffsetDeleteRequestPartition)
+        m = OffsetDeleteRequestPartition.__new__(OffsetDeleteRequestPartition)
         (m.partition_index,) = _i.unpack_from(buffer, position)
         position += 4
         items.append(m)
@@ -98,7 +98,7 @@ def _read_offset_delete_request_topic_classic(
     limit = len(buffer)
     items: list[OffsetDeleteRequestTopic] = []
     for _ in range(n):
-        m = new(OffsetDeleteRequestTopic)
+        m = OffsetDeleteRequestTopic.__new__(OffsetDeleteRequestTopic)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -133,7 +133,7 @@ def _read_offset_delete_request_classic(
     limit = len(buffer)
     items: list[OffsetDeleteRequest] = []
     for _ in range(n):
-        m = new(OffsetDeleteRequest)
+        m = OffsetDeleteRequest.__new__(OffsetDeleteRequest)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, NEVER, Data, Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, too_many_elements
+from ottla.protocol.wire import bad_length, too_many_elements
 
 _h = Struct(">h")
 _hi = Struct(">hi")
@@ -85,7 +85,7 @@ def _read_offset_delete_response_partition_classic(
         raise too_many_elements()
     items: list[OffsetDeleteResponsePartition] = []
     for _ in range(n):
-        m = new(OffsetDeleteResponsePartition)
+        m = OffsetDeleteResponsePartition.__new__(OffsetDeleteResponsePartition)
         m.partition_index, m.error_code = _ih.unpack_from(buffer, position)
         position += 6
         items.append(m)
@@ -106,7 +106,7 @@ def _read_offset_delete_response_topic_classic(
     limit = len(buffer)
     items: list[OffsetDeleteResponseTopic] = []
     for _ in range(n):
-        m = new(OffsetDeleteResponseTopic)
+        m = OffsetDeleteResponseTopic.__new__(OffsetDeleteResponseTopic)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -141,7 +141,7 @@ def _read_offset_delete_response_classic(
     limit = len(buffer)
     items: list[OffsetDeleteResponse] = []
     for _ in range(n):
-        m = new(OffsetDeleteResponse)
+        m = OffsetDeleteResponse.__new__(OffsetDeleteResponse)
         m.error_code, m.throttle_time_ms, length = _hii.unpack_from(buffer, position)
         position += 10
         if not 0 <= length * 6 <= limit - position:

@@ -9,7 +9,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_string_length,
@@ -132,7 +131,7 @@ def _read_offset_fetch_request_topic(
     limit = len(buffer)
     items: list[OffsetFetchRequestTopic] = []
     for _ in range(n):
-        m = new(OffsetFetchRequestTopic)
+        m = OffsetFetchRequestTopic.__new__(OffsetFetchRequestTopic)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -186,7 +185,7 @@ def _read_offset_fetch_request_topic_classic(
     limit = len(buffer)
     items: list[OffsetFetchRequestTopic] = []
     for _ in range(n):
-        m = new(OffsetFetchRequestTopic)
+        m = OffsetFetchRequestTopic.__new__(OffsetFetchRequestTopic)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -222,7 +221,7 @@ def _read_offset_fetch_request_topics(
     limit = len(buffer)
     items: list[OffsetFetchRequestTopics] = []
     for _ in range(n):
-        m = new(OffsetFetchRequestTopics)
+        m = OffsetFetchRequestTopics.__new__(OffsetFetchRequestTopics)
         if version <= 9:
             length = buffer[position]
             position += 1
@@ -289,7 +288,7 @@ def _read_offset_fetch_request_group(
     limit = len(buffer)
     items: list[OffsetFetchRequestGroup] = []
     for _ in range(n):
-        m = new(OffsetFetchRequestGroup)
+        m = OffsetFetchRequestGroup.__new__(OffsetFetchRequestGroup)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -383,7 +382,7 @@ def _read_offset_fetch_request(
     limit = len(buffer)
     items: list[OffsetFetchRequest] = []
     for _ in range(n):
-        m = new(OffsetFetchRequest)
+        m = OffsetFetchRequest.__new__(OffsetFetchRequest)
         if version <= 7:
             length = buffer[position]
             position += 1
@@ -476,7 +475,7 @@ def _read_offset_fetch_request_classic(
     limit = len(buffer)
     items: list[OffsetFetchRequest] = []
     for _ in range(n):
-        m = new(OffsetFetchRequest)
+        m = OffsetFetchRequest.__new__(OffsetFetchRequest)
         m.groups = []
         m.require_stable = False
         (length,) = _h.unpack_from(buffer, position)

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -174,7 +173,7 @@ def _read_offset_fetch_response_partition(
     limit = len(buffer)
     items: list[OffsetFetchResponsePartition] = []
     for _ in range(n):
-        m = new(OffsetFetchResponsePartition)
+        m = OffsetFetchResponsePartition.__new__(OffsetFetchResponsePartition)
         m.partition_index, m.committed_offset, m.committed_leader_epoch, length = _iqiB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -222,7 +221,7 @@ def _read_offset_fetch_response_partition_classic(
     limit = len(buffer)
     items: list[OffsetFetchResponsePartition] = []
     for _ in range(n):
-        m = new(OffsetFetchResponsePartition)
+        m = OffsetFetchResponsePartition.__new__(OffsetFetchResponsePartition)
         if version >= 5:
             m.partition_index, m.committed_offset, m.committed_leader_epoch, length = _iqih.unpack_from(buffer, position)
             position += 18
@@ -269,7 +268,7 @@ def _read_offset_fetch_response_topic(
     limit = len(buffer)
     items: list[OffsetFetchResponseTopic] = []
     for _ in range(n):
-        m = new(OffsetFetchResponseTopic)
+        m = OffsetFetchResponseTopic.__new__(OffsetFetchResponseTopic)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -322,7 +321,7 @@ def _read_offset_fetch_response_topic_classic(
     limit = len(buffer)
     items: list[OffsetFetchResponseTopic] = []
     for _ in range(n):
-        m = new(OffsetFetchResponseTopic)
+        m = OffsetFetchResponseTopic.__new__(OffsetFetchResponseTopic)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -357,7 +356,7 @@ def _read_offset_fetch_response_partitions(
     limit = len(buffer)
     items: list[OffsetFetchResponsePartitions] = []
     for _ in range(n):
-        m = new(OffsetFetchResponsePartitions)
+        m = OffsetFetchResponsePartitions.__new__(OffsetFetchResponsePartitions)
         m.partition_index, m.committed_offset, m.committed_leader_epoch, length = _iqiB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -405,7 +404,7 @@ def _read_offset_fetch_response_topics(
     limit = len(buffer)
     items: list[OffsetFetchResponseTopics] = []
     for _ in range(n):
-        m = new(OffsetFetchResponseTopics)
+        m = OffsetFetchResponseTopics.__new__(OffsetFetchResponseTopics)
         if version <= 9:
             length = buffer[position]
             position += 1
@@ -471,7 +470,7 @@ def _read_offset_fetch_response_group(
     limit = len(buffer)
     items: list[OffsetFetchResponseGroup] = []
     for _ in range(n):
-        m = new(OffsetFetchResponseGroup)
+        m = OffsetFetchResponseGroup.__new__(OffsetFetchResponseGroup)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -525,7 +524,7 @@ def _read_offset_fetch_response(
     limit = len(buffer)
     items: list[OffsetFetchResponse] = []
     for _ in range(n):
-        m = new(OffsetFetchResponse)
+        m = OffsetFetchResponse.__new__(OffsetFetchResponse)
         (m.throttle_time_ms,) = _i.unpack_from(buffer, position)
         position += 4
         if version <= 7:
@@ -594,7 +593,7 @@ def _read_offset_fetch_response_classic(
     limit = len(buffer)
     items: list[OffsetFetchResponse] = []
     for _ in range(n):
-        m = new(OffsetFetchResponse)
+        m = OffsetFetchResponse.__new__(OffsetFetchResponse)
         m.groups = []
         if version >= 3:
             m.throttle_time_ms, length = _ii.unpack_from(buffer, position)

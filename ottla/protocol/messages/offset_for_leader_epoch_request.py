@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -100,7 +99,7 @@ def _read_offset_for_leader_partition(
         raise too_many_elements()
     items: list[OffsetForLeaderPartition] = []
     for _ in range(n):
-        m = new(OffsetForLeaderPartition)
+        m = OffsetForLeaderPartition.__new__(OffsetForLeaderPartition)
         m.partition, m.current_leader_epoch, m.leader_epoch, length = _iiiB.unpack_from(buffer, position)
         position += 13
         if length:
@@ -123,7 +122,7 @@ def _read_offset_for_leader_partition_classic(
         raise too_many_elements()
     items: list[OffsetForLeaderPartition] = []
     for _ in range(n):
-        m = new(OffsetForLeaderPartition)
+        m = OffsetForLeaderPartition.__new__(OffsetForLeaderPartition)
         m.partition, m.current_leader_epoch, m.leader_epoch = _iii.unpack_from(buffer, position)
         position += 12
         items.append(m)
@@ -144,7 +143,7 @@ def _read_offset_for_leader_topic(
     limit = len(buffer)
     items: list[OffsetForLeaderTopic] = []
     for _ in range(n):
-        m = new(OffsetForLeaderTopic)
+        m = OffsetForLeaderTopic.__new__(OffsetForLeaderTopic)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -197,7 +196,7 @@ def _read_offset_for_leader_topic_classic(
     limit = len(buffer)
     items: list[OffsetForLeaderTopic] = []
     for _ in range(n):
-        m = new(OffsetForLeaderTopic)
+        m = OffsetForLeaderTopic.__new__(OffsetForLeaderTopic)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -232,7 +231,7 @@ def _read_offset_for_leader_epoch_request(
     limit = len(buffer)
     items: list[OffsetForLeaderEpochRequest] = []
     for _ in range(n):
-        m = new(OffsetForLeaderEpochRequest)
+        m = OffsetForLeaderEpochRequest.__new__(OffsetForLeaderEpochRequest)
         m.replica_id, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -270,7 +269,7 @@ def _read_offset_for_leader_epoch_request_classic(
     limit = len(buffer)
     items: list[OffsetForLeaderEpochRequest] = []
     for _ in range(n):
-        m = new(OffsetForLeaderEpochRequest)
+        m = OffsetForLeaderEpochRequest.__new__(OffsetForLeaderEpochRequest)
         if version >= 3:
             m.replica_id, length = _ii.unpack_from(buffer, position)
             position += 8

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -103,7 +102,7 @@ def _read_epoch_end_offset(
         raise too_many_elements()
     items: list[EpochEndOffset] = []
     for _ in range(n):
-        m = new(EpochEndOffset)
+        m = EpochEndOffset.__new__(EpochEndOffset)
         m.error_code, m.partition, m.leader_epoch, m.end_offset, length = _hiiqB.unpack_from(buffer, position)
         position += 19
         if length:
@@ -126,7 +125,7 @@ def _read_epoch_end_offset_classic(
         raise too_many_elements()
     items: list[EpochEndOffset] = []
     for _ in range(n):
-        m = new(EpochEndOffset)
+        m = EpochEndOffset.__new__(EpochEndOffset)
         m.error_code, m.partition, m.leader_epoch, m.end_offset = _hiiq.unpack_from(buffer, position)
         position += 18
         items.append(m)
@@ -147,7 +146,7 @@ def _read_offset_for_leader_topic_result(
     limit = len(buffer)
     items: list[OffsetForLeaderTopicResult] = []
     for _ in range(n):
-        m = new(OffsetForLeaderTopicResult)
+        m = OffsetForLeaderTopicResult.__new__(OffsetForLeaderTopicResult)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -200,7 +199,7 @@ def _read_offset_for_leader_topic_result_classic(
     limit = len(buffer)
     items: list[OffsetForLeaderTopicResult] = []
     for _ in range(n):
-        m = new(OffsetForLeaderTopicResult)
+        m = OffsetForLeaderTopicResult.__new__(OffsetForLeaderTopicResult)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -235,7 +234,7 @@ def _read_offset_for_leader_epoch_response(
     limit = len(buffer)
     items: list[OffsetForLeaderEpochResponse] = []
     for _ in range(n):
-        m = new(OffsetForLeaderEpochResponse)
+        m = OffsetForLeaderEpochResponse.__new__(OffsetForLeaderEpochResponse)
         m.throttle_time_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -273,7 +272,7 @@ def _read_offset_for_leader_epoch_response_classic(
     limit = len(buffer)
     items: list[OffsetForLeaderEpochResponse] = []
     for _ in range(n):
-        m = new(OffsetForLeaderEpochResponse)
+        m = OffsetForLeaderEpochResponse.__new__(OffsetForLeaderEpochResponse)
         m.throttle_time_ms, length = _ii.unpack_from(buffer, position)
         position += 8
         if not 0 <= length * 6 <= limit - position:

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Buffer, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -111,7 +110,7 @@ def _read_partition_produce_data(
     limit = len(buffer)
     items: list[PartitionProduceData] = []
     for _ in range(n):
-        m = new(PartitionProduceData)
+        m = PartitionProduceData.__new__(PartitionProduceData)
         m.index, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -157,7 +156,7 @@ def _read_partition_produce_data_classic(
     limit = len(buffer)
     items: list[PartitionProduceData] = []
     for _ in range(n):
-        m = new(PartitionProduceData)
+        m = PartitionProduceData.__new__(PartitionProduceData)
         m.index, length = _ii.unpack_from(buffer, position)
         position += 8
         if length < 0:
@@ -192,7 +191,7 @@ def _read_topic_produce_data(
     limit = len(buffer)
     items: list[TopicProduceData] = []
     for _ in range(n):
-        m = new(TopicProduceData)
+        m = TopicProduceData.__new__(TopicProduceData)
         if version <= 12:
             length = buffer[position]
             position += 1
@@ -258,7 +257,7 @@ def _read_topic_produce_data_classic(
     limit = len(buffer)
     items: list[TopicProduceData] = []
     for _ in range(n):
-        m = new(TopicProduceData)
+        m = TopicProduceData.__new__(TopicProduceData)
         m.topic_id = ZERO_UUID
         (length,) = _h.unpack_from(buffer, position)
         position += 2
@@ -294,7 +293,7 @@ def _read_produce_request(
     limit = len(buffer)
     items: list[ProduceRequest] = []
     for _ in range(n):
-        m = new(ProduceRequest)
+        m = ProduceRequest.__new__(ProduceRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -355,7 +354,7 @@ def _read_produce_request_classic(
     limit = len(buffer)
     items: list[ProduceRequest] = []
     for _ in range(n):
-        m = new(ProduceRequest)
+        m = ProduceRequest.__new__(ProduceRequest)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         if length < 0:

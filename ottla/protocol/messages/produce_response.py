@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -177,7 +176,7 @@ def _read_batch_index_and_error_message(
     limit = len(buffer)
     items: list[BatchIndexAndErrorMessage] = []
     for _ in range(n):
-        m = new(BatchIndexAndErrorMessage)
+        m = BatchIndexAndErrorMessage.__new__(BatchIndexAndErrorMessage)
         m.batch_index, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -224,7 +223,7 @@ def _read_batch_index_and_error_message_classic(
     limit = len(buffer)
     items: list[BatchIndexAndErrorMessage] = []
     for _ in range(n):
-        m = new(BatchIndexAndErrorMessage)
+        m = BatchIndexAndErrorMessage.__new__(BatchIndexAndErrorMessage)
         m.batch_index, length = _ih.unpack_from(buffer, position)
         position += 6
         if length < 0:
@@ -259,7 +258,7 @@ def _read_leader_id_and_epoch(
         raise too_many_elements()
     items: list[LeaderIdAndEpoch] = []
     for _ in range(n):
-        m = new(LeaderIdAndEpoch)
+        m = LeaderIdAndEpoch.__new__(LeaderIdAndEpoch)
         m.leader_id, m.leader_epoch, length = _iiB.unpack_from(buffer, position)
         position += 9
         if length:
@@ -283,7 +282,7 @@ def _read_partition_produce_response(
     limit = len(buffer)
     items: list[PartitionProduceResponse] = []
     for _ in range(n):
-        m = new(PartitionProduceResponse)
+        m = PartitionProduceResponse.__new__(PartitionProduceResponse)
         m.current_leader = LeaderIdAndEpoch()
         m.index, m.error_code, m.base_offset, m.log_append_time_ms, m.log_start_offset, length = _ihqqqB.unpack_from(buffer, position)
         position += 31
@@ -364,7 +363,7 @@ def _read_partition_produce_response_classic(
     limit = len(buffer)
     items: list[PartitionProduceResponse] = []
     for _ in range(n):
-        m = new(PartitionProduceResponse)
+        m = PartitionProduceResponse.__new__(PartitionProduceResponse)
         m.current_leader = LeaderIdAndEpoch()
         if version >= 5:
             m.index, m.error_code, m.base_offset, m.log_append_time_ms, m.log_start_offset = _ihqqq.unpack_from(buffer, position)
@@ -426,7 +425,7 @@ def _read_topic_produce_response(
     limit = len(buffer)
     items: list[TopicProduceResponse] = []
     for _ in range(n):
-        m = new(TopicProduceResponse)
+        m = TopicProduceResponse.__new__(TopicProduceResponse)
         if version <= 12:
             length = buffer[position]
             position += 1
@@ -492,7 +491,7 @@ def _read_topic_produce_response_classic(
     limit = len(buffer)
     items: list[TopicProduceResponse] = []
     for _ in range(n):
-        m = new(TopicProduceResponse)
+        m = TopicProduceResponse.__new__(TopicProduceResponse)
         m.topic_id = ZERO_UUID
         (length,) = _h.unpack_from(buffer, position)
         position += 2
@@ -528,7 +527,7 @@ def _read_node_endpoint(
     limit = len(buffer)
     items: list[NodeEndpoint] = []
     for _ in range(n):
-        m = new(NodeEndpoint)
+        m = NodeEndpoint.__new__(NodeEndpoint)
         m.node_id, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -592,7 +591,7 @@ def _read_produce_response(
     limit = len(buffer)
     items: list[ProduceResponse] = []
     for _ in range(n):
-        m = new(ProduceResponse)
+        m = ProduceResponse.__new__(ProduceResponse)
         m.node_endpoints = []
         length = buffer[position]
         position += 1
@@ -662,7 +661,7 @@ def _read_produce_response_classic(
     limit = len(buffer)
     items: list[ProduceResponse] = []
     for _ in range(n):
-        m = new(ProduceResponse)
+        m = ProduceResponse.__new__(ProduceResponse)
         m.node_endpoints = []
         (length,) = _i.unpack_from(buffer, position)
         position += 4

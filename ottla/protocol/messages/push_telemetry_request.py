@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import Int8, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
@@ -65,7 +64,7 @@ def _read_push_telemetry_request(
     limit = len(buffer)
     items: list[PushTelemetryRequest] = []
     for _ in range(n):
-        m = new(PushTelemetryRequest)
+        m = PushTelemetryRequest.__new__(PushTelemetryRequest)
         m.client_instance_id, m.subscription_id, m.terminating, m.compression_type, length = _uiobB.unpack_from(buffer, position)
         position += 23
         if length > 127:

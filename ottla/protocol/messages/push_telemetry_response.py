@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int32, Message
-from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
+from ottla.protocol.wire import skip_tagged_fields, too_many_elements
 
 _ih = Struct(">ih")
 _ihB = Struct(">ihB")
@@ -49,7 +49,7 @@ def _read_push_telemetry_response(
         raise too_many_elements()
     items: list[PushTelemetryResponse] = []
     for _ in range(n):
-        m = new(PushTelemetryResponse)
+        m = PushTelemetryResponse.__new__(PushTelemetryResponse)
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length:

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -91,7 +90,7 @@ def _read_partition_data(
         raise too_many_elements()
     items: list[PartitionData] = []
     for _ in range(n):
-        m = new(PartitionData)
+        m = PartitionData.__new__(PartitionData)
         m.partition, m.leader_epoch, length = _iiB.unpack_from(buffer, position)
         position += 9
         if length:
@@ -115,7 +114,7 @@ def _read_read_state_data(
     limit = len(buffer)
     items: list[ReadStateData] = []
     for _ in range(n):
-        m = new(ReadStateData)
+        m = ReadStateData.__new__(ReadStateData)
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -155,7 +154,7 @@ def _read_read_share_group_state_request(
     limit = len(buffer)
     items: list[ReadShareGroupStateRequest] = []
     for _ in range(n):
-        m = new(ReadShareGroupStateRequest)
+        m = ReadShareGroupStateRequest.__new__(ReadShareGroupStateRequest)
         length = buffer[position]
         position += 1
         if length > 127:

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -122,7 +121,7 @@ def _read_state_batch(
         raise too_many_elements()
     items: list[StateBatch] = []
     for _ in range(n):
-        m = new(StateBatch)
+        m = StateBatch.__new__(StateBatch)
         m.first_offset, m.last_offset, m.delivery_state, m.delivery_count, length = _qqbhB.unpack_from(buffer, position)
         position += 20
         if length:
@@ -146,7 +145,7 @@ def _read_partition_result(
     limit = len(buffer)
     items: list[PartitionResult] = []
     for _ in range(n):
-        m = new(PartitionResult)
+        m = PartitionResult.__new__(PartitionResult)
         m.partition, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
@@ -208,7 +207,7 @@ def _read_read_state_result(
     limit = len(buffer)
     items: list[ReadStateResult] = []
     for _ in range(n):
-        m = new(ReadStateResult)
+        m = ReadStateResult.__new__(ReadStateResult)
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -248,7 +247,7 @@ def _read_read_share_group_state_response(
     limit = len(buffer)
     items: list[ReadShareGroupStateResponse] = []
     for _ in range(n):
-        m = new(ReadShareGroupStateResponse)
+        m = ReadShareGroupStateResponse.__new__(ReadShareGroupStateResponse)
         length = buffer[position]
         position += 1
         if length > 127:

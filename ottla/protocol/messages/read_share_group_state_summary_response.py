@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -107,7 +106,7 @@ def _read_partition_result(
     limit = len(buffer)
     items: list[PartitionResult] = []
     for _ in range(n):
-        m = new(PartitionResult)
+        m = PartitionResult.__new__(PartitionResult)
         m.partition, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
@@ -163,7 +162,7 @@ def _read_read_state_summary_result(
     limit = len(buffer)
     items: list[ReadStateSummaryResult] = []
     for _ in range(n):
-        m = new(ReadStateSummaryResult)
+        m = ReadStateSummaryResult.__new__(ReadStateSummaryResult)
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -203,7 +202,7 @@ def _read_read_share_group_state_summary_response(
     limit = len(buffer)
     items: list[ReadShareGroupStateSummaryResponse] = []
     for _ in range(n):
-        m = new(ReadShareGroupStateSummaryResponse)
+        m = ReadShareGroupStateSummaryResponse.__new__(ReadShareGroupStateSummaryResponse)
         length = buffer[position]
         position += 1
         if length > 127:

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     skip_tagged_fields,
     too_many_elements,
@@ -60,7 +59,7 @@ def _read_remove_raft_voter_request(
     limit = len(buffer)
     items: list[RemoveRaftVoterRequest] = []
     for _ in range(n):
-        m = new(RemoveRaftVoterRequest)
+        m = RemoveRaftVoterRequest.__new__(RemoveRaftVoterRequest)
         length = buffer[position]
         position += 1
         if length > 127:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
@@ -64,7 +63,7 @@ def _read_renew_delegation_token_request(
     limit = len(buffer)
     items: list[RenewDelegationTokenRequest] = []
     for _ in range(n):
-        m = new(RenewDelegationTokenRequest)
+        m = RenewDelegationTokenRequest.__new__(RenewDelegationTokenRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -103,7 +102,7 @@ def _read_renew_delegation_token_request_classic(
     limit = len(buffer)
     items: list[RenewDelegationTokenRequest] = []
     for _ in range(n):
-        m = new(RenewDelegationTokenRequest)
+        m = RenewDelegationTokenRequest.__new__(RenewDelegationTokenRequest)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         end = position + length

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int32, Message
-from ottla.protocol.wire import bad_length, new, skip_tagged_fields, too_many_elements
+from ottla.protocol.wire import bad_length, skip_tagged_fields, too_many_elements
 
 _h = Struct(">h")
 _hhi = Struct(">hhi")
@@ -61,7 +61,7 @@ def _read_request_header(
     limit = len(buffer)
     items: list[RequestHeader] = []
     for _ in range(n):
-        m = new(RequestHeader)
+        m = RequestHeader.__new__(RequestHeader)
         m.request_api_key, m.request_api_version, m.correlation_id, length = _hhih.unpack_from(buffer, position)
         position += 10
         if length < 0:
@@ -102,7 +102,7 @@ def _read_request_header_classic(
     limit = len(buffer)
     items: list[RequestHeader] = []
     for _ in range(n):
-        m = new(RequestHeader)
+        m = RequestHeader.__new__(RequestHeader)
         m.request_api_key, m.request_api_version, m.correlation_id, length = _hhih.unpack_from(buffer, position)
         position += 10
         if length < 0:

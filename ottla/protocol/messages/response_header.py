@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int32, Message
-from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
+from ottla.protocol.wire import skip_tagged_fields, too_many_elements
 
 _i = Struct(">i")
 _iB = Struct(">iB")
@@ -52,7 +52,7 @@ def _read_response_header(
         raise too_many_elements()
     items: list[ResponseHeader] = []
     for _ in range(n):
-        m = new(ResponseHeader)
+        m = ResponseHeader.__new__(ResponseHeader)
         m.correlation_id, length = _iB.unpack_from(buffer, position)
         position += 5
         if length:
@@ -75,7 +75,7 @@ def _read_response_header_classic(
         raise too_many_elements()
     items: list[ResponseHeader] = []
     for _ in range(n):
-        m = new(ResponseHeader)
+        m = ResponseHeader.__new__(ResponseHeader)
         (m.correlation_id,) = _i.unpack_from(buffer, position)
         position += 4
         items.append(m)

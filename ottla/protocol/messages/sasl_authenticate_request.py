@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
@@ -60,7 +59,7 @@ def _read_sasl_authenticate_request(
     limit = len(buffer)
     items: list[SaslAuthenticateRequest] = []
     for _ in range(n):
-        m = new(SaslAuthenticateRequest)
+        m = SaslAuthenticateRequest.__new__(SaslAuthenticateRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -98,7 +97,7 @@ def _read_sasl_authenticate_request_classic(
     limit = len(buffer)
     items: list[SaslAuthenticateRequest] = []
     for _ in range(n):
-        m = new(SaslAuthenticateRequest)
+        m = SaslAuthenticateRequest.__new__(SaslAuthenticateRequest)
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         end = position + length

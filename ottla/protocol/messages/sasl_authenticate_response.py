@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import Int16, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -74,7 +73,7 @@ def _read_sasl_authenticate_response(
     limit = len(buffer)
     items: list[SaslAuthenticateResponse] = []
     for _ in range(n):
-        m = new(SaslAuthenticateResponse)
+        m = SaslAuthenticateResponse.__new__(SaslAuthenticateResponse)
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
@@ -137,7 +136,7 @@ def _read_sasl_authenticate_response_classic(
     limit = len(buffer)
     items: list[SaslAuthenticateResponse] = []
     for _ in range(n):
-        m = new(SaslAuthenticateResponse)
+        m = SaslAuthenticateResponse.__new__(SaslAuthenticateResponse)
         m.error_code, length = _hh.unpack_from(buffer, position)
         position += 4
         if length < 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import EMPTY, NEVER, Int16, Message
-from ottla.protocol.wire import bad_length, new, read_strings, too_many_elements, write_strings
+from ottla.protocol.wire import bad_length, read_strings, too_many_elements, write_strings
 
 _h = Struct(">h")
 _hi = Struct(">hi")
@@ -51,7 +51,7 @@ def _read_sasl_handshake_response_classic(
     limit = len(buffer)
     items: list[SaslHandshakeResponse] = []
     for _ in range(n):
-        m = new(SaslHandshakeResponse)
+        m = SaslHandshakeResponse.__new__(SaslHandshakeResponse)
         m.error_code, length = _hi.unpack_from(buffer, position)
         position += 6
         if not 0 <= length * 2 <= limit - position:

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int8, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_string_length,
@@ -122,7 +121,7 @@ def _read_acknowledgement_batch(
     limit = len(buffer)
     items: list[AcknowledgementBatch] = []
     for _ in range(n):
-        m = new(AcknowledgementBatch)
+        m = AcknowledgementBatch.__new__(AcknowledgementBatch)
         m.first_offset, m.last_offset, length = _qqB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -161,7 +160,7 @@ def _read_acknowledge_partition(
     limit = len(buffer)
     items: list[AcknowledgePartition] = []
     for _ in range(n):
-        m = new(AcknowledgePartition)
+        m = AcknowledgePartition.__new__(AcknowledgePartition)
         m.partition_index, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -199,7 +198,7 @@ def _read_acknowledge_topic(
     limit = len(buffer)
     items: list[AcknowledgeTopic] = []
     for _ in range(n):
-        m = new(AcknowledgeTopic)
+        m = AcknowledgeTopic.__new__(AcknowledgeTopic)
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -239,7 +238,7 @@ def _read_share_acknowledge_request(
     limit = len(buffer)
     items: list[ShareAcknowledgeRequest] = []
     for _ in range(n):
-        m = new(ShareAcknowledgeRequest)
+        m = ShareAcknowledgeRequest.__new__(ShareAcknowledgeRequest)
         length = buffer[position]
         position += 1
         if length > 127:

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -145,7 +144,7 @@ def _read_leader_id_and_epoch(
         raise too_many_elements()
     items: list[LeaderIdAndEpoch] = []
     for _ in range(n):
-        m = new(LeaderIdAndEpoch)
+        m = LeaderIdAndEpoch.__new__(LeaderIdAndEpoch)
         m.leader_id, m.leader_epoch, length = _iiB.unpack_from(buffer, position)
         position += 9
         if length:
@@ -169,7 +168,7 @@ def _read_partition_data(
     limit = len(buffer)
     items: list[PartitionData] = []
     for _ in range(n):
-        m = new(PartitionData)
+        m = PartitionData.__new__(PartitionData)
         m.partition_index, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
@@ -218,7 +217,7 @@ def _read_share_acknowledge_topic_response(
     limit = len(buffer)
     items: list[ShareAcknowledgeTopicResponse] = []
     for _ in range(n):
-        m = new(ShareAcknowledgeTopicResponse)
+        m = ShareAcknowledgeTopicResponse.__new__(ShareAcknowledgeTopicResponse)
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -258,7 +257,7 @@ def _read_node_endpoint(
     limit = len(buffer)
     items: list[NodeEndpoint] = []
     for _ in range(n):
-        m = new(NodeEndpoint)
+        m = NodeEndpoint.__new__(NodeEndpoint)
         m.node_id, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -322,7 +321,7 @@ def _read_share_acknowledge_response(
     limit = len(buffer)
     items: list[ShareAcknowledgeResponse] = []
     for _ in range(n):
-        m = new(ShareAcknowledgeResponse)
+        m = ShareAcknowledgeResponse.__new__(ShareAcknowledgeResponse)
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int8, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_string_length,
@@ -158,7 +157,7 @@ def _read_acknowledgement_batch(
     limit = len(buffer)
     items: list[AcknowledgementBatch] = []
     for _ in range(n):
-        m = new(AcknowledgementBatch)
+        m = AcknowledgementBatch.__new__(AcknowledgementBatch)
         m.first_offset, m.last_offset, length = _qqB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -197,7 +196,7 @@ def _read_fetch_partition(
     limit = len(buffer)
     items: list[FetchPartition] = []
     for _ in range(n):
-        m = new(FetchPartition)
+        m = FetchPartition.__new__(FetchPartition)
         m.partition_index, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -235,7 +234,7 @@ def _read_fetch_topic(
     limit = len(buffer)
     items: list[FetchTopic] = []
     for _ in range(n):
-        m = new(FetchTopic)
+        m = FetchTopic.__new__(FetchTopic)
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -275,7 +274,7 @@ def _read_forgotten_topic(
     limit = len(buffer)
     items: list[ForgottenTopic] = []
     for _ in range(n):
-        m = new(ForgottenTopic)
+        m = ForgottenTopic.__new__(ForgottenTopic)
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -316,7 +315,7 @@ def _read_share_fetch_request(
     limit = len(buffer)
     items: list[ShareFetchRequest] = []
     for _ in range(n):
-        m = new(ShareFetchRequest)
+        m = ShareFetchRequest.__new__(ShareFetchRequest)
         length = buffer[position]
         position += 1
         if length > 127:

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Buffer, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -177,7 +176,7 @@ def _read_leader_id_and_epoch(
         raise too_many_elements()
     items: list[LeaderIdAndEpoch] = []
     for _ in range(n):
-        m = new(LeaderIdAndEpoch)
+        m = LeaderIdAndEpoch.__new__(LeaderIdAndEpoch)
         m.leader_id, m.leader_epoch, length = _iiB.unpack_from(buffer, position)
         position += 9
         if length:
@@ -200,7 +199,7 @@ def _read_acquired_records(
         raise too_many_elements()
     items: list[AcquiredRecords] = []
     for _ in range(n):
-        m = new(AcquiredRecords)
+        m = AcquiredRecords.__new__(AcquiredRecords)
         m.first_offset, m.last_offset, m.delivery_count, length = _qqhB.unpack_from(buffer, position)
         position += 19
         if length:
@@ -224,7 +223,7 @@ def _read_partition_data(
     limit = len(buffer)
     items: list[PartitionData] = []
     for _ in range(n):
-        m = new(PartitionData)
+        m = PartitionData.__new__(PartitionData)
         m.partition_index, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:
@@ -326,7 +325,7 @@ def _read_share_fetchable_topic_response(
     limit = len(buffer)
     items: list[ShareFetchableTopicResponse] = []
     for _ in range(n):
-        m = new(ShareFetchableTopicResponse)
+        m = ShareFetchableTopicResponse.__new__(ShareFetchableTopicResponse)
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -366,7 +365,7 @@ def _read_node_endpoint(
     limit = len(buffer)
     items: list[NodeEndpoint] = []
     for _ in range(n):
-        m = new(NodeEndpoint)
+        m = NodeEndpoint.__new__(NodeEndpoint)
         m.node_id, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -430,7 +429,7 @@ def _read_share_fetch_response(
     limit = len(buffer)
     items: list[ShareFetchResponse] = []
     for _ in range(n):
-        m = new(ShareFetchResponse)
+        m = ShareFetchResponse.__new__(ShareFetchResponse)
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:

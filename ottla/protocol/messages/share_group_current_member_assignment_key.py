@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import NEVER, Message
-from ottla.protocol.wire import bad_length, new, too_many_elements
+from ottla.protocol.wire import bad_length, too_many_elements
 
 _h = Struct(">h")
 
@@ -49,7 +49,7 @@ def _read_share_group_current_member_assignment_key_classic(
     limit = len(buffer)
     items: list[ShareGroupCurrentMemberAssignmentKey] = []
     for _ in range(n):
-        m = new(ShareGroupCurrentMemberAssignmentKey)
+        m = ShareGroupCurrentMemberAssignmentKey.__new__(ShareGroupCurrentMemberAssignmentKey)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length

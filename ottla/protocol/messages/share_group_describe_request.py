@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_compact_strings,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -59,7 +58,7 @@ def _read_share_group_describe_request(
     limit = len(buffer)
     items: list[ShareGroupDescribeRequest] = []
     for _ in range(n):
-        m = new(ShareGroupDescribeRequest)
+        m = ShareGroupDescribeRequest.__new__(ShareGroupDescribeRequest)
         length = buffer[position]
         position += 1
         if length > 127:

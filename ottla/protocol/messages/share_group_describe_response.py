@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_compact_strings,
     read_numbers,
@@ -161,7 +160,7 @@ def _read_topic_partitions(
     limit = len(buffer)
     items: list[TopicPartitions] = []
     for _ in range(n):
-        m = new(TopicPartitions)
+        m = TopicPartitions.__new__(TopicPartitions)
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -218,7 +217,7 @@ def _read_assignment(
     limit = len(buffer)
     items: list[Assignment] = []
     for _ in range(n):
-        m = new(Assignment)
+        m = Assignment.__new__(Assignment)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -255,7 +254,7 @@ def _read_member(
     limit = len(buffer)
     items: list[Member] = []
     for _ in range(n):
-        m = new(Member)
+        m = Member.__new__(Member)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -366,7 +365,7 @@ def _read_described_group(
     limit = len(buffer)
     items: list[DescribedGroup] = []
     for _ in range(n):
-        m = new(DescribedGroup)
+        m = DescribedGroup.__new__(DescribedGroup)
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
@@ -477,7 +476,7 @@ def _read_share_group_describe_response(
     limit = len(buffer)
     items: list[ShareGroupDescribeResponse] = []
     for _ in range(n):
-        m = new(ShareGroupDescribeResponse)
+        m = ShareGroupDescribeResponse.__new__(ShareGroupDescribeResponse)
         m.throttle_time_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:

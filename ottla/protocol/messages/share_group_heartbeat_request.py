@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_compact_strings,
     read_string_length,
     read_unsigned_varint,
@@ -68,7 +67,7 @@ def _read_share_group_heartbeat_request(
     limit = len(buffer)
     items: list[ShareGroupHeartbeatRequest] = []
     for _ in range(n):
-        m = new(ShareGroupHeartbeatRequest)
+        m = ShareGroupHeartbeatRequest.__new__(ShareGroupHeartbeatRequest)
         length = buffer[position]
         position += 1
         if length > 127:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from ottla.protocol.message import EMPTY, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_compact_strings,
     read_string_length,
     read_unsigned_varint,
@@ -61,7 +60,7 @@ def _read_share_group_member_metadata_value(
     limit = len(buffer)
     items: list[ShareGroupMemberMetadataValue] = []
     for _ in range(n):
-        m = new(ShareGroupMemberMetadataValue)
+        m = ShareGroupMemberMetadataValue.__new__(ShareGroupMemberMetadataValue)
         length = buffer[position]
         position += 1
         if length > 127:

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_string_length,
@@ -97,7 +96,7 @@ def _read_topic_partitions_info(
     limit = len(buffer)
     items: list[TopicPartitionsInfo] = []
     for _ in range(n):
-        m = new(TopicPartitionsInfo)
+        m = TopicPartitionsInfo.__new__(TopicPartitionsInfo)
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -154,7 +153,7 @@ def _read_topic_info(
     limit = len(buffer)
     items: list[TopicInfo] = []
     for _ in range(n):
-        m = new(TopicInfo)
+        m = TopicInfo.__new__(TopicInfo)
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -196,7 +195,7 @@ def _read_share_group_state_partition_metadata_value(
     limit = len(buffer)
     items: list[ShareGroupStatePartitionMetadataValue] = []
     for _ in range(n):
-        m = new(ShareGroupStatePartitionMetadataValue)
+        m = ShareGroupStatePartitionMetadataValue.__new__(ShareGroupStatePartitionMetadataValue)
         length = buffer[position]
         position += 1
         if length > 127:

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_unsigned_varint,
@@ -73,7 +72,7 @@ def _read_topic_partition(
     limit = len(buffer)
     items: list[TopicPartition] = []
     for _ in range(n):
-        m = new(TopicPartition)
+        m = TopicPartition.__new__(TopicPartition)
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -114,7 +113,7 @@ def _read_share_group_target_assignment_member_value(
     limit = len(buffer)
     items: list[ShareGroupTargetAssignmentMemberValue] = []
     for _ in range(n):
-        m = new(ShareGroupTargetAssignmentMemberValue)
+        m = ShareGroupTargetAssignmentMemberValue.__new__(ShareGroupTargetAssignmentMemberValue)
         length = buffer[position]
         position += 1
         if length > 127:

@@ -6,7 +6,7 @@ from struct import Struct
 
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import NEVER, Int32, Message
-from ottla.protocol.wire import bad_length, new, too_many_elements
+from ottla.protocol.wire import bad_length, too_many_elements
 
 _h = Struct(">h")
 _ui = Struct(">16si")
@@ -53,7 +53,7 @@ def _read_share_snapshot_key_classic(
     limit = len(buffer)
     items: list[ShareSnapshotKey] = []
     for _ in range(n):
-        m = new(ShareSnapshotKey)
+        m = ShareSnapshotKey.__new__(ShareSnapshotKey)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length

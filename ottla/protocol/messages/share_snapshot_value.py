@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
@@ -95,7 +94,7 @@ def _read_state_batch(
         raise too_many_elements()
     items: list[StateBatch] = []
     for _ in range(n):
-        m = new(StateBatch)
+        m = StateBatch.__new__(StateBatch)
         m.first_offset, m.last_offset, m.delivery_state, m.delivery_count, length = _qqbhB.unpack_from(buffer, position)
         position += 20
         if length:
@@ -119,7 +118,7 @@ def _read_share_snapshot_value(
     limit = len(buffer)
     items: list[ShareSnapshotValue] = []
     for _ in range(n):
-        m = new(ShareSnapshotValue)
+        m = ShareSnapshotValue.__new__(ShareSnapshotValue)
         m.delivery_complete_count = -1
         m.snapshot_epoch, m.state_epoch, m.leader_epoch, m.start_offset, m.create_timestamp, m.write_timestamp, length = _iiiqqqB.unpack_from(buffer, position)
         position += 37

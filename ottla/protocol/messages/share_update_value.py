@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_unsigned_varint,
     skip_tagged_fields,
     too_many_elements,
@@ -87,7 +86,7 @@ def _read_state_batch(
         raise too_many_elements()
     items: list[StateBatch] = []
     for _ in range(n):
-        m = new(StateBatch)
+        m = StateBatch.__new__(StateBatch)
         m.first_offset, m.last_offset, m.delivery_state, m.delivery_count, length = _qqbhB.unpack_from(buffer, position)
         position += 20
         if length:
@@ -111,7 +110,7 @@ def _read_share_update_value(
     limit = len(buffer)
     items: list[ShareUpdateValue] = []
     for _ in range(n):
-        m = new(ShareUpdateValue)
+        m = ShareUpdateValue.__new__(ShareUpdateValue)
         m.delivery_complete_count = -1
         m.snapshot_epoch, m.leader_epoch, m.start_offset, length = _iiqB.unpack_from(buffer, position)
         position += 17

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Message
-from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
+from ottla.protocol.wire import skip_tagged_fields, too_many_elements
 
 _h = Struct(">h")
 _hB = Struct(">hB")
@@ -46,7 +46,7 @@ def _read_snapshot_footer_record(
         raise too_many_elements()
     items: list[SnapshotFooterRecord] = []
     for _ in range(n):
-        m = new(SnapshotFooterRecord)
+        m = SnapshotFooterRecord.__new__(SnapshotFooterRecord)
         m.version, length = _hB.unpack_from(buffer, position)
         position += 3
         if length:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int16, Int64, Message
-from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
+from ottla.protocol.wire import skip_tagged_fields, too_many_elements
 
 _hq = Struct(">hq")
 _hqB = Struct(">hqB")
@@ -48,7 +48,7 @@ def _read_snapshot_header_record(
         raise too_many_elements()
     items: list[SnapshotHeaderRecord] = []
     for _ in range(n):
-        m = new(SnapshotHeaderRecord)
+        m = SnapshotHeaderRecord.__new__(SnapshotHeaderRecord)
         m.version, m.last_contained_log_timestamp, length = _hqB.unpack_from(buffer, position)
         position += 11
         if length:

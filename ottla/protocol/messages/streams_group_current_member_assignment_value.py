@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int8, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_string_length,
@@ -100,7 +99,7 @@ def _read_task_ids(
     limit = len(buffer)
     items: list[TaskIds] = []
     for _ in range(n):
-        m = new(TaskIds)
+        m = TaskIds.__new__(TaskIds)
         m.assignment_epochs = []
         length = buffer[position]
         position += 1
@@ -194,7 +193,7 @@ def _read_streams_group_current_member_assignment_value(
     limit = len(buffer)
     items: list[StreamsGroupCurrentMemberAssignmentValue] = []
     for _ in range(n):
-        m = new(StreamsGroupCurrentMemberAssignmentValue)
+        m = StreamsGroupCurrentMemberAssignmentValue.__new__(StreamsGroupCurrentMemberAssignmentValue)
         m.member_epoch, m.previous_member_epoch, m.state, length = _iibB.unpack_from(buffer, position)
         position += 10
         if length > 127:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message, UInt16
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_compact_strings,
     read_numbers,
@@ -296,7 +295,7 @@ def _read_key_value(
     limit = len(buffer)
     items: list[KeyValue] = []
     for _ in range(n):
-        m = new(KeyValue)
+        m = KeyValue.__new__(KeyValue)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -351,7 +350,7 @@ def _read_topic_info(
     limit = len(buffer)
     items: list[TopicInfo] = []
     for _ in range(n):
-        m = new(TopicInfo)
+        m = TopicInfo.__new__(TopicInfo)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -405,7 +404,7 @@ def _read_subtopology(
     limit = len(buffer)
     items: list[Subtopology] = []
     for _ in range(n):
-        m = new(Subtopology)
+        m = Subtopology.__new__(Subtopology)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -500,7 +499,7 @@ def _read_topology(
     limit = len(buffer)
     items: list[Topology] = []
     for _ in range(n):
-        m = new(Topology)
+        m = Topology.__new__(Topology)
         m.epoch, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -545,7 +544,7 @@ def _read_endpoint(
     limit = len(buffer)
     items: list[Endpoint] = []
     for _ in range(n):
-        m = new(Endpoint)
+        m = Endpoint.__new__(Endpoint)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -585,7 +584,7 @@ def _read_task_offset(
     limit = len(buffer)
     items: list[TaskOffset] = []
     for _ in range(n):
-        m = new(TaskOffset)
+        m = TaskOffset.__new__(TaskOffset)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -625,7 +624,7 @@ def _read_task_ids(
     limit = len(buffer)
     items: list[TaskIds] = []
     for _ in range(n):
-        m = new(TaskIds)
+        m = TaskIds.__new__(TaskIds)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -679,7 +678,7 @@ def _read_assignment(
     limit = len(buffer)
     items: list[Assignment] = []
     for _ in range(n):
-        m = new(Assignment)
+        m = Assignment.__new__(Assignment)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -744,7 +743,7 @@ def _read_member(
     limit = len(buffer)
     items: list[Member] = []
     for _ in range(n):
-        m = new(Member)
+        m = Member.__new__(Member)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -938,7 +937,7 @@ def _read_described_group(
     limit = len(buffer)
     items: list[DescribedGroup] = []
     for _ in range(n):
-        m = new(DescribedGroup)
+        m = DescribedGroup.__new__(DescribedGroup)
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:
@@ -1045,7 +1044,7 @@ def _read_streams_group_describe_response(
     limit = len(buffer)
     items: list[StreamsGroupDescribeResponse] = []
     for _ in range(n):
-        m = new(StreamsGroupDescribeResponse)
+        m = StreamsGroupDescribeResponse.__new__(StreamsGroupDescribeResponse)
         m.throttle_time_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:

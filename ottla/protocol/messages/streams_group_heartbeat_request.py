@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message, UInt16
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_compact_strings,
     read_numbers,
@@ -258,7 +257,7 @@ def _read_key_value(
     limit = len(buffer)
     items: list[KeyValue] = []
     for _ in range(n):
-        m = new(KeyValue)
+        m = KeyValue.__new__(KeyValue)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -313,7 +312,7 @@ def _read_topic_info(
     limit = len(buffer)
     items: list[TopicInfo] = []
     for _ in range(n):
-        m = new(TopicInfo)
+        m = TopicInfo.__new__(TopicInfo)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -367,7 +366,7 @@ def _read_copartition_group(
     limit = len(buffer)
     items: list[CopartitionGroup] = []
     for _ in range(n):
-        m = new(CopartitionGroup)
+        m = CopartitionGroup.__new__(CopartitionGroup)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -435,7 +434,7 @@ def _read_subtopology(
     limit = len(buffer)
     items: list[Subtopology] = []
     for _ in range(n):
-        m = new(Subtopology)
+        m = Subtopology.__new__(Subtopology)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -558,7 +557,7 @@ def _read_topology(
     limit = len(buffer)
     items: list[Topology] = []
     for _ in range(n):
-        m = new(Topology)
+        m = Topology.__new__(Topology)
         m.epoch, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -596,7 +595,7 @@ def _read_task_ids(
     limit = len(buffer)
     items: list[TaskIds] = []
     for _ in range(n):
-        m = new(TaskIds)
+        m = TaskIds.__new__(TaskIds)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -650,7 +649,7 @@ def _read_endpoint(
     limit = len(buffer)
     items: list[Endpoint] = []
     for _ in range(n):
-        m = new(Endpoint)
+        m = Endpoint.__new__(Endpoint)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -690,7 +689,7 @@ def _read_task_offset(
     limit = len(buffer)
     items: list[TaskOffset] = []
     for _ in range(n):
-        m = new(TaskOffset)
+        m = TaskOffset.__new__(TaskOffset)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -730,7 +729,7 @@ def _read_streams_group_heartbeat_request(
     limit = len(buffer)
     items: list[StreamsGroupHeartbeatRequest] = []
     for _ in range(n):
-        m = new(StreamsGroupHeartbeatRequest)
+        m = StreamsGroupHeartbeatRequest.__new__(StreamsGroupHeartbeatRequest)
         length = buffer[position]
         position += 1
         if length > 127:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Message, UInt16
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_string_length,
@@ -180,7 +179,7 @@ def _read_status(
     limit = len(buffer)
     items: list[Status] = []
     for _ in range(n):
-        m = new(Status)
+        m = Status.__new__(Status)
         m.status_code, length = _bB.unpack_from(buffer, position)
         position += 2
         if length > 127:
@@ -220,7 +219,7 @@ def _read_task_ids(
     limit = len(buffer)
     items: list[TaskIds] = []
     for _ in range(n):
-        m = new(TaskIds)
+        m = TaskIds.__new__(TaskIds)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -274,7 +273,7 @@ def _read_endpoint(
     limit = len(buffer)
     items: list[Endpoint] = []
     for _ in range(n):
-        m = new(Endpoint)
+        m = Endpoint.__new__(Endpoint)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -314,7 +313,7 @@ def _read_topic_partition(
     limit = len(buffer)
     items: list[TopicPartition] = []
     for _ in range(n):
-        m = new(TopicPartition)
+        m = TopicPartition.__new__(TopicPartition)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -368,7 +367,7 @@ def _read_endpoint_to_partitions(
     limit = len(buffer)
     items: list[EndpointToPartitions] = []
     for _ in range(n):
-        m = new(EndpointToPartitions)
+        m = EndpointToPartitions.__new__(EndpointToPartitions)
         (m.user_endpoint,), position = _read_endpoint(buffer, position, version, 1, quota)
         length = buffer[position]
         position += 1
@@ -421,7 +420,7 @@ def _read_streams_group_heartbeat_response(
     limit = len(buffer)
     items: list[StreamsGroupHeartbeatResponse] = []
     for _ in range(n):
-        m = new(StreamsGroupHeartbeatResponse)
+        m = StreamsGroupHeartbeatResponse.__new__(StreamsGroupHeartbeatResponse)
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:

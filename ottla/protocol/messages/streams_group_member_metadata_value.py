@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int32, Message, UInt16
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -109,7 +108,7 @@ def _read_endpoint(
     limit = len(buffer)
     items: list[Endpoint] = []
     for _ in range(n):
-        m = new(Endpoint)
+        m = Endpoint.__new__(Endpoint)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -149,7 +148,7 @@ def _read_key_value(
     limit = len(buffer)
     items: list[KeyValue] = []
     for _ in range(n):
-        m = new(KeyValue)
+        m = KeyValue.__new__(KeyValue)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -204,7 +203,7 @@ def _read_streams_group_member_metadata_value(
     limit = len(buffer)
     items: list[StreamsGroupMemberMetadataValue] = []
     for _ in range(n):
-        m = new(StreamsGroupMemberMetadataValue)
+        m = StreamsGroupMemberMetadataValue.__new__(StreamsGroupMemberMetadataValue)
         length = buffer[position]
         position += 1
         if length > 127:

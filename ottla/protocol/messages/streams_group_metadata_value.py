@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -81,7 +80,7 @@ def _read_last_assignment_config(
     limit = len(buffer)
     items: list[LastAssignmentConfig] = []
     for _ in range(n):
-        m = new(LastAssignmentConfig)
+        m = LastAssignmentConfig.__new__(LastAssignmentConfig)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -136,7 +135,7 @@ def _read_streams_group_metadata_value(
     limit = len(buffer)
     items: list[StreamsGroupMetadataValue] = []
     for _ in range(n):
-        m = new(StreamsGroupMetadataValue)
+        m = StreamsGroupMetadataValue.__new__(StreamsGroupMetadataValue)
         m.validated_topology_epoch = -1
         m.last_assignment_configs = []
         m.epoch, m.metadata_hash, length = _iqB.unpack_from(buffer, position)

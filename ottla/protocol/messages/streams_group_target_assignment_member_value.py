@@ -5,7 +5,6 @@ from __future__ import annotations
 from ottla.protocol.message import EMPTY, Data, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_string_length,
@@ -74,7 +73,7 @@ def _read_task_ids(
     limit = len(buffer)
     items: list[TaskIds] = []
     for _ in range(n):
-        m = new(TaskIds)
+        m = TaskIds.__new__(TaskIds)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -128,7 +127,7 @@ def _read_streams_group_target_assignment_member_value(
     limit = len(buffer)
     items: list[StreamsGroupTargetAssignmentMemberValue] = []
     for _ in range(n):
-        m = new(StreamsGroupTargetAssignmentMemberValue)
+        m = StreamsGroupTargetAssignmentMemberValue.__new__(StreamsGroupTargetAssignmentMemberValue)
         length = buffer[position]
         position += 1
         if length > 127:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int32, Int64, Message
-from ottla.protocol.wire import bad_length, new, read_unsigned_varint, too_many_elements, write_tagged_field
+from ottla.protocol.wire import bad_length, read_unsigned_varint, too_many_elements, write_tagged_field
 
 _i = Struct(">i")
 _iB = Struct(">iB")
@@ -51,7 +51,7 @@ def _read_streams_group_target_assignment_metadata_value(
     limit = len(buffer)
     items: list[StreamsGroupTargetAssignmentMetadataValue] = []
     for _ in range(n):
-        m = new(StreamsGroupTargetAssignmentMetadataValue)
+        m = StreamsGroupTargetAssignmentMetadataValue.__new__(StreamsGroupTargetAssignmentMetadataValue)
         m.assignment_timestamp = 0
         m.assignment_epoch, length = _iB.unpack_from(buffer, position)
         position += 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import NEVER, Message
-from ottla.protocol.wire import bad_length, new, too_many_elements
+from ottla.protocol.wire import bad_length, too_many_elements
 
 _h = Struct(">h")
 
@@ -47,7 +47,7 @@ def _read_streams_group_topology_key_classic(
     limit = len(buffer)
     items: list[StreamsGroupTopologyKey] = []
     for _ in range(n):
-        m = new(StreamsGroupTopologyKey)
+        m = StreamsGroupTopologyKey.__new__(StreamsGroupTopologyKey)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_compact_strings,
     read_numbers,
@@ -147,7 +146,7 @@ def _read_topic_config(
     limit = len(buffer)
     items: list[TopicConfig] = []
     for _ in range(n):
-        m = new(TopicConfig)
+        m = TopicConfig.__new__(TopicConfig)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -202,7 +201,7 @@ def _read_topic_info(
     limit = len(buffer)
     items: list[TopicInfo] = []
     for _ in range(n):
-        m = new(TopicInfo)
+        m = TopicInfo.__new__(TopicInfo)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -256,7 +255,7 @@ def _read_copartition_group(
     limit = len(buffer)
     items: list[CopartitionGroup] = []
     for _ in range(n):
-        m = new(CopartitionGroup)
+        m = CopartitionGroup.__new__(CopartitionGroup)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -324,7 +323,7 @@ def _read_subtopology(
     limit = len(buffer)
     items: list[Subtopology] = []
     for _ in range(n):
-        m = new(Subtopology)
+        m = Subtopology.__new__(Subtopology)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -447,7 +446,7 @@ def _read_streams_group_topology_value(
     limit = len(buffer)
     items: list[StreamsGroupTopologyValue] = []
     for _ in range(n):
-        m = new(StreamsGroupTopologyValue)
+        m = StreamsGroupTopologyValue.__new__(StreamsGroupTopologyValue)
         m.epoch, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:

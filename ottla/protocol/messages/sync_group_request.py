@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -95,7 +94,7 @@ def _read_sync_group_request_assignment(
     limit = len(buffer)
     items: list[SyncGroupRequestAssignment] = []
     for _ in range(n):
-        m = new(SyncGroupRequestAssignment)
+        m = SyncGroupRequestAssignment.__new__(SyncGroupRequestAssignment)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -149,7 +148,7 @@ def _read_sync_group_request_assignment_classic(
     limit = len(buffer)
     items: list[SyncGroupRequestAssignment] = []
     for _ in range(n):
-        m = new(SyncGroupRequestAssignment)
+        m = SyncGroupRequestAssignment.__new__(SyncGroupRequestAssignment)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -186,7 +185,7 @@ def _read_sync_group_request(
     limit = len(buffer)
     items: list[SyncGroupRequest] = []
     for _ in range(n):
-        m = new(SyncGroupRequest)
+        m = SyncGroupRequest.__new__(SyncGroupRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -333,7 +332,7 @@ def _read_sync_group_request_classic(
     limit = len(buffer)
     items: list[SyncGroupRequest] = []
     for _ in range(n):
-        m = new(SyncGroupRequest)
+        m = SyncGroupRequest.__new__(SyncGroupRequest)
         m.protocol_type = None
         m.protocol_name = None
         (length,) = _h.unpack_from(buffer, position)

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -75,7 +74,7 @@ def _read_sync_group_response(
     limit = len(buffer)
     items: list[SyncGroupResponse] = []
     for _ in range(n):
-        m = new(SyncGroupResponse)
+        m = SyncGroupResponse.__new__(SyncGroupResponse)
         m.throttle_time_ms, m.error_code = _ih.unpack_from(buffer, position)
         position += 6
         if version == 5:
@@ -170,7 +169,7 @@ def _read_sync_group_response_classic(
     limit = len(buffer)
     items: list[SyncGroupResponse] = []
     for _ in range(n):
-        m = new(SyncGroupResponse)
+        m = SyncGroupResponse.__new__(SyncGroupResponse)
         m.protocol_type = None
         m.protocol_name = None
         if version >= 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import NEVER, Message
-from ottla.protocol.wire import bad_length, new, too_many_elements
+from ottla.protocol.wire import bad_length, too_many_elements
 
 _h = Struct(">h")
 
@@ -47,7 +47,7 @@ def _read_transaction_log_key_classic(
     limit = len(buffer)
     items: list[TransactionLogKey] = []
     for _ in range(n):
-        m = new(TransactionLogKey)
+        m = TransactionLogKey.__new__(TransactionLogKey)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_string_length,
@@ -114,7 +113,7 @@ def _read_partitions_schema(
     limit = len(buffer)
     items: list[PartitionsSchema] = []
     for _ in range(n):
-        m = new(PartitionsSchema)
+        m = PartitionsSchema.__new__(PartitionsSchema)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -168,7 +167,7 @@ def _read_partitions_schema_classic(
     limit = len(buffer)
     items: list[PartitionsSchema] = []
     for _ in range(n):
-        m = new(PartitionsSchema)
+        m = PartitionsSchema.__new__(PartitionsSchema)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -204,7 +203,7 @@ def _read_transaction_log_value(
     limit = len(buffer)
     items: list[TransactionLogValue] = []
     for _ in range(n):
-        m = new(TransactionLogValue)
+        m = TransactionLogValue.__new__(TransactionLogValue)
         m.previous_producer_id = -1
         m.next_producer_id = -1
         m.next_producer_epoch = -1
@@ -307,7 +306,7 @@ def _read_transaction_log_value_classic(
     limit = len(buffer)
     items: list[TransactionLogValue] = []
     for _ in range(n):
-        m = new(TransactionLogValue)
+        m = TransactionLogValue.__new__(TransactionLogValue)
         m.previous_producer_id = -1
         m.next_producer_id = -1
         m.next_producer_epoch = -1

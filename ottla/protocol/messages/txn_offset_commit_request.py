@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -123,7 +122,7 @@ def _read_txn_offset_commit_request_partition(
     limit = len(buffer)
     items: list[TxnOffsetCommitRequestPartition] = []
     for _ in range(n):
-        m = new(TxnOffsetCommitRequestPartition)
+        m = TxnOffsetCommitRequestPartition.__new__(TxnOffsetCommitRequestPartition)
         m.partition_index, m.committed_offset, m.committed_leader_epoch, length = _iqiB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -170,7 +169,7 @@ def _read_txn_offset_commit_request_partition_classic(
     limit = len(buffer)
     items: list[TxnOffsetCommitRequestPartition] = []
     for _ in range(n):
-        m = new(TxnOffsetCommitRequestPartition)
+        m = TxnOffsetCommitRequestPartition.__new__(TxnOffsetCommitRequestPartition)
         if version >= 2:
             m.partition_index, m.committed_offset, m.committed_leader_epoch, length = _iqih.unpack_from(buffer, position)
             position += 18
@@ -214,7 +213,7 @@ def _read_txn_offset_commit_request_topic(
     limit = len(buffer)
     items: list[TxnOffsetCommitRequestTopic] = []
     for _ in range(n):
-        m = new(TxnOffsetCommitRequestTopic)
+        m = TxnOffsetCommitRequestTopic.__new__(TxnOffsetCommitRequestTopic)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -267,7 +266,7 @@ def _read_txn_offset_commit_request_topic_classic(
     limit = len(buffer)
     items: list[TxnOffsetCommitRequestTopic] = []
     for _ in range(n):
-        m = new(TxnOffsetCommitRequestTopic)
+        m = TxnOffsetCommitRequestTopic.__new__(TxnOffsetCommitRequestTopic)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -302,7 +301,7 @@ def _read_txn_offset_commit_request(
     limit = len(buffer)
     items: list[TxnOffsetCommitRequest] = []
     for _ in range(n):
-        m = new(TxnOffsetCommitRequest)
+        m = TxnOffsetCommitRequest.__new__(TxnOffsetCommitRequest)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -411,7 +410,7 @@ def _read_txn_offset_commit_request_classic(
     limit = len(buffer)
     items: list[TxnOffsetCommitRequest] = []
     for _ in range(n):
-        m = new(TxnOffsetCommitRequest)
+        m = TxnOffsetCommitRequest.__new__(TxnOffsetCommitRequest)
         m.generation_id = -1
         m.member_id = ""
         m.group_instance_id = None

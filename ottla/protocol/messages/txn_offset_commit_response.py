@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -98,7 +97,7 @@ def _read_txn_offset_commit_response_partition(
         raise too_many_elements()
     items: list[TxnOffsetCommitResponsePartition] = []
     for _ in range(n):
-        m = new(TxnOffsetCommitResponsePartition)
+        m = TxnOffsetCommitResponsePartition.__new__(TxnOffsetCommitResponsePartition)
         m.partition_index, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length:
@@ -121,7 +120,7 @@ def _read_txn_offset_commit_response_partition_classic(
         raise too_many_elements()
     items: list[TxnOffsetCommitResponsePartition] = []
     for _ in range(n):
-        m = new(TxnOffsetCommitResponsePartition)
+        m = TxnOffsetCommitResponsePartition.__new__(TxnOffsetCommitResponsePartition)
         m.partition_index, m.error_code = _ih.unpack_from(buffer, position)
         position += 6
         items.append(m)
@@ -142,7 +141,7 @@ def _read_txn_offset_commit_response_topic(
     limit = len(buffer)
     items: list[TxnOffsetCommitResponseTopic] = []
     for _ in range(n):
-        m = new(TxnOffsetCommitResponseTopic)
+        m = TxnOffsetCommitResponseTopic.__new__(TxnOffsetCommitResponseTopic)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -195,7 +194,7 @@ def _read_txn_offset_commit_response_topic_classic(
     limit = len(buffer)
     items: list[TxnOffsetCommitResponseTopic] = []
     for _ in range(n):
-        m = new(TxnOffsetCommitResponseTopic)
+        m = TxnOffsetCommitResponseTopic.__new__(TxnOffsetCommitResponseTopic)
         (length,) = _h.unpack_from(buffer, position)
         position += 2
         end = position + length
@@ -230,7 +229,7 @@ def _read_txn_offset_commit_response(
     limit = len(buffer)
     items: list[TxnOffsetCommitResponse] = []
     for _ in range(n):
-        m = new(TxnOffsetCommitResponse)
+        m = TxnOffsetCommitResponse.__new__(TxnOffsetCommitResponse)
         m.throttle_time_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -268,7 +267,7 @@ def _read_txn_offset_commit_response_classic(
     limit = len(buffer)
     items: list[TxnOffsetCommitResponse] = []
     for _ in range(n):
-        m = new(TxnOffsetCommitResponse)
+        m = TxnOffsetCommitResponse.__new__(TxnOffsetCommitResponse)
         m.throttle_time_ms, length = _ii.unpack_from(buffer, position)
         position += 8
         if not 0 <= length * 6 <= limit - position:

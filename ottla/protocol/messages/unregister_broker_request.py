@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from ottla.protocol.message import Int32, Message
-from ottla.protocol.wire import new, skip_tagged_fields, too_many_elements
+from ottla.protocol.wire import skip_tagged_fields, too_many_elements
 
 _i = Struct(">i")
 _iB = Struct(">iB")
@@ -47,7 +47,7 @@ def _read_unregister_broker_request(
         raise too_many_elements()
     items: list[UnregisterBrokerRequest] = []
     for _ in range(n):
-        m = new(UnregisterBrokerRequest)
+        m = UnregisterBrokerRequest.__new__(UnregisterBrokerRequest)
         m.broker_id, length = _iB.unpack_from(buffer, position)
         position += 5
         if length:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -88,7 +87,7 @@ def _read_feature_update_key(
     limit = len(buffer)
     items: list[FeatureUpdateKey] = []
     for _ in range(n):
-        m = new(FeatureUpdateKey)
+        m = FeatureUpdateKey.__new__(FeatureUpdateKey)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -137,7 +136,7 @@ def _read_update_features_request(
     limit = len(buffer)
     items: list[UpdateFeaturesRequest] = []
     for _ in range(n):
-        m = new(UpdateFeaturesRequest)
+        m = UpdateFeaturesRequest.__new__(UpdateFeaturesRequest)
         m.timeout_ms, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -83,7 +82,7 @@ def _read_updatable_feature_result(
     limit = len(buffer)
     items: list[UpdatableFeatureResult] = []
     for _ in range(n):
-        m = new(UpdatableFeatureResult)
+        m = UpdatableFeatureResult.__new__(UpdatableFeatureResult)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -146,7 +145,7 @@ def _read_update_features_response(
     limit = len(buffer)
     items: list[UpdateFeaturesResponse] = []
     for _ in range(n):
-        m = new(UpdateFeaturesResponse)
+        m = UpdateFeaturesResponse.__new__(UpdateFeaturesResponse)
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length > 127:

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message, UInt16
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -107,7 +106,7 @@ def _read_listener(
     limit = len(buffer)
     items: list[Listener] = []
     for _ in range(n):
-        m = new(Listener)
+        m = Listener.__new__(Listener)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -162,7 +161,7 @@ def _read_k_raft_version_feature(
         raise too_many_elements()
     items: list[KRaftVersionFeature] = []
     for _ in range(n):
-        m = new(KRaftVersionFeature)
+        m = KRaftVersionFeature.__new__(KRaftVersionFeature)
         m.min_supported_version, m.max_supported_version, length = _hhB.unpack_from(buffer, position)
         position += 5
         if length:
@@ -186,7 +185,7 @@ def _read_update_raft_voter_request(
     limit = len(buffer)
     items: list[UpdateRaftVoterRequest] = []
     for _ in range(n):
-        m = new(UpdateRaftVoterRequest)
+        m = UpdateRaftVoterRequest.__new__(UpdateRaftVoterRequest)
         length = buffer[position]
         position += 1
         if length > 127:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import Data, Int16, Int32, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -85,7 +84,7 @@ def _read_current_leader(
     limit = len(buffer)
     items: list[CurrentLeader] = []
     for _ in range(n):
-        m = new(CurrentLeader)
+        m = CurrentLeader.__new__(CurrentLeader)
         m.leader_id, m.leader_epoch, length = _iiB.unpack_from(buffer, position)
         position += 9
         if length > 127:
@@ -126,7 +125,7 @@ def _read_update_raft_voter_response(
     limit = len(buffer)
     items: list[UpdateRaftVoterResponse] = []
     for _ in range(n):
-        m = new(UpdateRaftVoterResponse)
+        m = UpdateRaftVoterResponse.__new__(UpdateRaftVoterResponse)
         m.current_leader = CurrentLeader()
         m.throttle_time_ms, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -112,7 +111,7 @@ def _read_partition_data(
         raise too_many_elements()
     items: list[PartitionData] = []
     for _ in range(n):
-        m = new(PartitionData)
+        m = PartitionData.__new__(PartitionData)
         if version >= 2:
             m.partition_index, m.replica_epoch, m.replica_id, m.replica_directory_id, m.voter_directory_id, m.last_offset_epoch, m.last_offset, m.pre_vote, length = _iiiuuiqoB.unpack_from(buffer, position)
             position += 58
@@ -160,7 +159,7 @@ def _read_topic_data(
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
-        m = new(TopicData)
+        m = TopicData.__new__(TopicData)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -213,7 +212,7 @@ def _read_vote_request(
     limit = len(buffer)
     items: list[VoteRequest] = []
     for _ in range(n):
-        m = new(VoteRequest)
+        m = VoteRequest.__new__(VoteRequest)
         length = buffer[position]
         position += 1
         if length > 127:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message, UInt16
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -122,7 +121,7 @@ def _read_partition_data(
         raise too_many_elements()
     items: list[PartitionData] = []
     for _ in range(n):
-        m = new(PartitionData)
+        m = PartitionData.__new__(PartitionData)
         m.partition_index, m.error_code, m.leader_id, m.leader_epoch, m.vote_granted, length = _ihiioB.unpack_from(buffer, position)
         position += 16
         if length:
@@ -146,7 +145,7 @@ def _read_topic_data(
     limit = len(buffer)
     items: list[TopicData] = []
     for _ in range(n):
-        m = new(TopicData)
+        m = TopicData.__new__(TopicData)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -199,7 +198,7 @@ def _read_node_endpoint(
     limit = len(buffer)
     items: list[NodeEndpoint] = []
     for _ in range(n):
-        m = new(NodeEndpoint)
+        m = NodeEndpoint.__new__(NodeEndpoint)
         m.node_id, length = _iB.unpack_from(buffer, position)
         position += 5
         if length > 127:
@@ -240,7 +239,7 @@ def _read_vote_response(
     limit = len(buffer)
     items: list[VoteResponse] = []
     for _ in range(n):
-        m = new(VoteResponse)
+        m = VoteResponse.__new__(VoteResponse)
         m.node_endpoints = []
         m.error_code, length = _hB.unpack_from(buffer, position)
         position += 3

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Message, UInt16
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -117,7 +116,7 @@ def _read_endpoint(
     limit = len(buffer)
     items: list[Endpoint] = []
     for _ in range(n):
-        m = new(Endpoint)
+        m = Endpoint.__new__(Endpoint)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -172,7 +171,7 @@ def _read_k_raft_version_feature(
         raise too_many_elements()
     items: list[KRaftVersionFeature] = []
     for _ in range(n):
-        m = new(KRaftVersionFeature)
+        m = KRaftVersionFeature.__new__(KRaftVersionFeature)
         m.min_supported_version, m.max_supported_version, length = _hhB.unpack_from(buffer, position)
         position += 5
         if length:
@@ -196,7 +195,7 @@ def _read_voter(
     limit = len(buffer)
     items: list[Voter] = []
     for _ in range(n):
-        m = new(Voter)
+        m = Voter.__new__(Voter)
         m.voter_id, m.voter_directory_id, length = _iuB.unpack_from(buffer, position)
         position += 21
         if length > 127:
@@ -238,7 +237,7 @@ def _read_voters_record(
     limit = len(buffer)
     items: list[VotersRecord] = []
     for _ in range(n):
-        m = new(VotersRecord)
+        m = VotersRecord.__new__(VotersRecord)
         m.version, length = _hB.unpack_from(buffer, position)
         position += 3
         if length > 127:

@@ -8,7 +8,6 @@ from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -126,7 +125,7 @@ def _read_state_batch(
         raise too_many_elements()
     items: list[StateBatch] = []
     for _ in range(n):
-        m = new(StateBatch)
+        m = StateBatch.__new__(StateBatch)
         m.first_offset, m.last_offset, m.delivery_state, m.delivery_count, length = _qqbhB.unpack_from(buffer, position)
         position += 20
         if length:
@@ -150,7 +149,7 @@ def _read_partition_data(
     limit = len(buffer)
     items: list[PartitionData] = []
     for _ in range(n):
-        m = new(PartitionData)
+        m = PartitionData.__new__(PartitionData)
         if version >= 1:
             m.partition, m.state_epoch, m.leader_epoch, m.start_offset, m.delivery_complete_count, length = _iiiqiB.unpack_from(buffer, position)
             position += 25
@@ -196,7 +195,7 @@ def _read_write_state_data(
     limit = len(buffer)
     items: list[WriteStateData] = []
     for _ in range(n):
-        m = new(WriteStateData)
+        m = WriteStateData.__new__(WriteStateData)
         m.topic_id, length = _uB.unpack_from(buffer, position)
         position += 17
         if length > 127:
@@ -236,7 +235,7 @@ def _read_write_share_group_state_request(
     limit = len(buffer)
     items: list[WriteShareGroupStateRequest] = []
     for _ in range(n):
-        m = new(WriteShareGroupStateRequest)
+        m = WriteShareGroupStateRequest.__new__(WriteShareGroupStateRequest)
         length = buffer[position]
         position += 1
         if length > 127:

@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int8, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     pack_numbers,
     read_numbers,
     read_string_length,
@@ -104,7 +103,7 @@ def _read_writable_txn_marker_topic(
     limit = len(buffer)
     items: list[WritableTxnMarkerTopic] = []
     for _ in range(n):
-        m = new(WritableTxnMarkerTopic)
+        m = WritableTxnMarkerTopic.__new__(WritableTxnMarkerTopic)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -158,7 +157,7 @@ def _read_writable_txn_marker(
     limit = len(buffer)
     items: list[WritableTxnMarker] = []
     for _ in range(n):
-        m = new(WritableTxnMarker)
+        m = WritableTxnMarker.__new__(WritableTxnMarker)
         m.producer_id, m.producer_epoch, m.transaction_result, length = _qhoB.unpack_from(buffer, position)
         position += 12
         if length > 127:
@@ -205,7 +204,7 @@ def _read_write_txn_markers_request(
     limit = len(buffer)
     items: list[WriteTxnMarkersRequest] = []
     for _ in range(n):
-        m = new(WriteTxnMarkersRequest)
+        m = WriteTxnMarkersRequest.__new__(WriteTxnMarkersRequest)
         length = buffer[position]
         position += 1
         if length > 127:

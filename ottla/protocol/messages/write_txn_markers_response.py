@@ -7,7 +7,6 @@ from struct import Struct
 from ottla.protocol.message import EMPTY, Data, Int16, Int32, Int64, Message
 from ottla.protocol.wire import (
     bad_length,
-    new,
     read_string_length,
     read_unsigned_varint,
     skip_tagged_fields,
@@ -103,7 +102,7 @@ def _read_writable_txn_marker_partition_result(
         raise too_many_elements()
     items: list[WritableTxnMarkerPartitionResult] = []
     for _ in range(n):
-        m = new(WritableTxnMarkerPartitionResult)
+        m = WritableTxnMarkerPartitionResult.__new__(WritableTxnMarkerPartitionResult)
         m.partition_index, m.error_code, length = _ihB.unpack_from(buffer, position)
         position += 7
         if length:
@@ -127,7 +126,7 @@ def _read_writable_txn_marker_topic_result(
     limit = len(buffer)
     items: list[WritableTxnMarkerTopicResult] = []
     for _ in range(n):
-        m = new(WritableTxnMarkerTopicResult)
+        m = WritableTxnMarkerTopicResult.__new__(WritableTxnMarkerTopicResult)
         length = buffer[position]
         position += 1
         if length > 127:
@@ -180,7 +179,7 @@ def _read_writable_txn_marker_result(
     limit = len(buffer)
     items: list[WritableTxnMarkerResult] = []
     for _ in range(n):
-        m = new(WritableTxnMarkerResult)
+        m = WritableTxnMarkerResult.__new__(WritableTxnMarkerResult)
         m.producer_id, length = _qB.unpack_from(buffer, position)
         position += 9
         if length > 127:
@@ -218,7 +217,7 @@ def _read_write_txn_markers_response(
     limit = len(buffer)
     items: list[WriteTxnMarkersResponse] = []
     for _ in range(n):
-        m = new(WriteTxnMarkersResponse)
+        m = WriteTxnMarkersResponse.__new__(WriteTxnMarkersResponse)
         length = buffer[position]
         position += 1
         if length > 127:
