@@ -1,27 +1,41 @@
 """Keeps this node's partitions in step with the metadata image: creates, configures and removes them."""
 
+from functools import partial
+
+import structlog
+
 from ottla.controller.effective import EffectiveConfigs
 from ottla.controller.image import MetadataDelta, MetadataImage, PartitionImage, ResourceType, TopicImage
 from ottla.core.types import NodeId
 from ottla.partitions.config import LogConfig
 from ottla.partitions.manager import PartitionManager
 
+logger = structlog.get_logger(__name__)
+
 
 class LocalPartitions:
-    """The partitions of which this node holds a replica."""
+    """The partitions of which this node holds a replica.
+
+    A topic that is created again before the files of its namesake are out of the way gets its partitions when they
+    are; until then clients are told to try again.
+    """
 
     def __init__(self, node_id: NodeId, manager: PartitionManager) -> None:
         self._node_id = node_id
         self._manager = manager
         self._topics: dict[str, TopicImage] = {}
+        self._removing: set[tuple[str, int]] = set()
+        self._configs: EffectiveConfigs | None = None
 
     def open(self, image: MetadataImage, configs: EffectiveConfigs) -> None:
         """All of them. Recovery reads files: only at start."""
+        self._configs = configs
         for topic in image.topics.values():
             self._create(topic, 0, configs)
 
     def follow(self, delta: MetadataDelta, configs: EffectiveConfigs) -> None:
         """What one committed batch changed."""
+        self._configs = configs
         for before, after in delta.topics.values():
             replaced = before is not None and (after is None or after.id != before.id)
             if before is not None and replaced:
@@ -38,19 +52,37 @@ class LocalPartitions:
         self._topics[topic.name] = topic
         config = LogConfig.from_topic_configs(configs.topic_configs(topic.name))
         for partition in self._mine(topic, first):
-            self._manager.create(
-                topic.name,
-                topic.id,
-                partition.index,
-                config,
-                leader_epoch=partition.leader_epoch,
-                is_leader=partition.leader == self._node_id,
-            )
+            if (topic.name, partition.index) not in self._removing:
+                self._create_one(topic, partition, config)
+
+    def _create_one(self, topic: TopicImage, partition: PartitionImage, config: LogConfig) -> None:
+        self._manager.create(
+            topic.name,
+            topic.id,
+            partition.index,
+            config,
+            leader_epoch=partition.leader_epoch,
+            is_leader=partition.leader == self._node_id,
+        )
 
     def _remove(self, topic: TopicImage) -> None:
         del self._topics[topic.name]
         for partition in self._mine(topic):
-            self._manager.remove(topic.name, partition.index)
+            self._removing.add((topic.name, partition.index))
+            self._manager.remove(topic.name, partition.index, partial(self._removed, topic.name, partition.index))
+
+    def _removed(self, name: str, index: int, error: Exception | None) -> None:
+        if error is not None:
+            # The name stays taken: a new partition there would find the old one's files. The next start moves them.
+            logger.error("a deleted partition is still on disk", topic=name, partition=index, error=str(error))
+            return
+        self._removing.discard((name, index))
+        topic = self._topics.get(name)
+        if topic is None or index >= len(topic.partitions) or self._configs is None:
+            return
+        partition = topic.partitions[index]
+        if self._node_id in partition.replicas:
+            self._create_one(topic, partition, LogConfig.from_topic_configs(self._configs.topic_configs(name)))
 
     def _configure(self, delta: MetadataDelta, configs: EffectiveConfigs) -> None:
         names = {name for kind, name in delta.configs if kind is ResourceType.TOPIC}

@@ -75,6 +75,11 @@ class EffectiveConfigs:
         """A broker config that is true or false."""
         return self.broker_value(name) == "true" or bool(BROKER_CONFIGS[name].parse(self.broker_value(name) or ""))
 
+    def inherited(self, name: str) -> SourcedValue:
+        """The value of a topic config that is in force for topics which do not set it."""
+        field = TOPIC_CONFIGS[name]
+        return next(self._candidates(field, field.synonyms))
+
     def topic_configs(self, topic: str) -> dict[str, str]:
         """All configs of a topic in force that differ from the built-in defaults."""
         configs = self.topic_defaults()

@@ -241,8 +241,8 @@ async def crash_run(seed: int) -> int:
                 batch = [b"%d-%d-%s" % (life, len(proposed) + n, b"x" * random.randrange(0, 700)) for n in range(3)]
                 proposed += batch
                 futures = [asyncio.ensure_future(log.propose(data)) for data in batch]
-                while not disk.stopped() and not all(future.done() for future in futures):
-                    await asyncio.sleep(0)  # noqa: ASYNC110 - the disk runs in turns of this very loop
+                while not disk.stopped() and not all(future.done() for future in futures):  # noqa: ASYNC110
+                    await asyncio.sleep(0)  # the disk runs in turns of this very loop
                 acknowledged += [data for data, future in zip(batch, futures, strict=True) if future.done()]
                 for future in futures:
                     future.cancel()

@@ -1,0 +1,51 @@
+"""DescribeCluster: the brokers, as they are reached through the listener that the client came in on."""
+
+from enum import IntEnum
+
+from ottla.broker.authorized_operations import CLUSTER_OPERATIONS, NOT_ASKED_FOR
+from ottla.broker.broker import Broker
+from ottla.broker.context import RequestContext
+from ottla.controller.image import NO_LEADER
+from ottla.core.error_codes import ErrorCode
+from ottla.protocol.messages.describe_cluster_request import DescribeClusterRequest
+from ottla.protocol.messages.describe_cluster_response import DescribeClusterBroker, DescribeClusterResponse
+
+
+class EndpointType(IntEnum):
+    """Kafka's numbers of what a client wants to be told about."""
+
+    BROKERS = 1
+    CONTROLLERS = 2
+
+
+async def describe_cluster(
+    broker: Broker, request: DescribeClusterRequest, context: RequestContext
+) -> DescribeClusterResponse:
+    """Fenced brokers are left out unless they are asked for."""
+    if request.endpoint_type == EndpointType.CONTROLLERS:
+        return _refuse(request, ErrorCode.MISMATCHED_ENDPOINT_TYPE, "This is a broker's endpoint, not a controller's.")
+    if request.endpoint_type != EndpointType.BROKERS:
+        return _refuse(request, ErrorCode.UNSUPPORTED_ENDPOINT_TYPE, "Unknown endpoint type.")
+    controller_id = broker.controller.active_id
+    return DescribeClusterResponse(
+        endpoint_type=request.endpoint_type,
+        cluster_id=broker.settings.cluster_id,
+        controller_id=NO_LEADER if controller_id is None else controller_id,
+        brokers=[
+            DescribeClusterBroker(
+                broker_id=one.id, host=endpoint.host, port=endpoint.port, rack=one.rack, is_fenced=one.fenced
+            )
+            for one in broker.image.brokers.values()
+            if (endpoint := one.listeners.get(context.listener)) is not None
+            and (request.include_fenced_brokers or not one.fenced)
+        ],
+        cluster_authorized_operations=(
+            CLUSTER_OPERATIONS if request.include_cluster_authorized_operations else NOT_ASKED_FOR
+        ),
+    )
+
+
+def _refuse(request: DescribeClusterRequest, code: ErrorCode, message: str) -> DescribeClusterResponse:
+    return DescribeClusterResponse(
+        error_code=code, error_message=message, endpoint_type=request.endpoint_type, brokers=[]
+    )

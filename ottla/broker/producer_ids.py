@@ -1,0 +1,54 @@
+"""InitProducerId for producers without transactions: an id that no other producer of the cluster ever gets."""
+
+import asyncio
+
+from ottla.broker.broker import Broker
+from ottla.broker.context import RequestContext
+from ottla.controller.producer_ids import ProducerIdBlock
+from ottla.core.error_codes import ErrorCode
+from ottla.core.errors import ApiError
+from ottla.protocol.messages.init_producer_id_request import InitProducerIdRequest
+from ottla.protocol.messages.init_producer_id_response import InitProducerIdResponse
+
+NO_PRODUCER_ID = -1
+NO_PRODUCER_EPOCH = -1
+
+
+class ProducerIds:
+    """Hands out ids from the controller's blocks. What is left of a block when the broker stops is never used."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._block = ProducerIdBlock(0, 0)
+        self._used = 0
+        self._lock = asyncio.Lock()
+
+    async def next(self) -> int:
+        """A new id. Raises ApiError when the controller gives no block."""
+        async with self._lock:
+            if self._used == self._block.size:
+                self._block = await self._broker.controller.allocate_producer_ids(self._broker.settings.node_id)
+                self._used = 0
+            self._used += 1
+            return self._block.first + self._used - 1
+
+
+async def init_producer_id(
+    broker: Broker, request: InitProducerIdRequest, context: RequestContext
+) -> InitProducerIdResponse:
+    """A producer without a transactional id gets a new id with epoch 0 each time, whatever id it had."""
+    if request.transactional_id is not None:
+        return _refuse(ErrorCode.INVALID_REQUEST)  # this version of Ottla has no transactions
+    ids = broker.extensions.get("producer_ids")
+    if ids is None:
+        ids = broker.extensions["producer_ids"] = ProducerIds(broker)
+    try:
+        return InitProducerIdResponse(producer_id=await ids.next(), producer_epoch=0)
+    except ApiError as error:
+        # Kafka's producers know how to wait for this one.
+        code = ErrorCode.COORDINATOR_LOAD_IN_PROGRESS if error.code is ErrorCode.NOT_CONTROLLER else error.code
+        return _refuse(code)
+
+
+def _refuse(code: ErrorCode) -> InitProducerIdResponse:
+    return InitProducerIdResponse(error_code=code, producer_id=NO_PRODUCER_ID, producer_epoch=NO_PRODUCER_EPOCH)
