@@ -4,8 +4,7 @@ A client asks for all topics every few minutes and whenever something moves; wit
 encoding the message would hold up the loop each time. Requests and the frame of responses go by the generated codecs.
 """
 
-from collections.abc import Collection, Iterator
-from functools import cache
+from collections.abc import Collection
 from struct import Struct
 from typing import Final
 
@@ -24,6 +23,8 @@ _FIRST_FLEXIBLE: Final = 9
 _FIRST_WITH_ID: Final = 10
 _LAST_WITH_CLUSTER_OPERATIONS: Final = 10
 _FIRST_WITH_ERROR: Final = 13
+_HEAD: Final = Struct(">hii")  # error code, index, leader
+_HEAD_WITH_EPOCH: Final = Struct(">hiii")
 _SPARE: Final = 64  # how many entries more than topics the cache may have before it is swept
 
 
@@ -99,7 +100,7 @@ def _encode_error(topic: MetadataResponseTopic, version: int) -> bytes:
 
 def _encode_topic(topic: TopicImage, live_brokers: frozenset[NodeId], version: int) -> bytes:
     head = _head(ErrorCode.NONE, topic.name, topic.id, topic.internal, len(topic.partitions), version)
-    return head + b"".join(_partitions(topic.partitions, live_brokers, version))
+    return head + _partitions(topic.partitions, live_brokers, version)
 
 
 def _head(error: int, name: str | None, topic_id: Uuid, internal: bool, partitions: int, version: int) -> bytes:
@@ -119,40 +120,39 @@ def _head(error: int, name: str | None, topic_id: Uuid, internal: bool, partitio
     return bytes(out)
 
 
-def _partitions(
-    partitions: tuple[PartitionImage, ...], live_brokers: frozenset[NodeId], version: int
-) -> Iterator[bytes]:
-    plus = 1 if version >= _FIRST_FLEXIBLE else 0  # compact arrays carry their length plus one
-    tail = (0,) if version >= _FIRST_FLEXIBLE else ()
-    with_offline = version >= _FIRST_WITH_OFFLINE
+def _partitions(partitions: tuple[PartitionImage, ...], live_brokers: frozenset[NodeId], version: int) -> bytes:
     with_epoch = version >= _FIRST_WITH_EPOCH
-    offline: list[NodeId] = []
+    pack = (_HEAD_WITH_EPOCH if with_epoch else _HEAD).pack
+    nodes: dict[tuple[tuple[NodeId, ...], tuple[NodeId, ...]], bytes] = {}  # most partitions share a few of these
+    out = bytearray()
     for partition in partitions:
-        leader, replicas, isr = partition.leader, partition.replicas, partition.isr
-        error = 0
+        key = partition.replicas, partition.isr
+        end = nodes.get(key)
+        if end is None:
+            end = nodes[key] = _nodes(partition, live_brokers, version)
+        leader, error = partition.leader, 0
         if leader not in live_brokers:
-            leader = NO_LEADER
-            error = ErrorCode.LEADER_NOT_AVAILABLE
-        if not live_brokers.issuperset(replicas):
-            offline = [replica for replica in replicas if replica not in live_brokers]
-        elif offline:
-            offline = []
-        epoch = (partition.leader_epoch,) if with_epoch else ()
-        dead = (len(offline) + plus, *offline) if with_offline else ()
-        yield _layout(version, len(replicas), len(isr), len(offline)).pack(
-            error, partition.index, leader, *epoch, len(replicas) + plus, *replicas, len(isr) + plus, *isr, *dead, *tail
-        )
+            leader, error = NO_LEADER, ErrorCode.LEADER_NOT_AVAILABLE
+        if with_epoch:
+            out += pack(error, partition.index, leader, partition.leader_epoch)
+        else:
+            out += pack(error, partition.index, leader)
+        out += end
+    return bytes(out)
 
 
-@cache
-def _layout(version: int, replicas: int, isr: int, offline: int) -> Struct:
-    length = "B" if version >= _FIRST_FLEXIBLE else "i"  # nobody has 127 replicas
-    text = ">hii"
-    if version >= _FIRST_WITH_EPOCH:
-        text += "i"
-    text += f"{length}{replicas}i{length}{isr}i"
+def _nodes(partition: PartitionImage, live_brokers: frozenset[NodeId], version: int) -> bytes:
+    """Replicas, in-sync replicas, offline replicas, and the end of the partition."""
+    lists = [partition.replicas, partition.isr]
     if version >= _FIRST_WITH_OFFLINE:
-        text += f"{length}{offline}i"
+        lists.append(tuple(replica for replica in partition.replicas if replica not in live_brokers))
+    out = bytearray()
+    for ids in lists:
+        if version >= _FIRST_FLEXIBLE:
+            write_unsigned_varint(out, len(ids) + 1)
+        else:
+            out += INT32.pack(len(ids))
+        out += b"".join(map(INT32.pack, ids))
     if version >= _FIRST_FLEXIBLE:
-        text += "B"
-    return Struct(text)
+        out.append(0)
+    return bytes(out)
