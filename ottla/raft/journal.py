@@ -41,9 +41,6 @@ class FrameKind(IntEnum):
 _KINDS: Final = frozenset(int(kind) for kind in FrameKind)
 
 
-_KINDS: Final = frozenset(int(kind) for kind in FrameKind)
-
-
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One frame as read."""
