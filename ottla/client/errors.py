@@ -61,11 +61,21 @@ class ClientError(OttlaError):
         text = self.code.name if self.message in ("", self.code.name) else f"{self.code.name}: {self.message}"
         return f"{where}: {text}" if where else text
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The kinds differ in what their constructors take; copies and pickles go past these.
+        return _remake, (type(self), self.args, self.__dict__)
+
     def at(self, topic: str, partition: int | None = None) -> Self:
         """The same error, telling the topic and partition that it is about."""
         located = copy(self)
         located.topic, located.partition = topic, partition
         return located
+
+
+def _remake(kind: type[ClientError], args: tuple[object, ...], state: dict[str, object]) -> ClientError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class BufferExhausted(ClientError):
