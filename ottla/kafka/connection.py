@@ -188,7 +188,7 @@ class Connection(asyncio.BufferedProtocol):
         return slot
 
     def answer(self, slot: Slot, buffers: list[Buffer]) -> None:
-        """The answer for that place: written now, or when those before it are ready."""
+        """The answer for that place: written now, or when those before it are ready. None at all is empty."""
         slot.buffers = buffers
         slots = self._slots
         if not slots or slots[0] is not slot:  # not its turn, or the connection is gone
@@ -219,6 +219,8 @@ class Connection(asyncio.BufferedProtocol):
     def _write(self, buffers: list[Buffer]) -> None:
         if len(buffers) == 1:
             self._transport.write(buffers[0])
+        elif not buffers:
+            pass
         elif sum(map(len, buffers)) < _JOIN_BELOW_BYTES:
             self._transport.write(b"".join(buffers))
         else:

@@ -138,7 +138,10 @@ class Dispatch:
         key = ApiKey(api_key)
         if version >= VERSIONS[key][2]:
             position = _skip_header_tags(frame, position)
-        request, _ = request_class(key).decode(frame, version, position)
+        try:
+            request, _ = request_class(key).decode(frame, version, position)
+        except DecodeError as error:
+            raise DecodeError(f"{key.name} version {version}: {error}") from None
         context = connection.context
         if isinstance(request, ApiVersionsRequest):
             context.client_software_name = request.client_software_name
@@ -184,7 +187,8 @@ class Dispatch:
                 body = response.encode(version)
         except Exception as error:
             _log_defect(connection, key, version, error)
-            connection.refuse(f"{key.name} version {version} could not be answered", silently=True)
+            connection.refuse("an answer could not be encoded", silently=True)
+            connection.answer(slot, [])
             return
         connection.answer(slot, _frame_of(body, correlation_id, key, version))
 
@@ -197,7 +201,8 @@ class Dispatch:
             _log_defect(connection, key, version, error)
         response = response_class(key)
         if "error_code" not in response.__slots__:
-            connection.refuse(f"{key.name} version {version} failed: {code.name}", silently=code < 0)
+            connection.refuse(f"{key.name} version {version} failed: {error}", silently=not isinstance(error, ApiError))
+            connection.answer(slot, [])
             return
         fields: dict[str, Any] = {"error_code": int(code)}
         if "error_message" in response.__slots__ and isinstance(error, ApiError):
@@ -229,7 +234,7 @@ class _Unacknowledged:
 def _skip_header_tags(frame: bytearray, position: int) -> int:
     try:
         return skip_tagged_fields(frame, position) if frame[position] else position + 1
-    except MALFORMED as error:
+    except (DecodeError, *MALFORMED) as error:
         raise DecodeError(f"request header: {error}") from None
 
 

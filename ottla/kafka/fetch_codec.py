@@ -44,7 +44,7 @@ def decode_request(frame: Frame, position: int, version: int) -> FetchRequest:
     """The request that starts at `position`. Raises DecodeError."""
     try:
         return _decode(frame, position, version)
-    except MALFORMED as error:
+    except (DecodeError, *MALFORMED) as error:
         raise DecodeError(f"FetchRequest version {version}: {error}") from None
 
 
@@ -58,7 +58,7 @@ def _decode(frame: Frame, position: int, version: int) -> FetchRequest:
         session_id, session_epoch = _SESSION.unpack_from(frame, position)
         position += 8
     if not 0 <= level < len(_ISOLATIONS):
-        raise DecodeError(f"FetchRequest: isolation level {level} is unknown")
+        raise DecodeError(f"isolation level {level} is unknown")
     flexible = version >= FIRST_FLEXIBLE
     partitions, position = _read_topics(frame, position, version)
     forgotten: list[tuple[TopicKey, int]] = []
@@ -139,7 +139,7 @@ def _read_topic(frame: Frame, position: int, version: int) -> tuple[TopicKey, in
     reader = read_compact_string if version >= FIRST_FLEXIBLE else read_string
     name, position = reader(frame, position)
     if name is None:
-        raise DecodeError("FetchRequest: a topic without a name")
+        raise DecodeError("a topic without a name")
     return name, position
 
 

@@ -38,7 +38,7 @@ def decode_request(frame: bytearray, position: int, version: int) -> ProduceRequ
         if version >= FIRST_FLEXIBLE:
             return _decode_flexible(frame, position, version)
         return _decode_rigid(frame, position, version)
-    except MALFORMED as error:
+    except (DecodeError, *MALFORMED) as error:
         raise DecodeError(f"ProduceRequest version {version}: {error}") from None
 
 
@@ -52,7 +52,7 @@ def _decode_rigid(frame: bytearray, position: int, version: int) -> ProduceReque
     for _ in range(topic_count):
         name, position = read_string(frame, position)
         if name is None:
-            raise DecodeError("ProduceRequest: a topic without a name")
+            raise DecodeError("a topic without a name")
         count, position = read_count(frame, position, 8)
         batches: Batches = []
         for _ in range(count):
@@ -112,7 +112,7 @@ def _read_topic(frame: bytearray, position: int, version: int) -> tuple[TopicKey
         return Uuid(bytes(frame[position:end])), end
     name, position = read_compact_string(frame, position)
     if name is None:
-        raise DecodeError("ProduceRequest: a topic without a name")
+        raise DecodeError("a topic without a name")
     return name, position
 
 
