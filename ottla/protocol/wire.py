@@ -16,8 +16,9 @@ from ottla.core.types import Buffer, Uuid
 # What an access beyond the end, or bytes which are no UTF-8, raise.
 MALFORMED: Final = (struct_error, IndexError, UnicodeDecodeError)
 
-# The structs and strings that the arrays of one message may have in total. The smallest of them take two bytes on the
-# wire and more than a hundred in memory, so that the bytes left alone would be a weak bound for a large message.
+# The structs and strings that the arrays of one message may have in total, four numbers counting as one. The smallest
+# structs take two bytes on the wire and more than a hundred in memory, so that the bytes left alone would be a weak
+# bound for a large message.
 MAX_ELEMENTS: Final = 1 << 20
 
 MAX_STRING_BYTES: Final = 32_767
@@ -178,8 +179,11 @@ def write_tagged_field(out: bytearray, tag: int, content: bytearray) -> None:
     out += content
 
 
-def read_numbers(letter: str, buffer: bytes, position: int, count: int) -> list[int]:
+def read_numbers(letter: str, buffer: bytes, position: int, count: int, quota: list[int]) -> list[int]:
     """`count` numbers of the type with that `struct` letter. The caller checked that the bytes are there."""
+    quota[0] -= count >> 2  # a number takes a quarter of the memory of a small struct
+    if quota[0] < 0:
+        raise too_many_elements()
     if count < 17:
         return list(_SMALL[letter][count].unpack_from(buffer, position))
     return list(unpack_from(f">{count}{letter}", buffer, position))

@@ -171,8 +171,12 @@ class Reader:
             function = "read_compact_strings" if self._compact(field) else "read_strings"
             out.add(f"{target}, position = {function}(buffer, position, length, quota)")
         else:
-            call = "read_uuids(" if field.type == "uuid" else f'read_numbers("{FIXED[field.type][0]}", '
-            out.add(f"{target} = {call}buffer, position, length)", f"position += length * {size}")
+            if field.type == "uuid":
+                out.add(f"{target} = read_uuids(buffer, position, length)")
+            else:
+                letter = FIXED[field.type][0]
+                out.add(f'{target} = read_numbers("{letter}", buffer, position, length, quota)')
+            out.add(f"position += length * {size}")
 
     def _element_size(self, field: Field) -> int:
         if field.is_struct:

@@ -134,7 +134,7 @@ def _read_add_partitions_to_txn_topic(
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions = read_numbers("i", buffer, position, length)
+        m.partitions = read_numbers("i", buffer, position, length, quota)
         position += length * 4
         length = buffer[position]
         position += 1
@@ -183,7 +183,7 @@ def _read_add_partitions_to_txn_topic_classic(
         position += 4
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions = read_numbers("i", buffer, position, length)
+        m.partitions = read_numbers("i", buffer, position, length, quota)
         position += length * 4
         items.append(m)
     return items, position

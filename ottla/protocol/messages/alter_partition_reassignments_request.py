@@ -106,7 +106,7 @@ def _read_reassignable_partition(
             length -= 1
             if not 0 <= length * 4 <= limit - position:
                 raise bad_length("replicas", length, position)
-            m.replicas = read_numbers("i", buffer, position, length)
+            m.replicas = read_numbers("i", buffer, position, length, quota)
             position += length * 4
         length = buffer[position]
         position += 1

@@ -156,7 +156,7 @@ def _read_partition_data(
             length -= 1
             if not 0 <= length * 4 <= limit - position:
                 raise bad_length("new_isr", length, position)
-            m.new_isr = read_numbers("i", buffer, position, length)
+            m.new_isr = read_numbers("i", buffer, position, length, quota)
             position += length * 4
         else:
             m.new_isr = []

@@ -118,7 +118,7 @@ def _read_partition_data(
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("isr", length, position)
-        m.isr = read_numbers("i", buffer, position, length)
+        m.isr = read_numbers("i", buffer, position, length, quota)
         position += length * 4
         m.leader_recovery_state, m.partition_epoch, length = _biB.unpack_from(buffer, position)
         position += 6

@@ -137,7 +137,7 @@ def _read_creatable_replica_assignment(
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("broker_ids", length, position)
-        m.broker_ids = read_numbers("i", buffer, position, length)
+        m.broker_ids = read_numbers("i", buffer, position, length, quota)
         position += length * 4
         length = buffer[position]
         position += 1
@@ -173,7 +173,7 @@ def _read_creatable_replica_assignment_classic(
         position += 8
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("broker_ids", length, position)
-        m.broker_ids = read_numbers("i", buffer, position, length)
+        m.broker_ids = read_numbers("i", buffer, position, length, quota)
         position += length * 4
         items.append(m)
     return items, position

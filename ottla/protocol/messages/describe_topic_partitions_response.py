@@ -152,7 +152,7 @@ def _read_describe_topic_partitions_response_partition(
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("replica_nodes", length, position)
-        m.replica_nodes = read_numbers("i", buffer, position, length)
+        m.replica_nodes = read_numbers("i", buffer, position, length, quota)
         position += length * 4
         length = buffer[position]
         position += 1
@@ -161,7 +161,7 @@ def _read_describe_topic_partitions_response_partition(
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("isr_nodes", length, position)
-        m.isr_nodes = read_numbers("i", buffer, position, length)
+        m.isr_nodes = read_numbers("i", buffer, position, length, quota)
         position += length * 4
         length = buffer[position]
         position += 1
@@ -173,7 +173,7 @@ def _read_describe_topic_partitions_response_partition(
             length -= 1
             if not 0 <= length * 4 <= limit - position:
                 raise bad_length("eligible_leader_replicas", length, position)
-            m.eligible_leader_replicas = read_numbers("i", buffer, position, length)
+            m.eligible_leader_replicas = read_numbers("i", buffer, position, length, quota)
             position += length * 4
         length = buffer[position]
         position += 1
@@ -185,7 +185,7 @@ def _read_describe_topic_partitions_response_partition(
             length -= 1
             if not 0 <= length * 4 <= limit - position:
                 raise bad_length("last_known_elr", length, position)
-            m.last_known_elr = read_numbers("i", buffer, position, length)
+            m.last_known_elr = read_numbers("i", buffer, position, length, quota)
             position += length * 4
         length = buffer[position]
         position += 1
@@ -194,7 +194,7 @@ def _read_describe_topic_partitions_response_partition(
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("offline_replicas", length, position)
-        m.offline_replicas = read_numbers("i", buffer, position, length)
+        m.offline_replicas = read_numbers("i", buffer, position, length, quota)
         position += length * 4
         length = buffer[position]
         position += 1

@@ -105,7 +105,7 @@ def _read_topic_partitions(
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions = read_numbers("i", buffer, position, length)
+        m.partitions = read_numbers("i", buffer, position, length, quota)
         position += length * 4
         length = buffer[position]
         position += 1
@@ -154,7 +154,7 @@ def _read_topic_partitions_classic(
         position += 4
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions = read_numbers("i", buffer, position, length)
+        m.partitions = read_numbers("i", buffer, position, length, quota)
         position += length * 4
         items.append(m)
     return items, position

@@ -216,7 +216,7 @@ def _read_partition_data_classic(
         position += 16
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("preferred_successors", length, position)
-        m.preferred_successors = read_numbers("i", buffer, position, length)
+        m.preferred_successors = read_numbers("i", buffer, position, length, quota)
         position += length * 4
         items.append(m)
     return items, position

@@ -90,7 +90,7 @@ def _read_get_telemetry_subscriptions_response(
         length -= 1
         if not 0 <= length <= limit - position:
             raise bad_length("accepted_compression_types", length, position)
-        m.accepted_compression_types = read_numbers("b", buffer, position, length)
+        m.accepted_compression_types = read_numbers("b", buffer, position, length, quota)
         position += length * 1
         m.push_interval_ms, m.telemetry_max_bytes, m.delta_temporality, length = _iioB.unpack_from(buffer, position)
         position += 10

@@ -60,7 +60,7 @@ def _read_list_config_resources_request(
             length -= 1
             if not 0 <= length <= limit - position:
                 raise bad_length("resource_types", length, position)
-            m.resource_types = read_numbers("b", buffer, position, length)
+            m.resource_types = read_numbers("b", buffer, position, length, quota)
             position += length * 1
         else:
             m.resource_types = []

@@ -92,7 +92,7 @@ def _read_list_partition_reassignments_topics(
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("partition_indexes", length, position)
-        m.partition_indexes = read_numbers("i", buffer, position, length)
+        m.partition_indexes = read_numbers("i", buffer, position, length, quota)
         position += length * 4
         length = buffer[position]
         position += 1

@@ -110,7 +110,7 @@ def _read_ongoing_partition_reassignment(
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("replicas", length, position)
-        m.replicas = read_numbers("i", buffer, position, length)
+        m.replicas = read_numbers("i", buffer, position, length, quota)
         position += length * 4
         length = buffer[position]
         position += 1
@@ -119,7 +119,7 @@ def _read_ongoing_partition_reassignment(
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("adding_replicas", length, position)
-        m.adding_replicas = read_numbers("i", buffer, position, length)
+        m.adding_replicas = read_numbers("i", buffer, position, length, quota)
         position += length * 4
         length = buffer[position]
         position += 1
@@ -128,7 +128,7 @@ def _read_ongoing_partition_reassignment(
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("removing_replicas", length, position)
-        m.removing_replicas = read_numbers("i", buffer, position, length)
+        m.removing_replicas = read_numbers("i", buffer, position, length, quota)
         position += length * 4
         length = buffer[position]
         position += 1

@@ -82,7 +82,7 @@ def _read_list_transactions_request(
         length -= 1
         if not 0 <= length * 8 <= limit - position:
             raise bad_length("producer_id_filters", length, position)
-        m.producer_id_filters = read_numbers("q", buffer, position, length)
+        m.producer_id_filters = read_numbers("q", buffer, position, length, quota)
         position += length * 8
         if version >= 1:
             (m.duration_filter,) = _q.unpack_from(buffer, position)

@@ -293,7 +293,7 @@ def _read_metadata_response_partition(
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("replica_nodes", length, position)
-        m.replica_nodes = read_numbers("i", buffer, position, length)
+        m.replica_nodes = read_numbers("i", buffer, position, length, quota)
         position += length * 4
         length = buffer[position]
         position += 1
@@ -302,7 +302,7 @@ def _read_metadata_response_partition(
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("isr_nodes", length, position)
-        m.isr_nodes = read_numbers("i", buffer, position, length)
+        m.isr_nodes = read_numbers("i", buffer, position, length, quota)
         position += length * 4
         length = buffer[position]
         position += 1
@@ -311,7 +311,7 @@ def _read_metadata_response_partition(
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("offline_replicas", length, position)
-        m.offline_replicas = read_numbers("i", buffer, position, length)
+        m.offline_replicas = read_numbers("i", buffer, position, length, quota)
         position += length * 4
         length = buffer[position]
         position += 1
@@ -364,20 +364,20 @@ def _read_metadata_response_partition_classic(
             m.leader_epoch = -1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("replica_nodes", length, position)
-        m.replica_nodes = read_numbers("i", buffer, position, length)
+        m.replica_nodes = read_numbers("i", buffer, position, length, quota)
         position += length * 4
         (length,) = _i.unpack_from(buffer, position)
         position += 4
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("isr_nodes", length, position)
-        m.isr_nodes = read_numbers("i", buffer, position, length)
+        m.isr_nodes = read_numbers("i", buffer, position, length, quota)
         position += length * 4
         if version >= 5:
             (length,) = _i.unpack_from(buffer, position)
             position += 4
             if not 0 <= length * 4 <= limit - position:
                 raise bad_length("offline_replicas", length, position)
-            m.offline_replicas = read_numbers("i", buffer, position, length)
+            m.offline_replicas = read_numbers("i", buffer, position, length, quota)
             position += length * 4
         else:
             m.offline_replicas = []

@@ -148,7 +148,7 @@ def _read_offset_fetch_request_topic(
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("partition_indexes", length, position)
-        m.partition_indexes = read_numbers("i", buffer, position, length)
+        m.partition_indexes = read_numbers("i", buffer, position, length, quota)
         position += length * 4
         length = buffer[position]
         position += 1
@@ -197,7 +197,7 @@ def _read_offset_fetch_request_topic_classic(
         position += 4
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("partition_indexes", length, position)
-        m.partition_indexes = read_numbers("i", buffer, position, length)
+        m.partition_indexes = read_numbers("i", buffer, position, length, quota)
         position += length * 4
         items.append(m)
     return items, position
@@ -246,7 +246,7 @@ def _read_offset_fetch_request_topics(
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("partition_indexes", length, position)
-        m.partition_indexes = read_numbers("i", buffer, position, length)
+        m.partition_indexes = read_numbers("i", buffer, position, length, quota)
         position += length * 4
         length = buffer[position]
         position += 1

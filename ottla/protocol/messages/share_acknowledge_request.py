@@ -129,7 +129,7 @@ def _read_acknowledgement_batch(
         length -= 1
         if not 0 <= length <= limit - position:
             raise bad_length("acknowledge_types", length, position)
-        m.acknowledge_types = read_numbers("b", buffer, position, length)
+        m.acknowledge_types = read_numbers("b", buffer, position, length, quota)
         position += length * 1
         length = buffer[position]
         position += 1

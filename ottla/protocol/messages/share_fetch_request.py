@@ -165,7 +165,7 @@ def _read_acknowledgement_batch(
         length -= 1
         if not 0 <= length <= limit - position:
             raise bad_length("acknowledge_types", length, position)
-        m.acknowledge_types = read_numbers("b", buffer, position, length)
+        m.acknowledge_types = read_numbers("b", buffer, position, length, quota)
         position += length * 1
         length = buffer[position]
         position += 1
@@ -282,7 +282,7 @@ def _read_forgotten_topic(
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions = read_numbers("i", buffer, position, length)
+        m.partitions = read_numbers("i", buffer, position, length, quota)
         position += length * 4
         length = buffer[position]
         position += 1

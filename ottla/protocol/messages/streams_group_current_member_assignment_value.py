@@ -117,7 +117,7 @@ def _read_task_ids(
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("partitions", length, position)
-        m.partitions = read_numbers("i", buffer, position, length)
+        m.partitions = read_numbers("i", buffer, position, length, quota)
         position += length * 4
         length = buffer[position]
         position += 1
@@ -140,7 +140,7 @@ def _read_task_ids(
                         length -= 1
                         if not 0 <= length * 4 <= limit - position:
                             raise bad_length("assignment_epochs", length, position)
-                        m.assignment_epochs = read_numbers("i", buffer, position, length)
+                        m.assignment_epochs = read_numbers("i", buffer, position, length, quota)
                         position += length * 4
                     if position != tag_end:
                         raise bad_length("assignment_epochs", size, tag_end - size)

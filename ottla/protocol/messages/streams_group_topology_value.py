@@ -263,7 +263,7 @@ def _read_copartition_group(
         length -= 1
         if not 0 <= length * 2 <= limit - position:
             raise bad_length("source_topics", length, position)
-        m.source_topics = read_numbers("h", buffer, position, length)
+        m.source_topics = read_numbers("h", buffer, position, length, quota)
         position += length * 2
         length = buffer[position]
         position += 1
@@ -272,7 +272,7 @@ def _read_copartition_group(
         length -= 1
         if not 0 <= length * 2 <= limit - position:
             raise bad_length("source_topic_regex", length, position)
-        m.source_topic_regex = read_numbers("h", buffer, position, length)
+        m.source_topic_regex = read_numbers("h", buffer, position, length, quota)
         position += length * 2
         length = buffer[position]
         position += 1
@@ -281,7 +281,7 @@ def _read_copartition_group(
         length -= 1
         if not 0 <= length * 2 <= limit - position:
             raise bad_length("repartition_source_topics", length, position)
-        m.repartition_source_topics = read_numbers("h", buffer, position, length)
+        m.repartition_source_topics = read_numbers("h", buffer, position, length, quota)
         position += length * 2
         length = buffer[position]
         position += 1

@@ -130,7 +130,7 @@ def _read_partitions_schema(
         length -= 1
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("partition_ids", length, position)
-        m.partition_ids = read_numbers("i", buffer, position, length)
+        m.partition_ids = read_numbers("i", buffer, position, length, quota)
         position += length * 4
         length = buffer[position]
         position += 1
@@ -179,7 +179,7 @@ def _read_partitions_schema_classic(
         position += 4
         if not 0 <= length * 4 <= limit - position:
             raise bad_length("partition_ids", length, position)
-        m.partition_ids = read_numbers("i", buffer, position, length)
+        m.partition_ids = read_numbers("i", buffer, position, length, quota)
         position += length * 4
         items.append(m)
     return items, position

@@ -14,6 +14,11 @@ from ottla.core.errors import DecodeError
 from ottla.protocol.apis import decode_request_header
 from ottla.protocol.message import Message
 from ottla.protocol.messages.describe_groups_request import DescribeGroupsRequest
+from ottla.protocol.messages.describe_share_group_offsets_request import (
+    DescribeShareGroupOffsetsRequest,
+    DescribeShareGroupOffsetsRequestGroup,
+    DescribeShareGroupOffsetsRequestTopic,
+)
 from ottla.protocol.messages.offset_fetch_request import (
     OffsetFetchRequest,
     OffsetFetchRequestGroup,
@@ -56,21 +61,29 @@ def mutate(random: Random, valid: bytes) -> bytes:
 
 
 def decodes_or_refuses(cls: type[Message], data: bytes, version: int) -> bool:
+    return decoded(cls, data, version) is not None
+
+
+def decoded(cls: type[Message], data: bytes, version: int) -> Message | None:
     try:
-        _, end = cls.decode(data, version)
+        message, end = cls.decode(data, version)
     except DecodeError:
-        return False
+        return None
     assert 0 <= end <= len(data)
-    return True
+    return message
 
 
 @pytest.mark.parametrize(("message", "version"), VERSIONS, ids=lambda one: getattr(one, "name", one))
-def test_only_decode_errors(message: MessageDefinition, version: int) -> None:
+def test_mutants_raise_decode_errors_or_are_messages(message: MessageDefinition, version: int) -> None:
     random = Random(f"fuzz {message.name} {version}")
     cls, sampler = message_class(message), Sampler(random)
     for _ in range(MUTATIONS):
         valid = sampler.message(message, version).encode(version)
-        decodes_or_refuses(cls, mutate(random, valid), version)
+        mutant = decoded(cls, mutate(random, valid), version)
+        if mutant is not None:
+            assert repr(cls.decode(mutant.encode(version), version)[0]) == repr(
+                mutant
+            )  # by text: a NaN differs from itself
         decodes_or_refuses(cls, random.randbytes(random.choice([0, 1, 5, 40, 200])), version)
 
 
@@ -133,6 +146,20 @@ def test_elements_of_one_message_are_limited_in_all_arrays_together() -> None:
     with pytest.raises(DecodeError, match="more than 1048576 array elements"):
         OffsetFetchRequest.decode(data, 8)
     assert time.process_time() - started < 5
+
+
+def test_four_numbers_of_an_array_count_as_an_element() -> None:
+    numbers = [0] * (4 * MAX_ELEMENTS)
+    listed = DescribeShareGroupOffsetsRequestTopic(partitions=numbers)
+
+    def encode() -> bytes:
+        group = DescribeShareGroupOffsetsRequestGroup(topics=[listed])
+        return DescribeShareGroupOffsetsRequest(groups=[group]).encode(0)
+
+    with pytest.raises(DecodeError, match="more than 1048576 array elements"):
+        DescribeShareGroupOffsetsRequest.decode(encode(), 0)
+    del numbers[: 4 * 3]  # the outer structs count too
+    DescribeShareGroupOffsetsRequest.decode(encode(), 0)
 
 
 def test_strings_of_an_array_count_as_elements() -> None:

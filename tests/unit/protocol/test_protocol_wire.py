@@ -71,7 +71,7 @@ def test_string_of_wrong_utf8_is_malformed() -> None:
 def test_numbers_round_trip(numbers: list[int]) -> None:
     packed = pack_numbers("i", numbers)
     assert packed == b"".join(number.to_bytes(4, "big", signed=True) for number in numbers)
-    assert read_numbers("i", b"xx" + packed, 2, len(numbers)) == numbers
+    assert read_numbers("i", b"xx" + packed, 2, len(numbers), [100]) == numbers
 
 
 @given(st.lists(st.tuples(st.integers(0, 1 << 31), st.binary(max_size=200)), max_size=5), st.binary(max_size=3))
