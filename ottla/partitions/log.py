@@ -214,6 +214,9 @@ class Log:
 
     def exclusive(self, job: Callable[[], Any], done: Callable[[Any, Exception | None], None]) -> None:
         """Run a job on the files while no write is in flight, after everything that is queued now."""
+        if self.failed is not None:
+            self.environment.clock.call_soon(done, None, self.failed)
+            return
         self._exclusive.append((self.log_end_offset, job, done))
         if self._in_flight is None and not self._scheduled:
             self._scheduled = True

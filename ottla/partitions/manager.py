@@ -32,6 +32,8 @@ logger = structlog.get_logger(__name__)
 
 CHECKPOINT_INTERVAL_MS = 1000
 STRAY_SUFFIX = "-stray"
+CLEAN_STOP_FILE = ".kafka_cleanshutdown"
+_CLEAN_STOP = b'{"version":0,"brokerEpoch":-1}'
 DELETE_SUFFIX = "-delete"
 
 
@@ -44,10 +46,8 @@ class PartitionManager:
         clock: Clock,
         *,
         worker: Worker | None = None,
-        retention_check_interval_ms: int = 300_000,
         producer_expiration_ms: int = 86_400_000,
     ) -> None:
-        self.retention_check_interval_ms = retention_check_interval_ms
         self.producer_expiration_ms = producer_expiration_ms
         self.environment = Environment(disk, clock, worker=worker)
         self._partitions: dict[TopicPartition, Partition] = {}
@@ -57,7 +57,7 @@ class PartitionManager:
         self._checkpointing = False
         self._checkpoint_waiters: list[Callable[[Exception | None], None]] = []
         self._stopped = True
-        self._last_housekeeping_ms = clock.monotonic_ms()
+        self._clean = False
         self.environment.checkpoint = self.checkpoint
         self._saved: tuple[dict[TopicPartition, int], ...] = ({}, {}, {})
 
@@ -67,6 +67,13 @@ class PartitionManager:
         self._recovery_points = read_offsets(files, RECOVERY_POINT_FILE)
         self._log_starts = read_offsets(files, LOG_START_FILE)
         self._directories = set(files.list_directory(""))
+        self._clean = CLEAN_STOP_FILE in self._directories
+        if self._clean:
+            files.remove(CLEAN_STOP_FILE)
+            files.sync_directory("")
+        for name in sorted(self._directories):
+            if name.endswith(DELETE_SUFFIX):
+                self._delete_tree(name)
         self._stopped = False
         self._schedule()
 
@@ -122,18 +129,11 @@ class PartitionManager:
             files.sync_directory("")
             return True
 
-        def delete() -> None:
-            files.remove_tree(doomed)
-
-        def deleted(_: None, error: Exception | None) -> None:
-            if error is not None:
-                logger.warning("could not delete the files of a partition", directory=doomed, error=str(error))
-
         def moved(exists: bool | None, error: Exception | None) -> None:
             log.abandon()
             log.fail(StorageError("the partition was deleted"))
             if exists:
-                self.environment.disk.submit(delete, deleted)
+                self._delete_tree(doomed)
             if error is not None:
                 done(error)
             else:
@@ -144,6 +144,15 @@ class PartitionManager:
             self.environment.disk.submit(move_away, moved)
         else:
             log.exclusive(move_away, moved)
+
+    def _delete_tree(self, directory: str) -> None:
+        files = self.environment.disk.files
+
+        def deleted(_: None, error: Exception | None) -> None:
+            if error is not None:
+                logger.warning("could not delete the files of a partition", directory=directory, error=str(error))
+
+        self.environment.disk.submit(lambda: files.remove_tree(directory), deleted)
 
     def get(self, topic: str, index: int) -> Partition | None:
         return self._partitions.get((topic, index))
@@ -181,6 +190,7 @@ class PartitionManager:
             config,
             recovery_point=self._recovery_points.get(key, 0),
             log_start_offset=self._log_starts.get(key, 0),
+            clean=self._clean,
         )
         if recovered.error is not None:
             logger.error("a partition is offline", partition=directory, error=str(recovered.error))
@@ -203,9 +213,6 @@ class PartitionManager:
         if self._stopped:
             return
         self._flush_old()
-        if self.environment.clock.monotonic_ms() - self._last_housekeeping_ms >= self.retention_check_interval_ms:
-            self._last_housekeeping_ms = self.environment.clock.monotonic_ms()
-            self.housekeeping()
         if not self._checkpointing:
             self.checkpoint(lambda _: None)
         self._schedule()
@@ -302,10 +309,19 @@ class PartitionManager:
             nonlocal left
             left -= 1
             if not left:
-                self.checkpoint(done)
+                self.checkpoint(saved)
+
+        def saved(error: Exception | None) -> None:
+            if error is not None or any(partition.error is not None for partition in self):
+                done(error)  # without the marker: the next start looks closer
+                return
+            files = self.environment.disk.files
+            self.environment.disk.submit(
+                lambda: files.write_atomically(CLEAN_STOP_FILE, _CLEAN_STOP), lambda _, error: done(error)
+            )
 
         if not waiting:
-            self.checkpoint(done)
+            self.checkpoint(saved)
         for partition in waiting:
             partition.close(one_closed)
 

@@ -62,11 +62,20 @@ def empty_log(directory: str, start_offset: int = 0) -> RecoveredLog:
 
 
 def recover(
-    files: Files, directory: str, config: LogConfig, *, recovery_point: int, log_start_offset: int
+    files: Files,
+    directory: str,
+    config: LogConfig,
+    *,
+    recovery_point: int,
+    log_start_offset: int,
+    clean: bool = False,
 ) -> RecoveredLog:
-    """Read the directory. A damaged log comes back with `error` set; nothing of it was changed."""
+    """Read the directory. A damaged log comes back with `error` set; nothing of it was changed.
+
+    `clean`: the last stop made everything durable; otherwise what is found here is made durable first.
+    """
     try:
-        return _Recovery(files, directory, config, recovery_point, log_start_offset).run()
+        return _Recovery(files, directory, config, recovery_point, log_start_offset, clean).run()
     except (StorageError, CorruptBatch, OSError) as error:
         failed = empty_log(directory, log_start_offset)
         failed.error = error
@@ -75,8 +84,15 @@ def recover(
 
 class _Recovery:
     def __init__(
-        self, files: Files, directory: str, config: LogConfig, recovery_point: int, log_start_offset: int
+        self,
+        files: Files,
+        directory: str,
+        config: LogConfig,
+        recovery_point: int,
+        log_start_offset: int,
+        clean: bool,
     ) -> None:
+        self.clean = clean
         self.files, self.directory, self.config = files, directory, config
         self.recovery_point, self.log_start_offset = recovery_point, log_start_offset
         self.names = files.list_directory(directory)
@@ -86,6 +102,8 @@ class _Recovery:
 
     def run(self) -> RecoveredLog:
         segments = self._find_segments()
+        if not self.clean:
+            self.files.sync_directory(self.directory)
         if not segments:
             if self.recovery_point > self.log_start_offset:
                 raise damage(
@@ -110,6 +128,9 @@ class _Recovery:
                 f"the log ends at offset {end_offset} but was durable to {self.recovery_point}",
             )
         self._remove_leftovers()
+        if end_offset < self.log_start_offset:  # records were deleted before they were durable
+            self._remove(kept)
+            return empty_log(self.directory, self.log_start_offset)
         log = RecoveredLog(self.directory, kept, max(self.log_start_offset, kept[0].base_offset))
         log.truncated_bytes, log.truncated_at = self.truncated_bytes, self.truncated_at
         log.epochs = self._epochs(end_offset)
@@ -265,6 +286,7 @@ class _Recovery:
                 data = file.pread(min(_CHUNK_BYTES, segment.size - position), position)
                 file.pwritev([data], position)
                 position += len(data)
+        if segment.next_offset > self.recovery_point or not self.clean:
             file.sync()
 
     def _remove(self, segments: list[Segment]) -> None:

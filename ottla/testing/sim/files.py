@@ -41,8 +41,8 @@ class Inode:
         self.unsynced.clear()
 
     def fail_sync(self) -> None:
-        """The writes are gone from the list of dirty pages; nothing will bring them to the platter."""
-        self.unsynced.clear()
+        """The writes are gone from the list of dirty pages; nothing will bring them to the platter. Sizes are journaled."""
+        self.unsynced = [(size, data) for size, data in self.unsynced if data is None]
 
     def crash(self, random: Random) -> None:
         for position, data in self.unsynced:

@@ -1,0 +1,147 @@
+"""One simulated node with one partition, and helpers to make and compare batches."""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from ottla.core.errors import ApiError, ErrorCode
+from ottla.core.types import Uuid
+from ottla.partitions.config import LogConfig
+from ottla.partitions.manager import PartitionManager
+from ottla.partitions.partition import Partition
+from ottla.partitions.results import Isolation, ReadResult, TimestampOffset
+from ottla.records.batch import Record, encode_batch
+from ottla.records.header import iterate_headers
+from ottla.testing.sim.clock import SimClock
+from ottla.testing.sim.disk import SimDisk, SimWorker
+from ottla.testing.sim.files import PowerCut
+
+TOPIC, TOPIC_ID = "t", Uuid(b"0123456789abcdef")
+DIRECTORY = "t-0"
+
+
+def make_batch(
+    values: list[bytes], *, timestamp: int = -1, keys: list[bytes | None] | None = None, **fields: Any
+) -> bytes:
+    keys = keys or [None] * len(values)
+    records = [
+        Record(offset=n, timestamp=timestamp, key=key, value=value, headers=())
+        for n, (key, value) in enumerate(zip(keys, values, strict=True))
+    ]
+    return encode_batch(records, **fields)
+
+
+class Ack:
+    """What a producer hears: nothing yet, or a code, once."""
+
+    def __init__(self) -> None:
+        self.code: ErrorCode | None = None
+
+    def __call__(self, code: ErrorCode) -> None:
+        assert self.code is None, "acknowledged twice"
+        self.code = code
+
+
+class Node:
+    """Starts, stops and crashes; time passes only in its methods."""
+
+    def __init__(self, seed: int, config: LogConfig, **disk_settings: Any) -> None:
+        self.random = Random(seed)
+        self.clock = SimClock()
+        self.disk = SimDisk(self.clock, self.random, **disk_settings)
+        self.config = config
+        self.start()
+
+    @property
+    def files(self) -> Any:
+        return self.disk.files
+
+    def start(self) -> None:
+        self.manager = PartitionManager(self.disk, self.clock, worker=SimWorker(self.disk))
+        self.manager.environment.tail_budget.limit_bytes = 2000  # so that reads come from files, too
+        self.manager.environment.open_files.limit = 3
+        self.manager.open()
+        self.partition: Partition = self.manager.create(TOPIC, TOPIC_ID, 0, self.config)
+
+    def crash(self) -> None:
+        self.files.before = None
+        self.disk.crash()
+        self.start()
+
+    def kill(self) -> None:
+        """The process dies, the machine does not: the page cache survives."""
+        self.files.before = None
+        self.clock.forget_all()
+        self.start()
+
+    def stop(self) -> None:
+        self.call(self.manager.close)
+
+    def cut_power_after(self, operations: int) -> None:
+        def before(operation: str, path: str) -> None:
+            nonlocal operations
+            del path
+            if operation in ("read", "list"):
+                return
+            operations -= 1
+            if operations < 0:
+                raise PowerCut
+
+        self.files.before = before
+
+    def fail_next(self, wanted: str, error: OSError) -> None:
+        def before(operation: str, path: str) -> None:
+            if operation == wanted and path.endswith(".log"):
+                self.files.before = None
+                raise error
+
+        self.files.before = before
+
+    def call(self, function: Callable[..., None], *arguments: Any, **named: Any) -> Any:
+        """Call something that ends with `done(result)`, and let time pass until it does."""
+        results: list[Any] = []
+        function(*arguments, **named, done=results.append) if named else function(*arguments, results.append)
+        self.clock.run_until(lambda: bool(results))
+        return results[0]
+
+    def append(self, batch: bytes, acks: int = -1) -> tuple[Any, Ack]:
+        ack = Ack()
+        appended = self.partition.append(memoryview(bytearray(batch)), acks=acks, done=ack)
+        return appended, ack
+
+    def settle(self) -> None:
+        log = self.partition.log
+        self.clock.run_until(lambda: self.partition.error is not None or log.idle)
+
+    def read(
+        self, offset: int, max_bytes: int = 1 << 20, isolation: Isolation = Isolation.LOG_END, minimum_one: bool = True
+    ) -> ReadResult:
+        results: list[ReadResult | ApiError] = []
+        result = self.partition.read(
+            offset, max_bytes, isolation=isolation, minimum_one_batch=minimum_one, done=results.append
+        )
+        if result is None:
+            self.clock.run_until(lambda: bool(results))
+            answer = results[0]
+            if isinstance(answer, ApiError):
+                raise answer
+            return answer
+        return result
+
+    def read_all(self) -> list[bytes]:
+        """Every batch that the log holds, from its start to its end."""
+        batches: list[bytes] = []
+        offset = self.partition.log_start_offset
+        while offset < self.partition.log_end_offset:
+            data = b"".join(self.read(offset).buffers)
+            if not data:
+                break
+            for position, header in iterate_headers(data):
+                batches.append(data[position : position + header.size_bytes])
+                offset = header.next_offset
+        return batches
+
+    def find(self, timestamp: int) -> TimestampOffset:
+        answer = self.call(self.partition.offset_for_timestamp, timestamp, isolation=Isolation.LOG_END)
+        assert isinstance(answer, TimestampOffset)
+        return answer
