@@ -20,7 +20,7 @@ from ottla.protocol.message import Message
 from tests.unit.protocol.protocol_samples import MESSAGES, Sampler, message_class
 from tools.protocol.model import Field, MessageDefinition, StructDefinition
 
-SAMPLES = 12
+SAMPLES = 8
 _KINDS = {
     "request": EntityType.request,
     "response": EntityType.response,
