@@ -6,13 +6,11 @@ The header's part, all that a broker's hot path needs, lies in `ottla.records.he
 from collections.abc import Sequence
 
 from ottla.core.types import Buffer
-from ottla.records.compression import MAX_DECOMPRESSED_BYTES, Compression, compress, decompress
+from ottla.records.compression import MAX_DECOMPRESSED_BYTES, Compression
 from ottla.records.header import (
     CONTROL_FLAG,
-    HEADER,
     HEADER_BYTES,
     LOG_APPEND_TIME_FLAG,
-    LOG_OVERHEAD_BYTES,
     MAGIC,
     NO_LEADER_EPOCH,
     NO_PRODUCER_EPOCH,
@@ -22,11 +20,11 @@ from ottla.records.header import (
     BatchHeader,
     iterate_headers,
     patch_base_offset,
-    patch_crc,
     patch_log_append_time,
     read_header,
     validate,
 )
+from ottla.records.payload import assemble_batch, read_payload
 from ottla.records.record import Headers, Record, decode_payload, encode_records
 
 __all__ = [
@@ -95,54 +93,6 @@ def encode_batch(
         len(records),
     )
     return assemble_batch(header, encode_records(records, base_timestamp), compression, compression_level)
-
-
-def assemble_batch(
-    header: BatchHeader, payload: Buffer, compression: Compression, compression_level: int | None = None
-) -> bytes:
-    """Header and uncompressed payload as a batch, which gets its length, codec and CRC here."""
-    if compression is not Compression.NONE:
-        payload = compress(compression, payload, compression_level)
-    batch = bytearray(HEADER_BYTES + len(payload))
-    HEADER.pack_into(
-        batch,
-        0,
-        header.base_offset,
-        len(batch) - LOG_OVERHEAD_BYTES,
-        header.partition_leader_epoch,
-        MAGIC,
-        0,
-        header.attributes & ~0x07 | compression,
-        header.last_offset_delta,
-        header.base_timestamp,
-        header.max_timestamp,
-        header.producer_id,
-        header.producer_epoch,
-        header.base_sequence,
-        header.record_count,
-    )
-    batch[HEADER_BYTES:] = payload
-    patch_crc(batch)
-    return bytes(batch)
-
-
-def read_payload(
-    buffer: Buffer, position: int = 0, *, max_bytes: int = MAX_DECOMPRESSED_BYTES, check_crc: bool = True
-) -> tuple[BatchHeader, bytes]:
-    """Header and decompressed records of the batch at `position`.
-
-    CorruptBatch when the batch is damaged or expands beyond `max_bytes`.
-    """
-    header = validate(buffer, position) if check_crc else _complete_header(buffer, position)
-    view = memoryview(buffer)[position + HEADER_BYTES : position + header.size_bytes]
-    return header, decompress(header.compression, view, max_bytes)
-
-
-def _complete_header(buffer: Buffer, position: int) -> BatchHeader:
-    header = read_header(buffer, position)
-    if header.magic != MAGIC or header.size_bytes > len(buffer) - position:
-        validate(buffer, position)  # raises, with the reason
-    return header
 
 
 def decode_records(

@@ -75,6 +75,7 @@ def _cramjam() -> ModuleType:
 # ── gzip ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _GZIP_WBITS = 31  # the largest window, with gzip's header and trailer
+_GZIP_STEP_BYTES = 1 << 20  # zlib grows its result by copying; in steps no more than the limit is ever held
 
 
 def _gzip_compress(data: Buffer, level: int | None) -> bytes:
@@ -87,21 +88,25 @@ def _gzip_decompress(data: Buffer, limit: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     rest: Buffer = data
+    decompressor = zlib.decompressobj(_GZIP_WBITS)
     while True:
-        decompressor = zlib.decompressobj(_GZIP_WBITS)
         try:
-            part = decompressor.decompress(rest, limit - size + 1)
+            part = decompressor.decompress(rest, min(limit - size + 1, _GZIP_STEP_BYTES))
         except zlib.error as error:
             raise CorruptBatch(f"gzip: {error}") from error
         size += len(part)
         if size > limit:
             raise too_large(limit)
-        if not decompressor.eof:
-            raise CorruptBatch("gzip: the stream is cut off")
         parts.append(part)
-        rest = decompressor.unused_data
-        if not rest:
-            return part if len(parts) == 1 else b"".join(parts)
+        if decompressor.eof:
+            rest = decompressor.unused_data
+            if not rest:
+                return part if len(parts) == 1 else b"".join(parts)
+            decompressor = zlib.decompressobj(_GZIP_WBITS)
+        elif not part:
+            raise CorruptBatch("gzip: the stream is cut off")
+        else:
+            rest = decompressor.unconsumed_tail
 
 
 # ── snappy ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -106,7 +106,13 @@ def decode_payload(
             delta = payload[position]
             position += 1
             if delta > 0x7F:
-                delta, position = decode_varint(payload, position - 1)
+                byte = payload[position]
+                if byte < 0x80:
+                    position += 1
+                    delta += (byte << 7) - 0x80
+                    delta = (delta >> 1) ^ -(delta & 1)
+                else:
+                    delta, position = decode_varint(payload, position - 1)
             else:
                 delta = (delta >> 1) ^ -(delta & 1)
             timestamp = base_timestamp + delta if fixed_timestamp is None else fixed_timestamp
@@ -128,7 +134,13 @@ def decode_payload(
                 key = None
             else:
                 if length > 0x7F:
-                    length, position = decode_varint(payload, position - 1)
+                    byte = payload[position]
+                    if byte < 0x80:
+                        position += 1
+                        length += (byte << 7) - 0x80
+                        length = (length >> 1) ^ -(length & 1)
+                    else:
+                        length, position = decode_varint(payload, position - 1)
                 else:
                     length = (length >> 1) ^ -(length & 1)
                 if length >= 0:
@@ -143,7 +155,13 @@ def decode_payload(
                 value = None
             else:
                 if length > 0x7F:
-                    length, position = decode_varint(payload, position - 1)
+                    byte = payload[position]
+                    if byte < 0x80:
+                        position += 1
+                        length += (byte << 7) - 0x80
+                        length = (length >> 1) ^ -(length & 1)
+                    else:
+                        length, position = decode_varint(payload, position - 1)
                 else:
                     length = (length >> 1) ^ -(length & 1)
                 if length >= 0:

@@ -5,6 +5,8 @@ The codec of records spells the one- and two-byte cases out where it needs them;
 
 from ottla.core.errors import CorruptBatch
 
+INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
+
 _MAX_BYTES = 10  # 64 bits
 
 

@@ -1,0 +1,87 @@
+"""Control records: what stands in the log for brokers, and consumers never see (KIP-98, KIP-595).
+
+A control record's key is a version and a type; the value depends on the type. Ottla writes the markers that end a
+transaction. The records of Kafka's own metadata quorum are told apart and left to whoever knows them.
+"""
+
+from enum import IntEnum
+from struct import Struct
+from typing import NamedTuple
+
+from ottla.core.errors import InvalidRecord
+from ottla.records.batch import encode_batch
+from ottla.records.header import NO_LEADER_EPOCH
+from ottla.records.record import Record
+
+_KEY = Struct(">hh")  # version, type
+_END_TRANSACTION = Struct(">hi")  # version, coordinator epoch; a later version may append fields
+
+
+class ControlType(IntEnum):
+    """The types of control records; any other number is a later Kafka's, and `UNKNOWN` here."""
+
+    UNKNOWN = -1
+    ABORT = 0
+    COMMIT = 1
+    LEADER_CHANGE = 2
+    SNAPSHOT_HEADER = 3
+    SNAPSHOT_FOOTER = 4
+    KRAFT_VERSION = 5
+    KRAFT_VOTERS = 6
+
+
+_BY_NUMBER = {int(control_type): control_type for control_type in ControlType if control_type >= 0}
+
+
+class EndTransactionMarker(NamedTuple):
+    """The end of a transaction on one partition."""
+
+    committed: bool
+    coordinator_epoch: int
+
+
+def control_type(key: bytes | None) -> ControlType:
+    """The type that a control record's key names; InvalidRecord when it is not such a key."""
+    if key is None or len(key) < _KEY.size:
+        raise InvalidRecord("a control record without the key of one")
+    version, number = _KEY.unpack_from(key)
+    if version < 0:
+        raise InvalidRecord(f"a control record of version {version}")
+    return _BY_NUMBER.get(number, ControlType.UNKNOWN)
+
+
+def read_end_transaction_marker(record: Record) -> EndTransactionMarker:
+    """The content of a marker; InvalidRecord when the record is none."""
+    kind = control_type(record.key)
+    if kind not in (ControlType.COMMIT, ControlType.ABORT):
+        raise InvalidRecord(f"a control record of type {kind.name} does not end a transaction")
+    if record.value is None or len(record.value) < _END_TRANSACTION.size:
+        raise InvalidRecord("the value of a transaction's end marker is cut off")
+    version, coordinator_epoch = _END_TRANSACTION.unpack_from(record.value)
+    if version < 0:
+        raise InvalidRecord(f"a transaction's end marker of version {version}")
+    return EndTransactionMarker(kind is ControlType.COMMIT, coordinator_epoch)
+
+
+def encode_end_transaction_marker(
+    *,
+    committed: bool,
+    coordinator_epoch: int,
+    producer_id: int,
+    producer_epoch: int,
+    timestamp_ms: int,
+    base_offset: int = 0,
+    leader_epoch: int = NO_LEADER_EPOCH,
+) -> bytes:
+    """The control batch that ends a producer's transaction on a partition."""
+    kind = ControlType.COMMIT if committed else ControlType.ABORT
+    record = Record(timestamp=timestamp_ms, key=_KEY.pack(0, kind), value=_END_TRANSACTION.pack(0, coordinator_epoch))
+    return encode_batch(
+        [record],
+        base_offset=base_offset,
+        leader_epoch=leader_epoch,
+        producer_id=producer_id,
+        producer_epoch=producer_epoch,
+        is_transactional=True,
+        is_control=True,
+    )

@@ -1,0 +1,86 @@
+"""Walking over the records of a batch without building them: for key checks, lookups by timestamp and compaction.
+
+Values and headers are passed over; each entry says where its record lies, so that compaction copies it as it is.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ottla.core.errors import InvalidRecord
+from ottla.core.types import Buffer
+from ottla.records.compression import MAX_DECOMPRESSED_BYTES
+from ottla.records.header import BatchHeader
+from ottla.records.payload import read_payload
+from ottla.records.varint import decode_varint
+
+
+class Entry(NamedTuple):
+    """One record in a payload: what the log asks about it, and its bytes `payload[start:end]`, length included.
+
+    `body` is the position of its attributes byte, behind the length.
+    """
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    has_value: bool
+    start: int
+    body: int
+    end: int
+
+
+_new_entry = tuple.__new__
+
+
+def scan_batch(
+    buffer: Buffer, position: int = 0, *, max_bytes: int = MAX_DECOMPRESSED_BYTES, check_crc: bool = True
+) -> Iterator[Entry]:
+    """The entries of the batch at `position`; CorruptBatch as soon as something is wrong."""
+    header, payload = read_payload(buffer, position, max_bytes=max_bytes, check_crc=check_crc)
+    return scan_payload(header, payload)
+
+
+def scan_payload(header: BatchHeader, payload: bytes) -> Iterator[Entry]:
+    """The entries of a decompressed payload; InvalidRecord unless the header's count of records fills it exactly."""
+    base_offset, base_timestamp = header.base_offset, header.base_timestamp
+    fixed_timestamp = header.max_timestamp if header.is_log_append_time else None
+    payload_end = len(payload)
+    position = 0
+    try:
+        for _ in range(header.record_count):
+            start = position
+            size, position = decode_varint(payload, position)
+            end = position + size
+            body = position
+            delta, position = decode_varint(payload, position + 1)
+            timestamp = base_timestamp + delta if fixed_timestamp is None else fixed_timestamp
+            delta, position = decode_varint(payload, position)
+            length, position = decode_varint(payload, position)
+            key = None
+            if length >= 0:
+                key = payload[position : position + length]
+                position += length
+            length, position = decode_varint(payload, position)
+            if position + max(length, 0) >= end or end > payload_end:  # the count of headers follows
+                raise InvalidRecord("a record does not end where its length says")
+            yield _new_entry(Entry, (base_offset + delta, timestamp, key, length >= 0, start, body, end))
+            position = end
+    except IndexError:
+        raise InvalidRecord("the records are cut off") from None
+    if position != payload_end:
+        raise InvalidRecord(f"{payload_end - position} bytes follow the last record")
+
+
+def find_timestamp(buffer: Buffer, timestamp: int, start_offset: int = 0, position: int = 0) -> Entry | None:
+    """The first record at `start_offset` or later that has this timestamp or a later one."""
+    for entry in scan_batch(buffer, position, check_crc=False):
+        if entry.timestamp >= timestamp and entry.offset >= start_offset:
+            return entry
+    return None
+
+
+def require_keys(buffer: Buffer, position: int = 0, *, max_bytes: int = MAX_DECOMPRESSED_BYTES) -> None:
+    """InvalidRecord when a record has no key, as a compacted topic asks; its CRC is taken as checked."""
+    for entry in scan_batch(buffer, position, max_bytes=max_bytes, check_crc=False):
+        if entry.key is None:
+            raise InvalidRecord(f"the record {entry.offset} has no key, which a compacted topic requires")
