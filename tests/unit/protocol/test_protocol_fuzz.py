@@ -133,7 +133,7 @@ def with_elements(message: MessageDefinition, path: tuple[Field, ...], count: in
 def test_smallest_elements_cost_a_bounded_multiple_of_their_bytes(message: MessageDefinition) -> None:
     version = newest(message)
     for path in paths_to_arrays(message, message.top, version):
-        data = with_elements(message, path, 1000).encode(version)
+        data = with_elements(message, path, 300).encode(version)
         peak = peak_of_decoding(message_class(message), data, version)
         assert peak < BYTES_PER_BYTE * len(data) + BYTES_PER_MESSAGE
 
