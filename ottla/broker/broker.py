@@ -16,6 +16,7 @@ from ottla.broker.local_partitions import LocalPartitions
 from ottla.broker.produce import Produce
 from ottla.broker.replicas import Replicas
 from ottla.broker.settings import BrokerSettings
+from ottla.broker.strays import set_strays_aside
 from ottla.controller.controller import Controller
 from ottla.controller.effective import EffectiveConfigs
 from ottla.controller.image import Endpoint, MetadataDelta, MetadataImage
@@ -68,6 +69,7 @@ class Broker:
         )
         self._take(self.controller.image)
         self._local.open(self.image, self.configs)
+        set_strays_aside(self.disk.files, self.partitions)
         self.controller.subscribe(self._published)
 
     def subscribe(self, subscriber: Callable[[MetadataImage, MetadataDelta], None]) -> None:

@@ -12,6 +12,8 @@ from ottla.partitions.manager import PartitionManager
 
 logger = structlog.get_logger(__name__)
 
+_KEPT_CONFIGS = 100
+
 
 class LocalPartitions:
     """The partitions of which this node holds a replica.
@@ -26,6 +28,7 @@ class LocalPartitions:
         self._topics: dict[str, TopicImage] = {}
         self._removing: set[tuple[str, int]] = set()
         self._configs: EffectiveConfigs | None = None
+        self._log_configs: dict[tuple[tuple[str, str], ...], LogConfig] = {}  # most topics have the same
 
     def open(self, image: MetadataImage, configs: EffectiveConfigs) -> None:
         """All of them. Recovery reads files: only at start."""
@@ -50,7 +53,7 @@ class LocalPartitions:
 
     def _create(self, topic: TopicImage, first: int, configs: EffectiveConfigs) -> None:
         self._topics[topic.name] = topic
-        config = LogConfig.from_topic_configs(configs.topic_configs(topic.name))
+        config = self._config(topic.name, configs)
         for partition in self._mine(topic, first):
             if (topic.name, partition.index) not in self._removing:
                 self._create_one(topic, partition, config)
@@ -82,7 +85,16 @@ class LocalPartitions:
             return
         partition = topic.partitions[index]
         if self._node_id in partition.replicas:
-            self._create_one(topic, partition, LogConfig.from_topic_configs(self._configs.topic_configs(name)))
+            self._create_one(topic, partition, self._config(name, self._configs))
+
+    def _config(self, topic: str, configs: EffectiveConfigs) -> LogConfig:
+        texts = configs.topic_configs(topic)
+        key = tuple(texts.items())
+        if key not in self._log_configs:
+            if len(self._log_configs) == _KEPT_CONFIGS:
+                self._log_configs.clear()
+            self._log_configs[key] = LogConfig.from_topic_configs(texts)
+        return self._log_configs[key]
 
     def _configure(self, delta: MetadataDelta, configs: EffectiveConfigs) -> None:
         names = {name for kind, name in delta.configs if kind is ResourceType.TOPIC}
@@ -91,6 +103,6 @@ class LocalPartitions:
         updates = {}
         for name in names & self._topics.keys():
             topic = self._topics[name]
-            config = LogConfig.from_topic_configs(configs.topic_configs(name))
+            config = self._config(name, configs)
             updates.update({(name, partition.index): config for partition in self._mine(topic)})
         self._manager.update_configs(updates)

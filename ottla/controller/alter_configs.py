@@ -12,7 +12,7 @@ from ottla.core.broker_configs import BROKER_CONFIGS
 from ottla.core.config_fields import ConfigFields, ConfigType, UpdateMode
 from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError, ConfigError
-from ottla.core.topic_configs import TOPIC_CONFIGS
+from ottla.core.topic_configs import TOPIC_CONFIGS, check_together
 from ottla.v1 import metadata_pb2 as pb
 
 
@@ -42,6 +42,8 @@ def _alter(image: MetadataImage, defaults: EffectiveConfigs, resource: AlterReso
     try:
         for change in resource.changes:
             _apply(fields, defaults, resource, after, change)
+        if resource.type is ResourceType.TOPIC:
+            check_together({**defaults.topic_defaults(), **after})
     except ConfigError as error:
         raise ApiError(ErrorCode.INVALID_CONFIG, str(error)) from error
     return _difference(resource, before, after)
@@ -88,7 +90,7 @@ def _apply(
     if change.value is None:
         raise ApiError(ErrorCode.INVALID_REQUEST, f"{field.name}: a value is needed to {change.operation.name} it.")
     if change.operation is ConfigOperation.SET:
-        value = change.value
+        value = change.value.strip()
     else:
         if field.type is not ConfigType.LIST:
             raise ConfigError(f"Cannot {change.operation.name} {field.name}: it is not a list.")

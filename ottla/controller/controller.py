@@ -135,9 +135,13 @@ class Controller:
         return topic
 
     async def barrier(self) -> None:
-        """Return when the image holds whatever was committed before the call."""
+        """Return when the image holds whatever was decided or committed before the call."""
+        quorum = self._required_quorum()
+        if self._proposed:
+            await self._propose(quorum, b"")  # committed behind them: an empty batch changes nothing
+            return
         try:
-            await self._required_quorum().read_barrier()
+            await quorum.read_barrier()
         except NotLeader as error:
             raise ApiError(ErrorCode.NOT_CONTROLLER, str(error)) from error
         except StorageError as error:
@@ -169,6 +173,10 @@ class Controller:
             return decision.result
         data = pb.MetadataBatch(records=decision.records).SerializeToString()
         self._tentative, _ = ImageBuilder(self._tentative).replay(decision.records).build(0, 0)
+        await self._propose(quorum, data)
+        return decision.result
+
+    async def _propose(self, quorum: Quorum, data: bytes) -> None:
         self._proposed.append(data)
         try:
             await quorum.propose(data)
@@ -176,7 +184,6 @@ class Controller:
             raise ApiError(ErrorCode.NOT_CONTROLLER, str(error)) from error
         except StorageError as error:
             raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR, str(error)) from error
-        return decision.result
 
     # The state machine
 

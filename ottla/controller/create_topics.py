@@ -11,7 +11,7 @@ from ottla.controller.requests import CreatedTopic, NewTopic
 from ottla.controller.topic_names import collision_key, why_invalid
 from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError, ConfigError
-from ottla.core.topic_configs import TOPIC_CONFIGS
+from ottla.core.topic_configs import TOPIC_CONFIGS, check_together
 from ottla.core.types import NodeId, Uuid
 from ottla.v1 import metadata_pb2 as pb
 
@@ -79,7 +79,7 @@ def _create(
     image: MetadataImage, defaults: EffectiveConfigs, topic: NewTopic, new_id: Callable[[], Uuid]
 ) -> tuple[CreatedTopic, list[pb.MetadataRecord]]:
     assignments = _assignments(image, defaults, topic)
-    configs = _configs(topic.configs)
+    configs = _configs(defaults, topic.configs)
     topic_id = new_id()
     records = [pb.MetadataRecord(topic=pb.TopicRecord(name=topic.name, topic_id=topic_id))]
     records += partition_records(topic_id, 0, assignments)
@@ -161,14 +161,15 @@ def _manual(image: MetadataImage, topic: NewTopic) -> list[tuple[NodeId, ...]]:
     return [by_index[index] for index in range(len(by_index))]
 
 
-def _configs(configs: Mapping[str, str | None]) -> dict[str, str]:
+def _configs(defaults: EffectiveConfigs, configs: Mapping[str, str | None]) -> dict[str, str]:
     checked = {}
     for name, value in configs.items():
         if value is None:
             raise ApiError(ErrorCode.INVALID_CONFIG, f"{name}: a value is needed; leave the key out for the default.")
-        checked[name] = value
+        checked[name] = value.strip()
     try:
         TOPIC_CONFIGS.validate(checked)
+        check_together({**defaults.topic_defaults(), **checked})
     except ConfigError as error:
         raise ApiError(ErrorCode.INVALID_CONFIG, str(error)) from error
     return checked

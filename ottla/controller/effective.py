@@ -46,6 +46,7 @@ class EffectiveConfigs:
             (ConfigSource.DYNAMIC_DEFAULT_BROKER, image.configs(ResourceType.BROKER, ALL_BROKERS)),
             (ConfigSource.STATIC_BROKER, static),
         )
+        self._topic_defaults: dict[str, str] | None = None
 
     def broker_candidates(self, name: str) -> list[SourcedValue]:
         """Every value of a broker config, the one in force first."""
@@ -81,13 +82,16 @@ class EffectiveConfigs:
         return next(self._candidates(field, field.synonyms))
 
     def topic_configs(self, topic: str) -> dict[str, str]:
-        """All configs of a topic in force that differ from the built-in defaults."""
-        configs = self.topic_defaults()
-        configs.update(self._image.configs(ResourceType.TOPIC, topic))
-        return configs
+        """All configs of a topic in force that are set anywhere; the others have their built-in defaults."""
+        return {**self.topic_defaults(), **self._image.configs(ResourceType.TOPIC, topic)}
 
-    def topic_defaults(self) -> dict[str, str]:
+    def topic_defaults(self) -> Mapping[str, str]:
         """What brokers set for all topics that do not set it themselves."""
+        if self._topic_defaults is None:
+            self._topic_defaults = self._find_topic_defaults()
+        return self._topic_defaults
+
+    def _find_topic_defaults(self) -> dict[str, str]:
         layers = [layer for _, layer in self._broker_layers if layer]
         if not layers:
             return {}

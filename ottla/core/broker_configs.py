@@ -125,10 +125,20 @@ _LOG_DEFAULTS = (
     _topic_default("log.retention.bytes", "retention.bytes"),
     replace(_topic_default("log.retention.ms", "retention.ms"), default=None),
     _field(
-        "log.retention.minutes", INT, None, "As log.retention.ms, which comes first when both are set.", unit="minutes"
+        "log.retention.minutes",
+        INT,
+        None,
+        "As log.retention.ms, which comes first when both are set.",
+        minimum=-1,
+        unit="minutes",
     ),
     _field(
-        "log.retention.hours", INT, 168, "As log.retention.minutes, which comes first when both are set.", unit="hours"
+        "log.retention.hours",
+        INT,
+        168,
+        "As log.retention.minutes, which comes first when both are set.",
+        minimum=-1,
+        unit="hours",
     ),
     _topic_default("log.segment.bytes", "segment.bytes"),
     _topic_default("log.index.size.max.bytes", "segment.index.bytes"),
@@ -204,8 +214,7 @@ _CONNECTIONS = (
         -1,
         "ms",
     ),
-    _field("max.connections", INT, _UNLIMITED, "The most connections to this broker.", CLUSTER_WIDE, 0),
-    _field("max.connections.per.ip", INT, _UNLIMITED, "The most connections from one address.", CLUSTER_WIDE, 0),
+    _field("max.connections", INT, _UNLIMITED, "The most connections to this broker.", READ_ONLY, 0),
     _field(
         "max.incremental.fetch.session.cache.slots",
         INT,
@@ -314,7 +323,7 @@ _GROUPS = (
         104_857_600,
         "The segment size of __consumer_offsets; small, so that it is compacted often and loads fast.",
         READ_ONLY,
-        1,
+        1 << 20,
         "bytes",
     ),
 )

@@ -49,6 +49,7 @@ class Synonym:
 
     def convert(self, text: str) -> str:
         """The broker config's value in the topic config's unit; a negative value means the same in every unit."""
+        text = text.strip()
         return text if self.factor == 1 or int(text) < 0 else str(int(text) * self.factor)
 
 

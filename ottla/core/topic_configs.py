@@ -6,8 +6,10 @@ them work and nobody is told that something is on which is not.
 """
 
 import re
+from collections.abc import Mapping
 
 from ottla.core.config_fields import INT_MAX, LONG_MAX, ConfigField, ConfigFields, ConfigType, Synonym
+from ottla.core.errors import ConfigError
 
 _MINUTE_MS = 60_000
 _HOUR_MS = 3_600_000
@@ -323,3 +325,16 @@ TOPIC_CONFIGS = ConfigFields(
         ),
     ),
 )
+
+
+def check_together(configs: Mapping[str, str]) -> None:
+    """What single keys cannot tell: raises ConfigError when values of a topic contradict each other."""
+
+    def value(name: str) -> int:
+        return int(configs.get(name) or TOPIC_CONFIGS[name].default or 0)
+
+    least, most = value("min.compaction.lag.ms"), value("max.compaction.lag.ms")
+    if least > most:
+        raise ConfigError(
+            f"min.compaction.lag.ms ({least}) exceeds max.compaction.lag.ms ({most}): lower the one or raise the other."
+        )

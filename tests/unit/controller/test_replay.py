@@ -1,0 +1,137 @@
+import pytest
+
+from ottla.controller.brokers import register_broker
+from ottla.controller.create_topics import create_topics
+from ottla.controller.image import MetadataDelta, MetadataImage, PartitionImage, ResourceType
+from ottla.controller.producer_ids import ProducerIdBlock, allocate_producer_ids
+from ottla.controller.replay import ImageBuilder, InvalidMetadata
+from ottla.controller.requests import NewTopic
+from ottla.controller.snapshot import delta_between, snapshot_records
+from ottla.core.error_codes import ErrorCode
+from ottla.core.errors import ApiError
+from ottla.core.types import NodeId
+from ottla.v1 import metadata_pb2 as pb
+from tests.unit.controller.cluster import IdSource, configs, image_of, registration, uuid
+
+ONE = NodeId(1)
+
+
+def full_image() -> MetadataImage:
+    image = image_of(register_broker(MetadataImage(), registration(rack="r")).records)
+    topics = [NewTopic(name="a", partitions=2, configs={"flush.ms": "1"}), NewTopic(name="b")]
+    image = image_of(create_topics(image, configs(image), topics, IdSource()).records, base=image)
+    image = image_of(allocate_producer_ids(image, ONE).records, base=image)
+    return image_of(
+        [
+            pb.MetadataRecord(feature_level=pb.FeatureLevelRecord(name="metadata.version", level=25)),
+            pb.MetadataRecord(config=pb.ConfigRecord(resource_type=4, name="num.partitions", value="3")),
+        ],
+        base=image,
+    )
+
+
+def shape(image: MetadataImage) -> tuple[object, ...]:
+    return (
+        {name: (topic.id, topic.partitions, topic.internal) for name, topic in image.topics.items()},
+        set(image.topics_by_id),
+        dict(image.brokers),
+        {key: dict(value) for key, value in image.resource_configs.items()},
+        dict(image.features),
+        image.next_producer_id,
+    )
+
+
+def test_what_a_batch_does_not_touch_stays_the_identical_object() -> None:
+    before = full_image()
+    change = pb.PartitionChangeRecord(topic_id=uuid(1), partition=1, leader=1)
+    after, delta = ImageBuilder(before).replay([pb.MetadataRecord(partition_change=change)]).build(9, 2)
+    assert after.topics["a"].partitions == (
+        before.topics["a"].partitions[0],
+        PartitionImage(1, ONE, 1, (ONE,), (ONE,), 1),
+    )
+    assert after.topics["b"] is before.topics["b"]
+    assert after.brokers is before.brokers
+    assert after.resource_configs is before.resource_configs
+    assert delta == MetadataDelta(topics={"a": (before.topics["a"], after.topics["a"])})
+    assert (after.offset, after.epoch) == (9, 2)
+
+
+def test_an_image_is_never_changed_by_what_follows_it() -> None:
+    image = full_image()
+    kept = shape(image)
+    records = [
+        pb.MetadataRecord(remove_topic=pb.RemoveTopicRecord(topic_id=uuid(1))),
+        pb.MetadataRecord(config=pb.ConfigRecord(resource_type=4, name="num.partitions")),
+        pb.MetadataRecord(unregister_broker=pb.UnregisterBrokerRecord(broker_id=1)),
+        pb.MetadataRecord(feature_level=pb.FeatureLevelRecord(name="metadata.version", level=26)),
+    ]
+    after, delta = ImageBuilder(image).replay(records).build(9, 1)
+    assert shape(image) == kept
+    assert set(after.topics) == {"b"}
+    assert delta.deleted == [image.topics["a"]]
+    assert delta.configs == {(ResourceType.TOPIC, "a"), (ResourceType.BROKER, "")}
+    assert (dict(after.resource_configs), dict(after.brokers), delta.features) == ({}, {}, True)
+
+
+def test_a_topic_deleted_and_created_again_in_one_batch_is_both() -> None:
+    before = full_image()
+    records = [
+        pb.MetadataRecord(remove_topic=pb.RemoveTopicRecord(topic_id=uuid(1))),
+        pb.MetadataRecord(topic=pb.TopicRecord(name="a", topic_id=uuid(7))),
+    ]
+    after, delta = ImageBuilder(before).replay(records).build(9, 1)
+    assert (delta.deleted, delta.created) == ([before.topics["a"]], [after.topics["a"]])
+    assert after.configs(ResourceType.TOPIC, "a") == {}
+
+
+def test_a_snapshot_leads_to_the_same_image() -> None:
+    image = full_image()
+    again = image_of(list(snapshot_records(image)))
+    assert shape(again) == shape(image)
+    delta = delta_between(MetadataImage(), again)
+    assert delta.created == [again.topics["a"], again.topics["b"]]
+    assert delta.brokers == {ONE}
+
+
+def test_a_broker_that_comes_back_leads_in_the_next_epoch_in_one_record() -> None:
+    image = full_image()
+    decision = register_broker(image, registration(incarnation=2))
+    assert [record.WhichOneof("record") for record in decision.records] == ["register_broker", "renew_leaderships"]
+    after = image_of(decision.records, base=image)
+    epochs = [(p.leader_epoch, p.partition_epoch) for topic in after.topics.values() for p in topic.partitions]
+    assert epochs == [(1, 1)] * 3
+    assert (decision.result, after.brokers[ONE].incarnation_id) == (2, uuid(2))
+
+
+def test_the_same_incarnation_may_register_again_and_keeps_its_epochs() -> None:
+    image = full_image()
+    decision = register_broker(image, registration())
+    assert [record.WhichOneof("record") for record in decision.records] == ["register_broker"]
+    assert image_of(decision.records, base=image).topics == image.topics
+
+
+def test_producer_id_blocks_follow_each_other() -> None:
+    image = image_of(register_broker(MetadataImage(), registration()).records)
+    first = allocate_producer_ids(image, ONE)
+    second = allocate_producer_ids(image_of(first.records, base=image), ONE)
+    assert (first.result, second.result) == (ProducerIdBlock(0, 1000), ProducerIdBlock(1000, 1000))
+    with pytest.raises(ApiError) as caught:
+        allocate_producer_ids(image, NodeId(9))
+    assert caught.value.code is ErrorCode.BROKER_ID_NOT_REGISTERED
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        pb.MetadataRecord(),
+        pb.MetadataRecord(topic=pb.TopicRecord(name="a", topic_id=uuid(9))),
+        pb.MetadataRecord(partition=pb.PartitionRecord(topic_id=uuid(9), partition=0)),
+        pb.MetadataRecord(partition=pb.PartitionRecord(topic_id=uuid(1), partition=5)),
+        pb.MetadataRecord(partition_change=pb.PartitionChangeRecord(topic_id=uuid(1), partition=2)),
+        pb.MetadataRecord(remove_topic=pb.RemoveTopicRecord(topic_id=uuid(9))),
+        pb.MetadataRecord(unregister_broker=pb.UnregisterBrokerRecord(broker_id=9)),
+    ],
+)
+def test_records_that_do_not_fit_are_refused(record: pb.MetadataRecord) -> None:
+    with pytest.raises(InvalidMetadata):
+        ImageBuilder(full_image()).replay([record])
