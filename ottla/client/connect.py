@@ -1,11 +1,15 @@
 """Which transport a client uses when it is given none."""
 
+import os
+
 from ottla.client.config import ConnectionConfig
 from ottla.client.transport import Transport
 
 
 def open_transport(config: ConnectionConfig) -> Transport:
     """GRPC. Imported late, so that importing the client costs no gRPC."""
+    # gRPC's own handlers of a fork crash the child now and then; without them ours say what to do (`ClientForked`).
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     from ottla.client.grpc_transport import GrpcTransport
 
     return GrpcTransport(config)

@@ -19,6 +19,8 @@ from ottla.v1 import produce_pb2
 _ACKS = {-1: produce_pb2.ACKS_ALL, 1: produce_pb2.ACKS_LEADER, 0: produce_pb2.ACKS_NONE}
 # The broker answers within the request's own time-out; past it and this, the connection counts as lost.
 _GRACE_MS = 5_000
+# How long the broker may take to read what was sent before a stream ends well.
+_FAREWELL_SECONDS = 1.0
 
 Answer = asyncio.Future[dict[TopicPartition, ProduceResult]]
 Stream = grpc.aio.StreamStreamCall[produce_pb2.ProduceRequest, produce_pb2.ProduceResponse]
@@ -68,7 +70,16 @@ class ProduceLink:
         return answer
 
     async def close(self) -> None:
-        """Drop the stream; what is unanswered fails."""
+        """End the stream. When nothing waits for an answer, what `acks=0` sent still arrives; else it all fails."""
+        if self.broken is None and not self._pending and not self._unwritten:
+            writer, reader = self._tasks
+            writer.cancel()
+            try:
+                await self._stream.done_writing()
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                pass  # it broke meanwhile
+            else:
+                await asyncio.wait([reader], timeout=_FAREWELL_SECONDS)
         self._break(ClientClosed())
         await asyncio.wait(self._tasks)
 

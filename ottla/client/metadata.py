@@ -122,11 +122,12 @@ class Metadata:
                 waiting.set_result(None)
             for listener in self._listeners:
                 listener()
-            incomplete = self.last_error is not None or bool(self.errors)
+            # What is missing may appear, so it is asked for again; in no tight loop, however often somebody asks.
+            incomplete = self.last_error is not None or any(error.retriable for error in self.errors.values())
             failures = failures + 1 if incomplete else 0
             if incomplete or self._wake.is_set():
-                # Not in a tight loop, however often somebody asks.
                 await asyncio.sleep(self._backoff.delay_ms(max(failures, 1)) / 1000)
+                continue
             try:
                 async with asyncio.timeout(self._config.metadata_max_age_ms / 1000):
                     await self._wake.wait()
