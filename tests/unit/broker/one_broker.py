@@ -1,0 +1,52 @@
+"""A broker on simulated files, with a real quorum of one and real partitions; doors are left out."""
+
+import asyncio
+from collections.abc import Mapping
+from random import Random
+
+from ottla.adapters.clock import LoopClock
+from ottla.broker.broker import Broker
+from ottla.broker.context import RequestContext
+from ottla.broker.settings import BrokerSettings
+from ottla.controller.controller import Controller
+from ottla.controller.image import Endpoint
+from ottla.core.types import NodeId, Uuid
+from ottla.partitions.manager import PartitionManager
+from ottla.raft.single_voter import SingleVoterLog
+from ottla.testing.sim.files import SimFiles
+from tests.unit.raft.disk import LoopDisk
+
+NODE = NodeId(1)
+LISTENER = "PLAINTEXT"
+
+
+async def start_broker(files: SimFiles | None = None, configs: Mapping[str, str] | None = None) -> Broker:
+    disk = LoopDisk(files)
+    random = Random(1)
+    static = dict(configs or {})
+    controller = Controller(NODE, random=random, static_configs=static)
+    controller.attach(SingleVoterLog.open(disk, "metadata", NODE, controller))
+    clock = LoopClock(asyncio.get_running_loop())
+    partitions = PartitionManager(disk, clock)
+    partitions.open()
+    broker = Broker(
+        BrokerSettings(
+            node_id=NODE,
+            cluster_id="cluster",
+            incarnation_id=Uuid(Random().randbytes(16)),
+            data_dir="/data",
+            rack="r1",
+            configs=static,
+        ),
+        controller=controller,
+        partitions=partitions,
+        clock=clock,
+        random=random,
+        disk=disk,
+    )
+    await broker.start({LISTENER: Endpoint("client.example", 9092), "INSIDE": Endpoint("10.0.0.1", 9093)})
+    return broker
+
+
+def context(version: int, listener: str = LISTENER) -> RequestContext:
+    return RequestContext(listener=listener, api_version=version)
