@@ -5,6 +5,7 @@ nothing that was acknowledged: the next start recovers as after a crash.
 """
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -100,6 +101,9 @@ class _Life:
         await node.start()
         if self._parent is not None:
             report(self._parent.status_fd, {"event": "ready", **node.addresses()})
+        # What the start has made stays: the collector need not walk through it again and again.
+        gc.collect()
+        gc.freeze()
 
     def _ask_to_stop(self, reason: str) -> None:
         if self._stop.is_set():
