@@ -25,6 +25,7 @@ MAX_UNANSWERED: Final = 1024
 MAX_UNANSWERED_BYTES: Final = 32 << 20
 _WRITE_HIGH_WATER: Final = 1 << 20
 _JOIN_BELOW_BYTES: Final = 1 << 14
+_MAX_GATHERED: Final = 64
 
 
 _log = structlog.get_logger(__name__)
@@ -53,6 +54,8 @@ class Connection(asyncio.BufferedProtocol):
         "_busy",
         "_closing",
         "_door",
+        "_flushing",
+        "_out",
         "_paused",
         "_reader",
         "_slots",
@@ -73,6 +76,8 @@ class Connection(asyncio.BufferedProtocol):
         self._door = door
         self._reader = FrameReader(door.receive_buffer, door.limits.request_max_bytes)
         self._slots: deque[Slot] = deque()
+        self._out: list[Buffer] = []  # answers whose turn has come
+        self._flushing = False
         self._unanswered_bytes = 0
         self._busy: Cancellable | None = None
         self._unread = False  # the client does not read what was written
@@ -193,19 +198,34 @@ class Connection(asyncio.BufferedProtocol):
         slots = self._slots
         if not slots or slots[0] is not slot:  # not its turn, or the connection is gone
             return
-        run: list[Buffer] = []
+        out = self._out
         while slots:
             ready = slots[0].buffers
             if ready is None:
                 break
-            run += ready
+            out += ready
             self._unanswered_bytes -= slots.popleft().request_bytes
-        self._write(run)
+        if not slots or len(out) > _MAX_GATHERED:
+            self._flush()
+        elif not self._flushing:
+            self._flushing = True
+            self._door.call_soon(self._flush_later)
         if self._closing:
             if not slots:
                 self._transport.close()
         elif self._paused:
             self.proceed()
+
+    def _flush_later(self) -> None:
+        self._flushing = False
+        if self._out and not self.closed:
+            self._flush()
+
+    def _flush(self) -> None:
+        """One system call for what one turn of the loop has answered; a group commit answers many requests."""
+        out, self._out = self._out, []
+        if out:
+            self._write(out)
 
     def answer_at_once(self, buffers: list[Buffer]) -> None:
         """The answer of a request that did not have to wait, and has no place yet."""
@@ -219,8 +239,6 @@ class Connection(asyncio.BufferedProtocol):
     def _write(self, buffers: list[Buffer]) -> None:
         if len(buffers) == 1:
             self._transport.write(buffers[0])
-        elif not buffers:
-            pass
         elif sum(map(len, buffers)) < _JOIN_BELOW_BYTES:
             self._transport.write(b"".join(buffers))
         else:

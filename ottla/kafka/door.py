@@ -38,6 +38,7 @@ class KafkaDoor:
         self.connections: set[Connection] = set()
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
+        self.call_soon = self._loop.call_soon
         self._servers: list[asyncio.Server] = []
         self._next_id = 0
         self._sweeper: asyncio.TimerHandle | None = None
