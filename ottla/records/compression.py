@@ -45,7 +45,7 @@ def compression_of(attributes: int) -> Compression:
 def compress(codec: Compression, data: Buffer, level: int | None = None) -> bytes:
     """The data in the codec's framing; `level` is the codec's own scale, None its default.
 
-    Snappy has no levels.
+    Levels mean nothing to snappy, nor to lz4: cramjam compresses its blocks in one way only.
     """
     if codec is Compression.NONE:
         return bytes(data)
@@ -137,13 +137,10 @@ def _snappy_decompress(data: Buffer, limit: int) -> bytes:
 # ── lz4 ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _lz4_compress(data: Buffer, level: int | None) -> bytes:
+def _lz4_compress(data: Buffer, _level: int | None) -> bytes:
     """Independent blocks of 64 KiB: Java's reader refuses the linked ones that cramjam's own frames have."""
     compress_block = _cramjam().lz4.compress_block
-    options: dict[str, bool | int | str] = {"store_size": False}
-    if level is not None and level > 1:
-        options |= {"mode": "high_compression", "compression": level}
-    return frames.lz4_frame(data, lambda block: bytes(compress_block(block, **options)))
+    return frames.lz4_frame(data, lambda block: bytes(compress_block(block, store_size=False)))
 
 
 def _lz4_decompress(data: Buffer, limit: int) -> bytes:
