@@ -1,12 +1,13 @@
 """The active controller: turns requests into decisions, has their records committed, and replays them.
 
 Requests are decided one after the other against the state that all earlier decisions lead to, committed or not, so that
-many proposals can be under way at once and one sync commits them together. Whoever asked is answered when the records
-are committed and replayed, and subscribers have seen the new image.
+many proposals can be under way at once and one sync commits them together. That state comes from replaying their
+records, and becomes the image when they are committed; then subscribers see it, and whoever asked is answered.
 """
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ottla.controller.alter_configs import alter_configs
@@ -18,7 +19,7 @@ from ottla.controller.delete_topics import delete_topics
 from ottla.controller.effective import EffectiveConfigs
 from ottla.controller.image import MetadataDelta, MetadataImage, TopicImage
 from ottla.controller.producer_ids import ProducerIdBlock, allocate_producer_ids
-from ottla.controller.replay import ImageBuilder, InvalidMetadata
+from ottla.controller.replay import ImageBuilder
 from ottla.controller.requests import (
     AlterResource,
     BrokerRegistration,
@@ -41,6 +42,15 @@ R = TypeVar("R")
 Subscriber = Callable[[MetadataImage, MetadataDelta], None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Proposed:
+    """A batch under way, and what its replay after all batches before it leads to."""
+
+    data: bytes
+    image: MetadataImage
+    delta: MetadataDelta
+
+
 class Controller:
     """The state machine of the metadata quorum, and the way to change it. Called on the loop only."""
 
@@ -51,7 +61,7 @@ class Controller:
         self._quorum: Quorum | None = None
         self._image = MetadataImage()
         self._tentative = self._image  # what `_proposed` leads to
-        self._proposed: deque[bytes] = deque()  # in the order of proposal, not yet applied
+        self._proposed: deque[_Proposed] = deque()  # in the order of proposal, not yet committed
         self._subscribers: list[Subscriber] = []
 
     def attach(self, quorum: Quorum) -> None:
@@ -138,7 +148,7 @@ class Controller:
         """Return when the image holds whatever was decided or committed before the call."""
         quorum = self._required_quorum()
         if self._proposed:
-            await self._propose(quorum, b"")  # committed behind them: an empty batch changes nothing
+            await self._propose(quorum, [])  # committed behind them, and changes nothing
             return
         try:
             await quorum.read_barrier()
@@ -171,15 +181,16 @@ class Controller:
             if self._proposed:
                 await self.barrier()
             return decision.result
-        data = pb.MetadataBatch(records=decision.records).SerializeToString()
-        self._tentative, _ = ImageBuilder(self._tentative).replay(decision.records).build(0, 0)
-        await self._propose(quorum, data)
+        await self._propose(quorum, decision.records)
         return decision.result
 
-    async def _propose(self, quorum: Quorum, data: bytes) -> None:
-        self._proposed.append(data)
+    async def _propose(self, quorum: Quorum, records: Sequence[pb.MetadataRecord]) -> None:
+        image, delta = ImageBuilder(self._tentative).replay(records).build(0, 0)
+        proposed = _Proposed(pb.MetadataBatch(records=records).SerializeToString(), image, delta)
+        self._tentative = image
+        self._proposed.append(proposed)
         try:
-            await quorum.propose(data)
+            await quorum.propose(proposed.data)
         except NotLeader as error:
             raise ApiError(ErrorCode.NOT_CONTROLLER, str(error)) from error
         except StorageError as error:
@@ -189,18 +200,15 @@ class Controller:
 
     def apply(self, entry: Entry) -> None:
         """Replay one committed entry."""
-        ours = bool(self._proposed) and self._proposed[0] == entry.data
-        batch = pb.MetadataBatch.FromString(entry.data)
-        try:
-            image, delta = ImageBuilder(self._image).replay(batch.records).build(entry.index, entry.term)
-        except InvalidMetadata:
+        if self._proposed and self._proposed[0].data == entry.data:
+            ours = self._proposed.popleft()
+            image, delta = replace(ours.image, offset=entry.index, epoch=entry.term), ours.delta
+        else:
+            # Somebody else's: what was proposed here was decided on a state that is not the log's.
             self._proposed.clear()
             self._tentative = self._image
-            raise
-        if ours:
-            self._proposed.popleft()
-        else:
-            self._proposed.clear()
+            batch = pb.MetadataBatch.FromString(entry.data)
+            image, delta = ImageBuilder(self._image).replay(batch.records).build(entry.index, entry.term)
         if not self._proposed:
             self._tentative = image
         self._publish(image, delta)
