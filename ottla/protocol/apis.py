@@ -12,7 +12,7 @@ from ottla.core.errors import DecodeError
 from ottla.core.types import Buffer
 from ottla.protocol.api_keys import VERSIONS, ApiKey
 from ottla.protocol.message import Message
-from ottla.protocol.wire import MALFORMED, read_string, skip_tagged_fields
+from ottla.protocol.wire import MALFORMED, read_string, skip_tagged_fields, write_string
 
 __all__ = [
     "VERSIONS",
@@ -82,13 +82,9 @@ def decode_request_header(buffer: Buffer, position: int = 0) -> tuple[RequestHea
 
 
 def encode_request_header(header: RequestHeader) -> bytes:
-    """The header in the version that goes with the request. Raises `struct.error` for numbers out of range."""
+    """The header in the version that goes with the request. Raises `struct.error` for what is out of range."""
     out = bytearray(_FIXED_PART.pack(header.api_key, header.api_version, header.correlation_id))
-    if header.client_id is None:
-        out += b"\xff\xff"
-    else:
-        client_id = header.client_id.encode()
-        out += len(client_id).to_bytes(2, "big") + client_id
+    write_string(out, header.client_id)
     if is_flexible(header.api_key, header.api_version):
         out.append(0)
     return bytes(out)

@@ -25,7 +25,6 @@ MAX_STRING_BYTES: Final = 32_767
 
 INT16: Final = Struct(">h")
 INT32: Final = Struct(">i")
-INT64: Final = Struct(">q")
 
 _SMALL: Final = {letter: tuple(Struct(f">{count}{letter}") for count in range(17)) for letter in "bhiq"}
 
