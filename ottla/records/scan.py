@@ -1,6 +1,7 @@
 """Walking over the records of a batch without building them: for key checks, lookups by timestamp and compaction.
 
-Values and headers are passed over; each entry says where its record lies, so that compaction copies it as it is.
+Values and headers are passed over and not checked; each entry says where its record lies, so that compaction copies it
+as it is.
 """
 
 from collections.abc import Iterator
@@ -49,21 +50,56 @@ def scan_payload(header: BatchHeader, payload: bytes) -> Iterator[Entry]:
     try:
         for _ in range(header.record_count):
             start = position
-            size, position = decode_varint(payload, position)
-            end = position + size
+            size = payload[position]
+            position += 1
+            if size > 0x7F:
+                byte = payload[position]
+                if byte < 0x80:
+                    position += 1
+                    size = (size + (byte << 7) - 0x80) >> 1
+                else:
+                    size, position = decode_varint(payload, start)
+            else:
+                size >>= 1
             body = position
-            delta, position = decode_varint(payload, position + 1)
-            timestamp = base_timestamp + delta if fixed_timestamp is None else fixed_timestamp
-            delta, position = decode_varint(payload, position)
-            length, position = decode_varint(payload, position)
-            key = None
-            if length >= 0:
+            end = body + size
+            position += 1  # attributes, unused
+            timestamp = payload[position]
+            position += 1
+            if timestamp > 0x7F:
+                timestamp, position = decode_varint(payload, position - 1)
+            else:
+                timestamp = (timestamp >> 1) ^ -(timestamp & 1)
+            timestamp = timestamp + base_timestamp if fixed_timestamp is None else fixed_timestamp
+            delta = payload[position]
+            position += 1
+            if delta > 0x7F:
+                byte = payload[position]
+                if byte < 0x80:
+                    position += 1
+                    delta += (byte << 7) - 0x80
+                    delta = (delta >> 1) ^ -(delta & 1)
+                else:
+                    delta, position = decode_varint(payload, position - 1)
+            else:
+                delta = (delta >> 1) ^ -(delta & 1)
+            length = payload[position]
+            position += 1
+            if length & 1:  # negative, whatever follows: no key
+                key = None
+                while payload[position - 1] > 0x7F:
+                    position += 1
+            else:
+                if length > 0x7F:
+                    length, position = decode_varint(payload, position - 1)
+                else:
+                    length >>= 1
                 key = payload[position : position + length]
                 position += length
-            length, position = decode_varint(payload, position)
-            if position + max(length, 0) >= end or end > payload_end:  # the count of headers follows
+            has_value = not payload[position] & 1  # odd numbers encode negative lengths
+            if position + 1 >= end or end > payload_end:  # the count of headers follows
                 raise InvalidRecord("a record does not end where its length says")
-            yield _new_entry(Entry, (base_offset + delta, timestamp, key, length >= 0, start, body, end))
+            yield _new_entry(Entry, (base_offset + delta, timestamp, key, has_value, start, body, end))
             position = end
     except IndexError:
         raise InvalidRecord("the records are cut off") from None

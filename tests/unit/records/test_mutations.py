@@ -77,7 +77,7 @@ def with_right_crc(data: bytes) -> bytes:
     return bytes(batch)
 
 
-@settings(max_examples=1500)
+@settings(max_examples=400)
 @given(st.sampled_from(SEEDS), edits)
 def test_mutated_batches_raise_only_corrupt_batch(seed: bytes, changes: list[tuple[int, str, int]]) -> None:
     mutated = mutate(seed, changes)
@@ -85,7 +85,7 @@ def test_mutated_batches_raise_only_corrupt_batch(seed: bytes, changes: list[tup
     read_everything(with_right_crc(mutated))
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(st.binary(max_size=300))
 def test_random_bytes_raise_only_corrupt_batch(data: bytes) -> None:
     read_everything(data)
@@ -93,7 +93,7 @@ def test_random_bytes_raise_only_corrupt_batch(data: bytes) -> None:
 
 
 @codecs
-@settings(max_examples=1500)
+@settings(max_examples=400)
 @given(st.data())
 def test_mutated_streams_raise_only_corrupt_batch_and_stay_within_the_limit(
     codec: Compression, data: st.DataObject
@@ -105,7 +105,7 @@ def test_mutated_streams_raise_only_corrupt_batch_and_stay_within_the_limit(
 
 
 @codecs
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(st.binary(max_size=100), st.booleans())
 def test_random_streams_raise_only_corrupt_batch(codec: Compression, data: bytes, with_magic: bool) -> None:
     if with_magic:
