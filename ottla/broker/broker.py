@@ -44,7 +44,10 @@ class Broker:
         self.partitions = partitions
         self.clock, self.random, self.disk = clock, random, disk
         self.image: MetadataImage = controller.image
-        self.configs = EffectiveConfigs(self.image, settings.configs, settings.node_id)
+        self._static_configs = {**settings.configs, "node.id": str(settings.node_id), "log.dirs": settings.data_dir}
+        if settings.rack is not None:
+            self._static_configs["broker.rack"] = settings.rack
+        self.configs = EffectiveConfigs(self.image, self._static_configs, settings.node_id)
         self.replicas = Replicas(self.image, partitions)
         self.deadlines = Deadlines(clock)
         self.produce = Produce(self.replicas, self.deadlines)
@@ -58,6 +61,9 @@ class Broker:
 
         In this order: registering raises the leader epoch of everything that this node led before it stopped.
         """
+        advertised = ",".join(f"{name}://{one.host}:{one.port}" for name, one in listeners.items())
+        self._static_configs["advertised.listeners"] = advertised
+        self._static_configs.setdefault("listeners", advertised)
         await self.controller.register_broker(
             BrokerRegistration(
                 broker_id=self.settings.node_id,
@@ -82,7 +88,7 @@ class Broker:
 
     def _take(self, image: MetadataImage) -> None:
         self.image = image
-        self.configs = EffectiveConfigs(image, self.settings.configs, self.settings.node_id)
+        self.configs = EffectiveConfigs(image, self._static_configs, self.settings.node_id)
         self.replicas.image = image
         self.fetch.max_bytes = self.configs.integer("fetch.max.bytes")
         self.fetch.sessions.slots = self.configs.integer("max.incremental.fetch.session.cache.slots")

@@ -268,6 +268,19 @@ async def test_describe_configs_of_a_topic() -> None:
     assert len((await describe(broker, TOPIC, "a")).configs) == 34
 
 
+async def test_describe_configs_of_this_broker_and_of_all() -> None:
+    broker = await start_broker(configs={"num.partitions": "3"})
+    await incremental(broker, BROKER, "", ("log.retention.ms", 0, "9"))
+    configs = {one.name: one for one in (await describe(broker, BROKER, "1")).configs}
+    assert (configs["node.id"].value, configs["node.id"].read_only) == ("1", True)
+    assert configs["advertised.listeners"].value == "PLAINTEXT://client.example:9092,INSIDE://10.0.0.1:9093"
+    assert (configs["num.partitions"].value, configs["num.partitions"].config_source) == ("3", 4)
+    assert (configs["log.retention.ms"].value, configs["log.retention.ms"].config_source) == ("9", 3)
+    assert not configs["log.retention.ms"].read_only
+    everywhere = (await describe(broker, BROKER, "")).configs
+    assert [(one.name, one.value, one.config_source) for one in everywhere] == [("log.retention.ms", "9", 3)]
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "expected"),
     [
