@@ -16,6 +16,7 @@ from ottla.core.types import NodeId, Uuid
 from ottla.v1 import metadata_pb2 as pb
 
 MAX_PARTITIONS_PER_BATCH = 10_000
+METADATA_TOPIC = "__cluster_metadata"  # how Kafka's tools call the metadata log
 
 
 def create_topics(
@@ -57,6 +58,8 @@ class _Names:
     def check(self, name: str) -> None:
         if reason := why_invalid(name):
             raise ApiError(ErrorCode.INVALID_TOPIC_EXCEPTION, reason)
+        if name == METADATA_TOPIC:
+            raise ApiError(ErrorCode.TOPIC_AUTHORIZATION_FAILED, f"The name {name} is the metadata log's own.")
         if name in self._image.topics:
             raise ApiError(ErrorCode.TOPIC_ALREADY_EXISTS, f"Topic '{name}' already exists.")
         if "." not in name and "_" not in name:

@@ -113,6 +113,7 @@ def test_a_name_that_stands_twice_is_not_created(image: MetadataImage) -> None:
 @pytest.mark.parametrize(
     ("topic", "expected"),
     [
+        (NewTopic(name="__cluster_metadata"), ErrorCode.TOPIC_AUTHORIZATION_FAILED),
         (NewTopic(name="a", partitions=0), ErrorCode.INVALID_PARTITIONS),
         (NewTopic(name="a", partitions=-2), ErrorCode.INVALID_PARTITIONS),
         (NewTopic(name="a", partitions=10_001), ErrorCode.INVALID_PARTITIONS),
