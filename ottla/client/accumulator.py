@@ -90,9 +90,10 @@ class Accumulator:
         self.unsettled: dict[Batch, None] = {}  # every batch that is not done, oldest first
         self.flushing = 0  # how many want batches sent as they are, whatever lingers
 
-    def has_room(self, size_bytes: int) -> bool:
-        """Whether a record fits; one larger than the whole memory does when nothing else is there."""
-        return self.used_bytes + size_bytes <= self._buffer_memory or not self.used_bytes
+    def has_room(self, size_bytes: int, waiting_bytes: int = 0) -> bool:
+        """Whether a record fits after those that wait; one larger than the whole memory does when it is alone."""
+        before = self.used_bytes + waiting_bytes
+        return before + size_bytes <= self._buffer_memory or not before
 
     def append(
         self, topic_partition: TopicPartition, record: Record, size_bytes: int, now_ms: float

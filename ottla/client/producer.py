@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Generic, Self, Unpack, overload
+from typing import Any, Generic, NamedTuple, Self, Unpack, overload
 
 from ottla.client.accumulator import Accumulator
 from ottla.client.batches import RECORD_OVERHEAD_BYTES, Delivery
@@ -22,7 +22,7 @@ from ottla.client.errors import (
     RecordTooLarge,
     SerializationFailed,
 )
-from ottla.client.metadata import Metadata
+from ottla.client.metadata import Metadata, TopicView
 from ottla.client.partitioner import StickyPartitioner, partition_for_key
 from ottla.client.sender import Sender
 from ottla.client.settings import ProducerSettings
@@ -31,6 +31,15 @@ from ottla.client.types import Headers, K, RecordMetadata, TopicPartition, V
 from ottla.records.batch import Record
 
 Partitioner = Callable[[bytes | None, int], int]
+
+
+class Unsent(NamedTuple):
+    """A record that is not accepted yet."""
+
+    topic: str
+    partition: int | None
+    record: Record
+    size_bytes: int
 
 
 class Producer(Generic[K, V]):
@@ -159,43 +168,9 @@ class Producer(Generic[K, V]):
         RecordTooLarge, BufferExhausted, SerializationFailed, ClientClosed, or the error of a topic that is refused;
         then the record was not accepted.
         """
-        self._check_usable()
-        key_bytes = self._serialized(key, self._key_serializer, "key", topic)
-        value_bytes = self._serialized(value, self._value_serializer, "value", topic)
-        header_items = tuple(headers.items() if isinstance(headers, Mapping) else headers) if headers else ()
-        size = RECORD_OVERHEAD_BYTES + (len(key_bytes) if key_bytes else 0) + (len(value_bytes) if value_bytes else 0)
-        for name, content in header_items:
-            size += len(name) * 3 + (len(content) if content else 0) + 4
-        if size > self._config.max_request_size:
-            raise RecordTooLarge(
-                ErrorCode.MESSAGE_TOO_LARGE,
-                f"the record takes {size} bytes, max_request_size is {self._config.max_request_size}",
-                topic=topic,
-                partition=partition,
-            )
-        view = self._metadata.topics.get(topic)
-        if view is None:
-            view = await self._metadata.topic(topic, self._config.max_block_ms)
-        if self._room or not self._accumulator.has_room(size):
-            await self._wait_for_room(size, topic)
-        index = self._partition(topic, key_bytes, partition)
-        record = Record(
-            0,
-            timestamp_ms if timestamp_ms is not None else int(time.time() * 1000),
-            key_bytes,
-            value_bytes,
-            header_items,
-        )
-        delivery, opened, full = self._accumulator.append(
-            TopicPartition(topic, index), record, size, self._loop.time() * 1000
-        )
-        if full:
-            if key_bytes is None and partition is None:
-                self._sticky.batch_closed(topic, index, view.available)
-            self._sender.wake()
-        elif opened:
-            self._sender.wake_in(self._config.linger_ms)
-        return delivery
+        self.check_usable()
+        unsent = self.prepare(topic, value, key, partition, headers, timestamp_ms)
+        return await self.send_prepared(unsent)
 
     async def send_and_wait(
         self,
@@ -215,12 +190,12 @@ class Producer(Generic[K, V]):
 
     async def flush(self) -> None:
         """Send without lingering what was accepted so far, and return when all of it is acknowledged or given up."""
-        self._check_usable()
+        self.check_usable()
         await self._flush()
 
     async def partitions_for(self, topic: str) -> list[int]:
         """The partitions of a topic."""
-        self._check_usable()
+        self.check_usable()
         view = await self._metadata.topic(topic, self._config.max_block_ms)
         return list(range(view.partition_count))
 
@@ -255,11 +230,75 @@ class Producer(Generic[K, V]):
         finally:
             self._accumulator.flushing -= 1
 
-    def _check_usable(self) -> None:
+    # -- the steps of `send`, for the blocking producer as well
+
+    def check_usable(self) -> None:
+        """Raises ClientForked or ClientClosed. Any thread."""
         if self._pid != os.getpid():
             raise ClientForked(self._pid, os.getpid())
         if self._state != "open":
             raise ClientClosed("the producer is not started" if self._state == "new" else "the producer is closed")
+
+    def prepare(
+        self,
+        topic: str,
+        value: V | None,
+        key: K | None,
+        partition: int | None,
+        headers: Headers | Mapping[str, bytes | None],
+        timestamp_ms: int | None,
+    ) -> Unsent:
+        """Serialize and measure. Any thread. Raises SerializationFailed, RecordTooLarge, TypeError."""
+        key_bytes = self._serialized(key, self._key_serializer, "key", topic)
+        value_bytes = self._serialized(value, self._value_serializer, "value", topic)
+        header_items = tuple(headers.items() if isinstance(headers, Mapping) else headers) if headers else ()
+        size = RECORD_OVERHEAD_BYTES + (len(key_bytes) if key_bytes else 0) + (len(value_bytes) if value_bytes else 0)
+        for name, content in header_items:
+            size += len(name) * 3 + (len(content) if content else 0) + 4
+        if size > self._config.max_request_size:
+            raise RecordTooLarge(
+                ErrorCode.MESSAGE_TOO_LARGE,
+                f"the record takes {size} bytes, max_request_size is {self._config.max_request_size}",
+                topic=topic,
+                partition=partition,
+            )
+        timestamp = timestamp_ms if timestamp_ms is not None else int(time.time() * 1000)
+        return Unsent(topic, partition, Record(0, timestamp, key_bytes, value_bytes, header_items), size)
+
+    def is_ready_for(self, unsent: Unsent, waiting_bytes: int) -> bool:
+        """Whether `accept` may be called without waiting, when so many bytes come before. Any thread."""
+        return (
+            unsent.topic in self._metadata.topics
+            and not self._room
+            and self._accumulator.has_room(unsent.size_bytes, waiting_bytes)
+        )
+
+    async def send_prepared(self, unsent: Unsent) -> Delivery:
+        """Accept when the topic is known and there is room."""
+        if unsent.topic not in self._metadata.topics:
+            await self._metadata.topic(unsent.topic, self._config.max_block_ms)
+        if self._room or not self._accumulator.has_room(unsent.size_bytes):
+            await self._wait_for_room(unsent.size_bytes, unsent.topic)
+        return self.accept(unsent)
+
+    def accept(self, unsent: Unsent) -> Delivery:
+        """Take a record of a topic that is known. Raises ClientError for a partition that is not there."""
+        self.check_usable()
+        topic, partition, record, size = unsent
+        view = self._metadata.topics.get(topic)
+        if view is None:  # it vanished while the record waited
+            raise ClientError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, topic=topic)
+        index = self._partition(view, topic, record.key, partition)
+        delivery, opened, full = self._accumulator.append(
+            TopicPartition(topic, index), record, size, self._loop.time() * 1000
+        )
+        if full:
+            if record.key is None and partition is None:
+                self._sticky.batch_closed(topic, index, view.available)
+            self._sender.wake()
+        elif opened:
+            self._sender.wake_in(self._config.linger_ms)
+        return delivery
 
     def _serialized(self, value: Any, serializer: Callable[[Any], bytes] | None, what: str, topic: str) -> bytes | None:
         if value is None:
@@ -280,8 +319,7 @@ class Producer(Generic[K, V]):
             f"encode it or give the producer a {what}_serializer (ottla.client.string_serializer, json_serializer)"
         )
 
-    def _partition(self, topic: str, key: bytes | None, partition: int | None) -> int:
-        view = self._metadata.topics[topic]
+    def _partition(self, view: TopicView, topic: str, key: bytes | None, partition: int | None) -> int:
         if partition is None:
             if self._partitioner is not None:
                 partition = self._partitioner(key, view.partition_count)
@@ -309,7 +347,7 @@ class Producer(Generic[K, V]):
             async with asyncio.timeout(self._config.max_block_ms / 1000):
                 while self._room[0] is not waiter or not self._accumulator.has_room(size):
                     await waiter
-                    self._check_usable()
+                    self.check_usable()
                     if not self._accumulator.has_room(size):
                         waiter = self._room[0] = self._loop.create_future()
         except TimeoutError:

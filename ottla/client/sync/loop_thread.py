@@ -4,7 +4,7 @@ import asyncio
 import concurrent.futures
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from ottla.client.errors import ClientForked
@@ -41,7 +41,7 @@ class LoopThread:
     def run(self, coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
         """Wait for a coroutine on the loop. Raises TimeoutError after `timeout` seconds, having cancelled it."""
         try:
-            self._check_usable()
+            self.check_usable()
         except BaseException:
             coroutine.close()
             raise
@@ -52,7 +52,12 @@ class LoopThread:
             future.cancel()
             raise
 
-    def _check_usable(self) -> None:
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """Run a callback on the loop, before whatever is run from now on."""
+        self._loop.call_soon_threadsafe(callback)
+
+    def check_usable(self) -> None:
+        """Raises ClientForked, and RuntimeError on the loop's own thread."""
         if self._pid != os.getpid():
             raise ClientForked(self._pid, os.getpid())
         if threading.current_thread() is self._thread:

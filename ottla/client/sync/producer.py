@@ -1,5 +1,6 @@
 """The blocking producer."""
 
+import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Generic, Self, Unpack, cast, overload
@@ -17,21 +18,22 @@ Partitioner = asyncio_producer.Partitioner
 class Delivery:
     """What `send()` gives: `result()` waits for the record's `RecordMetadata`, or leave it."""
 
-    __slots__ = ("_delivery", "_thread")
+    __slots__ = ("_delivery", "_error", "_thread")
 
-    def __init__(self, thread: LoopThread, delivery: batches.Delivery) -> None:
+    def __init__(self, thread: LoopThread) -> None:
         self._thread = thread
-        self._delivery = delivery
+        self._delivery: batches.Delivery | None = None  # once the loop has taken the record
+        self._error: ClientError | None = None  # why the loop did not take it
 
     def done(self) -> bool:
         """Whether the record is acknowledged or given up."""
-        return self._delivery.done()
+        return self._error is not None or (self._delivery is not None and self._delivery.done())
 
     def result(self, timeout: float | None = None) -> RecordMetadata:
         """Where the record is. Raises the ClientError of a failed delivery, TimeoutError after `timeout` seconds."""
-        if self._delivery.done():
+        if self._delivery is not None and self._delivery.done():
             return self._delivery.result()
-        return self._thread.run(_wait(self._delivery), timeout)
+        return self._thread.run(self._wait(), timeout)
 
     def exception(self, timeout: float | None = None) -> ClientError | None:
         """Why delivery failed, None when it did not. Raises TimeoutError after `timeout` seconds."""
@@ -41,9 +43,12 @@ class Delivery:
             return error
         return None
 
-
-async def _wait(delivery: batches.Delivery) -> RecordMetadata:
-    return await delivery
+    async def _wait(self) -> RecordMetadata:
+        # The loop has taken the record by now: it was told to before it was told to run this.
+        if self._error is not None:
+            raise self._error
+        assert self._delivery is not None
+        return await self._delivery
 
 
 class Producer(Generic[K, V]):
@@ -99,6 +104,9 @@ class Producer(Generic[K, V]):
         )
         self._producer = cast("asyncio_producer.Producer[K, V]", made)
         self._thread = LoopThread.shared()
+        self._lock = threading.Lock()
+        self._inbox: list[tuple[asyncio_producer.Unsent, Delivery]] = []
+        self._inbox_bytes = 0
         self._thread.run(self._producer.start())
 
     def __enter__(self) -> Self:
@@ -119,11 +127,34 @@ class Producer(Generic[K, V]):
         headers: Headers | Mapping[str, bytes | None] = (),
         timestamp_ms: int | None = None,
     ) -> Delivery:
-        """Accept a record; blocks only for metadata and for room in `buffer_memory`."""
-        delivery = self._thread.run(
-            self._producer.send(topic, value, key=key, partition=partition, headers=headers, timestamp_ms=timestamp_ms)
-        )
-        return Delivery(self._thread, delivery)
+        """Accept a record; blocks only for metadata and for room in `buffer_memory`.
+
+        A partition that does not exist is told by the delivery.
+        """
+        producer = self._producer
+        self._thread.check_usable()
+        producer.check_usable()
+        unsent = producer.prepare(topic, value, key, partition, headers, timestamp_ms)
+        delivery = Delivery(self._thread)
+        with self._lock:
+            if producer.is_ready_for(unsent, self._inbox_bytes):
+                self._inbox.append((unsent, delivery))
+                self._inbox_bytes += unsent.size_bytes
+                if len(self._inbox) == 1:
+                    self._thread.call_soon(self._take)
+                return delivery
+        delivery._delivery = self._thread.run(producer.send_prepared(unsent))
+        return delivery
+
+    def _take(self) -> None:
+        """On the loop: accept what other threads have sent meanwhile; one hop serves many records."""
+        with self._lock:
+            inbox, self._inbox, self._inbox_bytes = self._inbox, [], 0
+        for unsent, delivery in inbox:
+            try:
+                delivery._delivery = self._producer.accept(unsent)
+            except ClientError as error:
+                delivery._error = error
 
     def send_and_wait(
         self,
