@@ -161,8 +161,9 @@ class Controller:
         return EffectiveConfigs(image, self._static_configs, self._node_id)
 
     def _new_id(self) -> Uuid:
-        # Never the zero id, and never one that shows with a leading dash, which command lines would take for a flag.
-        while (new := Uuid(self._random.randbytes(16))) == ZERO_UUID or new[0] >> 2 == 62:
+        # Never one that is taken, and never one that shows with a leading dash, which commands would take for a flag.
+        taken = self._tentative.topics_by_id
+        while (new := Uuid(self._random.randbytes(16))) in taken or new == ZERO_UUID or new[0] >> 2 == 62:
             pass
         return new
 

@@ -112,7 +112,7 @@ class ImageBuilder:
         return partitions
 
     def _topic(self, record: pb.TopicRecord) -> None:
-        if record.name in self._own_topics():
+        if record.name in self._own_topics() or record.topic_id in self._topics_by_id:
             raise InvalidMetadata(f"the topic {record.name!r} is created twice")
         self._put_topic(TopicImage(record.name, Uuid(record.topic_id), (), record.name in INTERNAL_TOPICS))
 

@@ -125,6 +125,7 @@ def test_producer_id_blocks_follow_each_other() -> None:
     [
         pb.MetadataRecord(),
         pb.MetadataRecord(topic=pb.TopicRecord(name="a", topic_id=uuid(9))),
+        pb.MetadataRecord(topic=pb.TopicRecord(name="new", topic_id=uuid(1))),
         pb.MetadataRecord(partition=pb.PartitionRecord(topic_id=uuid(9), partition=0)),
         pb.MetadataRecord(partition=pb.PartitionRecord(topic_id=uuid(1), partition=5)),
         pb.MetadataRecord(partition_change=pb.PartitionChangeRecord(topic_id=uuid(1), partition=2)),
