@@ -216,8 +216,10 @@ class Sender:
             logger.debug("%s: sending again", error)
             self._accumulator.put_back(batch, now + self._backoff.delay_ms(batch.attempts))
         else:
-            if not error.retriable and error.code is not ErrorCode.UNKNOWN_SERVER_ERROR:
-                queue.take_back_sequence(batch)  # it was refused, so it is surely not written
+            if batch.attempts == 1 and not error.retriable and error.code is not ErrorCode.UNKNOWN_SERVER_ERROR:
+                # Surely not written. After an earlier attempt whose answer got lost it might be, and then the next
+                # batch under this sequence would be taken for its duplicate.
+                queue.take_back_sequence(batch)
             self._fail(batch, located(error, batch.topic_partition))
 
     def _restart(self, queue: PartitionQueue) -> None:

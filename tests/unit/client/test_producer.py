@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from ottla.client import (
     BufferExhausted,
     ClientClosed,
     ClientError,
+    Delivery,
     DeliveryTimeout,
     ErrorCode,
     Producer,
@@ -390,3 +392,30 @@ async def test_one_request_carries_batches_of_several_partitions() -> None:
 def test_wrong_settings_are_refused_with_what_to_change(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Producer(**settings)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_whatever_fails_an_acknowledged_record_is_there_once_and_in_order(seed: int) -> None:
+    """Requests get lost before or after the append, are refused for now or for good; records of two partitions."""
+    rng = random.Random(seed)
+    cluster = FakeCluster(t=2)
+    outcomes = [None] * 5 + [refuse, lose, lose, refuse_for_good]
+    cluster.faults.extend(rng.choice(outcomes) for _ in range(60))
+    cluster.lose_answers.extend(rng.random() < 0.2 for _ in range(80))
+    deliveries: list[tuple[int, bytes, Delivery]] = []
+    async with Producer(transport=cluster, batch_size=rng.choice([0, 100, 400]), **FAST) as producer:
+        for number in range(150):
+            partition, value = rng.randrange(2), b"%d" % number
+            deliveries.append((partition, value, await producer.send("t", value, partition=partition)))
+            if rng.random() < 0.1:
+                await asyncio.sleep(0.001)
+    for partition in range(2):
+        there = cluster.values("t", partition)
+        acknowledged = [
+            (value, delivery.result().offset)
+            for index, value, delivery in deliveries
+            if index == partition and delivery.exception() is None
+        ]
+        assert [there[offset] for _, offset in acknowledged] == [value for value, _ in acknowledged]
+        assert there == sorted(set(there), key=lambda value: int(value or b"0")), "a duplicate, or out of order"
+        assert len(there) >= len(acknowledged) > 0
