@@ -258,3 +258,27 @@ async def crash_run(seed: int) -> int:
 async def test_no_acknowledged_entry_is_lost_in_any_crash() -> None:
     survivors = [await crash_run(seed) for seed in range(300)]
     assert sum(survivors) > 1000  # the runs did something
+
+
+async def test_an_entry_that_cannot_be_applied_fails_its_proposer_and_nobody_else() -> None:
+    log, recorder = open_log(LoopDisk())
+    apply = recorder.apply
+
+    def picky(entry: Entry) -> object:
+        if entry.data == b"poison":
+            raise ValueError("no such thing")
+        return apply(entry)
+
+    recorder.apply = picky  # type: ignore[method-assign]
+    outcomes = await asyncio.gather(*(log.propose(data) for data in (b"a", b"poison", b"b")), return_exceptions=True)
+    assert outcomes[0] == Committed(1, 1)
+    assert isinstance(outcomes[1], ValueError)
+    assert outcomes[2] == Committed(3, 2)
+
+
+async def test_a_proposer_that_gives_up_harms_nobody() -> None:
+    log, recorder = open_log(LoopDisk())
+    gives_up, waits = asyncio.ensure_future(log.propose(b"a")), asyncio.ensure_future(log.propose(b"b"))
+    gives_up.cancel()
+    assert (await waits).index == 2
+    assert recorder.state == [b"a", b"b"]
