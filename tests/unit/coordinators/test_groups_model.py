@@ -1,4 +1,4 @@
-"""Random histories of one group: clients that come, go, stall and lie, while appends fail and the coordinator restarts."""
+"""Random histories of one group: clients come, go, stall and lie; appends fail and the coordinator moves."""
 
 from typing import Any
 
