@@ -139,6 +139,7 @@ class Accumulator:
     def take(self, queue: PartitionQueue) -> Batch:
         """Move the first batch under way."""
         batch = queue.waiting.popleft()
+        batch.waiting = False
         if not queue.waiting:
             del self.busy[queue.topic_partition]
         batch.attempts += 1
@@ -149,13 +150,14 @@ class Accumulator:
         """A batch that was under way is to be sent again."""
         queue = self.queues[batch.topic_partition]
         batch.retry_at_ms = retry_at_ms
+        batch.waiting = True
         queue.requeue(batch)
         self.busy[batch.topic_partition] = queue
 
     def settle(self, batch: Batch) -> None:
         """Forget a batch that is acknowledged or given up, wherever it is."""
         queue = self.queues[batch.topic_partition]
-        if batch in queue.waiting:
+        if batch.waiting:
             queue.waiting.remove(batch)
             if not queue.waiting:
                 del self.busy[batch.topic_partition]

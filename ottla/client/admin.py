@@ -1,7 +1,6 @@
 """The asyncio admin client: topics, configs, the cluster."""
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
@@ -9,7 +8,8 @@ from typing import Self, TypeVar, Unpack
 from ottla.client.backoff import Backoff
 from ottla.client.config import ConnectionConfig
 from ottla.client.connect import open_transport
-from ottla.client.errors import ClientClosed, ClientError, ClientForked, ErrorCode, PartialFailure
+from ottla.client.errors import ClientClosed, ClientError, ErrorCode, PartialFailure
+from ottla.client.forks import check_not_forked, pid
 from ottla.client.settings import ConnectionSettings
 from ottla.client.transport import ConfigChange, Transport
 from ottla.client.types import (
@@ -43,7 +43,7 @@ class Admin:
         self._config.validate()
         self._given_transport = transport
         self._backoff = Backoff(self._config.retry_backoff_ms, self._config.retry_backoff_max_ms)
-        self._pid = os.getpid()
+        self._pid = pid()
         self._state = "new"
 
     async def start(self) -> Self:
@@ -61,7 +61,7 @@ class Admin:
 
     async def close(self) -> None:
         """Close the connections. May be called again."""
-        if self._state == "open" and self._pid == os.getpid():
+        if self._state == "open" and self._pid == pid():
             self._state = "closed"
             await self._transport.close()
         self._state = "closed"
@@ -188,8 +188,7 @@ class Admin:
         )
 
     def _usable(self) -> Transport:
-        if self._pid != os.getpid():
-            raise ClientForked(self._pid, os.getpid())
+        check_not_forked(self._pid)
         if self._state != "open":
             state = "not started" if self._state == "new" else "closed"
             raise ClientClosed(f"the admin client is {state}")

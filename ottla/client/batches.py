@@ -35,6 +35,7 @@ class Batch:
         "retry_at_ms",
         "size_bytes",
         "topic_partition",
+        "waiting",
     )
 
     def __init__(self, topic_partition: TopicPartition, number: int, now_ms: float) -> None:
@@ -43,6 +44,7 @@ class Batch:
         self.created_ms = now_ms
         self.records: list[Record] = []
         self.size_bytes = HEADER_BYTES
+        self.waiting = True  # in its partition's queue; else under way
         self.attempts = 0
         self.retry_at_ms = 0.0
         self.producer_id, self.producer_epoch, self.base_sequence = -1, -1, -1

@@ -1,7 +1,6 @@
 """The asyncio consumer: reads partitions of topics, without a group."""
 
 import asyncio
-import os
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Generic, Self, Unpack, cast, overload
@@ -11,12 +10,12 @@ from ottla.client.connect import open_transport
 from ottla.client.errors import (
     ClientClosed,
     ClientError,
-    ClientForked,
     ErrorCode,
     GroupsUnsupported,
     SerializationFailed,
 )
 from ottla.client.fetcher import Fetcher
+from ottla.client.forks import check_not_forked, pid
 from ottla.client.metadata import Metadata
 from ottla.client.offsets import list_offsets_surely
 from ottla.client.partitions import PartitionState
@@ -100,7 +99,7 @@ class Consumer(Generic[K, V]):
         self._key_deserializer = key_deserializer
         self._value_deserializer = value_deserializer
         self._given_transport = transport
-        self._pid = os.getpid()
+        self._pid = pid()
         self._state = "new"
 
     async def start(self) -> Self:
@@ -125,7 +124,7 @@ class Consumer(Generic[K, V]):
 
     async def close(self) -> None:
         """Close the connections; whoever waits in `poll` gets ClientClosed. May be called again."""
-        if self._state == "open" and self._pid == os.getpid():
+        if self._state == "open" and self._pid == pid():
             self._state = "closed"
             self._fetcher.arrived.set()
             await self._fetcher.close()
@@ -290,8 +289,7 @@ class Consumer(Generic[K, V]):
     # -- inside
 
     def _check_usable(self) -> None:
-        if self._pid != os.getpid():
-            raise ClientForked(self._pid, os.getpid())
+        check_not_forked(self._pid)
         if self._state != "open":
             raise ClientClosed("the consumer is not started" if self._state == "new" else "the consumer is closed")
 

@@ -1,7 +1,6 @@
 """The asyncio producer: takes records, gathers them into batches and delivers them."""
 
 import asyncio
-import os
 import random
 import time
 from collections import deque
@@ -17,11 +16,11 @@ from ottla.client.errors import (
     BufferExhausted,
     ClientClosed,
     ClientError,
-    ClientForked,
     ErrorCode,
     RecordTooLarge,
     SerializationFailed,
 )
+from ottla.client.forks import check_not_forked, pid
 from ottla.client.metadata import Metadata, TopicView
 from ottla.client.partitioner import StickyPartitioner, partition_for_key
 from ottla.client.sender import Sender
@@ -117,7 +116,7 @@ class Producer(Generic[K, V]):
         self._partitioner = partitioner
         self._sticky = StickyPartitioner(random.choice)
         self._given_transport = transport
-        self._pid = os.getpid()
+        self._pid = pid()
         self._state = "new"
         self._room: deque[asyncio.Future[None]] = deque()  # who waits for memory, in order
         self._flushes = 0
@@ -201,7 +200,7 @@ class Producer(Generic[K, V]):
 
     async def close(self, timeout_ms: float | None = None) -> None:
         """Deliver what was accepted, then close. May be called again; see the class about cancellation."""
-        if self._state != "open" or self._pid != os.getpid():
+        if self._state != "open" or self._pid != pid():
             self._state = "closed"
             return
         self._state = "closing"
@@ -234,8 +233,7 @@ class Producer(Generic[K, V]):
 
     def check_usable(self) -> None:
         """Raises ClientForked or ClientClosed. Any thread."""
-        if self._pid != os.getpid():
-            raise ClientForked(self._pid, os.getpid())
+        check_not_forked(self._pid)
         if self._state != "open":
             raise ClientClosed("the producer is not started" if self._state == "new" else "the producer is closed")
 
