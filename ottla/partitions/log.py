@@ -9,7 +9,7 @@ the ends is told to the owner (`LogEvents`), who knows about high watermarks and
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -60,6 +60,7 @@ class Log:
         "environment",
         "failed",
         "generation",
+        "held",
         "log_end_offset",
         "oldest_write_ms",
         "segments",
@@ -88,6 +89,7 @@ class Log:
         self.dirty_since_ms = 0.0
         self.cursors: dict[int, tuple[Segment, int]] = {}  # offset → where its batch begins: readers come back
         self.generation = 0  # goes up when segments are replaced or shortened
+        self.held: list[Callable[[], None]] | None = None  # reads that wait while files are replaced
         self.failed: Exception | None = None
         self.oldest_write_ms: float | None = None  # when the job in flight started
         self._runs: list[Run] = []
@@ -151,6 +153,30 @@ class Log:
             if segment in self.dirty:
                 self.dirty.remove(segment)
         return removed
+
+    def hold_reads(self) -> None:
+        """Files are about to be replaced: what would open them waits, what has them open is repeated."""
+        self.generation += 1
+        self.cursors.clear()
+        self.held = []
+
+    def release_reads(self) -> None:
+        self.generation += 1
+        self.cursors.clear()
+        held, self.held = self.held or [], None
+        for read in held:
+            read()
+
+    def replace(self, base_offsets: Sequence[int], segment: Segment) -> None:
+        """Put one segment in the place of those that begin at `base_offsets`."""
+        first = next(n for n, old in enumerate(self.segments) if old.base_offset == base_offsets[0])
+        old_segments = self.segments[first : first + len(base_offsets)]
+        assert [old.base_offset for old in old_segments] == list(base_offsets)
+        self.segments[first : first + len(base_offsets)] = [segment]
+        for old in old_segments:
+            self.size_bytes -= old.size
+            self.environment.open_files.drop(old)
+        self.size_bytes += segment.size
 
     def abandon(self) -> None:
         """Another log takes the place of this one."""

@@ -12,6 +12,7 @@ from ottla.core.errors import StorageError
 from ottla.core.ports import Clock, Disk, Worker
 from ottla.core.types import Uuid, format_uuid
 from ottla.partitions.checkpoints import (
+    CLEANER_FILE,
     HIGH_WATERMARK_FILE,
     LOG_START_FILE,
     PARTITION_METADATA_FILE,
@@ -21,6 +22,7 @@ from ottla.partitions.checkpoints import (
     read_offsets,
     read_partition_metadata,
 )
+from ottla.partitions.cleaner import Cleaner
 from ottla.partitions.config import LogConfig
 from ottla.partitions.environment import Environment
 from ottla.partitions.partition import Partition
@@ -47,25 +49,29 @@ class PartitionManager:
         *,
         worker: Worker | None = None,
         producer_expiration_ms: int = 86_400_000,
+        compaction_max_bytes_per_second: float = 0.0,
     ) -> None:
         self.producer_expiration_ms = producer_expiration_ms
         self.environment = Environment(disk, clock, worker=worker)
         self._partitions: dict[TopicPartition, Partition] = {}
         self._recovery_points: dict[TopicPartition, int] = {}
         self._log_starts: dict[TopicPartition, int] = {}
+        self._cleaned: dict[TopicPartition, int] = {}
         self._directories: set[str] = set()
         self._checkpointing = False
         self._checkpoint_waiters: list[Callable[[Exception | None], None]] = []
         self._stopped = True
         self._clean = False
+        self._cleaner = Cleaner(self.environment, max_bytes_per_second=compaction_max_bytes_per_second)
         self.environment.checkpoint = self.checkpoint
-        self._saved: tuple[dict[TopicPartition, int], ...] = ({}, {}, {})
+        self._saved: tuple[dict[TopicPartition, int], ...] = ({}, {}, {}, {})
 
     def open(self) -> None:
         """Read the node's checkpoints and directory names. Blocks: at start, before `create`."""
         files = self.environment.disk.files
         self._recovery_points = read_offsets(files, RECOVERY_POINT_FILE)
         self._log_starts = read_offsets(files, LOG_START_FILE)
+        self._cleaned = read_offsets(files, CLEANER_FILE)
         self._directories = set(files.list_directory(""))
         self._clean = CLEAN_STOP_FILE in self._directories
         if self._clean:
@@ -103,6 +109,7 @@ class PartitionManager:
             is_leader=is_leader,
         )
         self._partitions[key] = partition
+        partition.cleaned_to = min(self._cleaned.get(key, 0), partition.log.active.base_offset)
         if not partition.log_end_offset and (self._recovery_points.pop(key, 0) or self._log_starts.pop(key, 0)):
             # Offsets of an earlier topic of this name: until they are gone from disk, a crash would take them for ours.
             partition.log.block()
@@ -235,7 +242,8 @@ class PartitionManager:
     def _checkpoint(self) -> None:
         waiters, self._checkpoint_waiters = self._checkpoint_waiters, []
         sidecars: list[tuple[Partition, SidecarJob]] = []
-        durable, starts, watermarks = dict(self._recovery_points), dict(self._log_starts), {}
+        durable, starts = dict(self._recovery_points), dict(self._log_starts)
+        watermarks, cleaned = {}, {}
         for key, partition in self._partitions.items():
             if partition.error is not None:
                 continue
@@ -245,10 +253,12 @@ class PartitionManager:
             if partition.log_start_offset:
                 starts[key] = partition.log_start_offset
             watermarks[key] = partition.high_watermark
+            if partition.cleaned_to:
+                cleaned[key] = partition.cleaned_to
             job = prepare_sidecars(partition)
             if job is not None:
                 sidecars.append((partition, job))
-        offsets = (durable, starts, watermarks)
+        offsets = (durable, starts, watermarks, cleaned)
         saved = self._saved
         files = self.environment.disk.files
 
@@ -269,6 +279,8 @@ class PartitionManager:
             if error is None:
                 self._saved = offsets
                 self._recovery_points, self._log_starts = durable, starts
+                for key, partition in self._partitions.items():
+                    partition.recovery_point = durable.get(key, 0)
             else:
                 logger.error("could not write the offset checkpoints", error=str(error))
             for partition, cause in failed or ():
@@ -286,12 +298,13 @@ class PartitionManager:
             self.environment.disk.submit(write, written)
 
     def housekeeping(self) -> None:
-        """Retention and the expiry of producers: to be called every `log.retention.check.interval.ms`."""
+        """Retention, compaction and the expiry of producers: to be called every `log.retention.check.interval.ms`."""
         now_ms = self.environment.clock.time_ms()
         for partition in list(self._partitions.values()):
             if partition.error is None:
                 expire(partition)
                 partition.producers.expire(now_ms, self.producer_expiration_ms)
+        self._cleaner.run(self)
 
     def update_configs(self, configs: Mapping[TopicPartition, LogConfig]) -> None:
         """Topic configs changed."""
@@ -326,4 +339,4 @@ class PartitionManager:
             partition.close(one_closed)
 
 
-_CHECKPOINT_FILES = (RECOVERY_POINT_FILE, LOG_START_FILE, HIGH_WATERMARK_FILE)
+_CHECKPOINT_FILES = (RECOVERY_POINT_FILE, LOG_START_FILE, HIGH_WATERMARK_FILE, CLEANER_FILE)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ottla.core.error_codes import ErrorCode
-from ottla.core.errors import ApiError
+from ottla.core.errors import ApiError, DecodeError
 from ottla.core.types import Uuid
 from ottla.partitions import upkeep
 from ottla.partitions.config import LogConfig
@@ -43,6 +43,8 @@ class Partition:
         "_written_waiters",
         "aborted",
         "aborted_changed",
+        "cleaned_to",
+        "compacting",
         "config",
         "environment",
         "epochs",
@@ -57,6 +59,7 @@ class Partition:
         "log_start_offset",
         "producers",
         "recovery_limit",
+        "recovery_point",
         "saved_end",
         "saved_size",
         "snapshots",
@@ -88,6 +91,9 @@ class Partition:
         self.error: Exception | None = None
         self.high_watermark = 0
         self.recovery_limit: int | None = None  # a truncation is about to cut here: nothing above counts as durable
+        self.recovery_point = 0  # as last saved
+        self.cleaned_to = 0  # below it, keys are unique
+        self.compacting = False
         self._written_waiters = Waiters()
         self._committed_waiters = Waiters()
         self.watchers: set[Callable[[], None]] = set()
@@ -296,6 +302,9 @@ class Partition:
         done: ReadDone,
     ) -> None:
         log = self.log
+        if log.held is not None:
+            log.held.append(lambda: self._read_again(wanted, isolation, done))
+            return
         generation = log.generation
         job = ColdRead(self.environment.disk, segments, wanted, cursor)
 
@@ -388,15 +397,15 @@ class Partition:
         self, timestamp: int, *, isolation: Isolation, done: Callable[[TimestampOffset | ApiError], None]
     ) -> None:
         """The first record with that timestamp or a later one; `NO_OFFSET` when there is none."""
-        segments, start, end = list(self.log.segments), self.log_start_offset, self._end_for(isolation)
         files = self.environment.disk.files
-        self._look_up(lambda: find_by_timestamp(files, segments, timestamp, start, end), done)
+        self._look_up(
+            lambda segments, start, end: find_by_timestamp(files, segments, timestamp, start, end), isolation, done
+        )
 
     def max_timestamp_offset(self, *, isolation: Isolation, done: Callable[[TimestampOffset | ApiError], None]) -> None:
         """The first record with the largest timestamp (KIP-734)."""
-        segments, start, end = list(self.log.segments), self.log_start_offset, self._end_for(isolation)
         files = self.environment.disk.files
-        self._look_up(lambda: find_max_timestamp(files, segments, start, end), done)
+        self._look_up(lambda segments, start, end: find_max_timestamp(files, segments, start, end), isolation, done)
 
     def end_offset_for_epoch(self, epoch: int) -> tuple[int, int]:
         """Largest known epoch that is not above `epoch`, and where it ended; (-1, -1) when there is none."""
@@ -407,25 +416,34 @@ class Partition:
             return self.high_watermark
         return self.last_stable_offset if isolation == Isolation.READ_COMMITTED else self.log.log_end_offset
 
-    def _look_up(self, job: Callable[[], TimestampOffset], done: Callable[[TimestampOffset | ApiError], None]) -> None:
+    def _look_up(
+        self,
+        find: Callable[[list[Segment], int, int], TimestampOffset],
+        isolation: Isolation,
+        done: Callable[[TimestampOffset | ApiError], None],
+    ) -> None:
         if self.state is not State.ONLINE:
-            raise self._storage_error()
+            done(self._storage_error())
+            return
         log, generation = self.log, self.log.generation
+        if log.held is not None:
+            log.held.append(lambda: self._look_up(find, isolation, done))
+            return
+        segments, start, end = list(log.segments), self.log_start_offset, self._end_for(isolation)
 
         def finished(found: TimestampOffset | None, error: Exception | None) -> None:
             if log.generation != generation:
-                if self.state is State.ONLINE:
-                    self._look_up(job, done)
-                else:
-                    done(self._storage_error())
+                self._look_up(find, isolation, done)
             elif found is not None:
                 done(found)
+            elif isinstance(error, DecodeError):  # what its producer wrote is malformed; the log itself is sound
+                done(ApiError(ErrorCode.CORRUPT_MESSAGE, str(error)))
             else:
                 assert error is not None
                 log.fail(error)
                 done(self._storage_error())
 
-        self.environment.disk.submit(job, finished)
+        self.environment.disk.submit(lambda: find(segments, start, end), finished)
 
     def close(self, done: Callable[[], None]) -> None:
         """Write and sync what is queued, then call `done`; nothing may be appended any more."""

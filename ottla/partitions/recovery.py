@@ -117,7 +117,7 @@ class _Recovery:
         for n, segment in enumerate(segments[first:], first):
             cut = self._scan(segment)
             kept.append(segment)
-            if cut or (n + 1 < len(segments) and segments[n + 1].base_offset != segment.next_offset):
+            if cut or (n + 1 < len(segments) and self._has_hole(segment, segments[n + 1])):
                 self._remove(segments[n + 1 :])
                 break
         end_offset = kept[-1].next_offset
@@ -137,6 +137,19 @@ class _Recovery:
         log.aborted = self._aborted(kept, end_offset)
         self._producers(log, end_offset)
         return log
+
+    def _has_hole(self, segment: Segment, following: Segment) -> bool:
+        """Whether the unsynced end of a segment is lost though a later segment is there.
+
+        Above the recovery point nothing was compacted yet, so a gap is a loss; without any recovery point (its file is
+        gone) the gaps of a compacted log must not be taken for one.
+        """
+        if segment.next_offset == following.base_offset:
+            return False
+        if self.config.cleanup_compact and not self.recovery_point and segment.next_offset < following.base_offset:
+            segment.next_offset = following.base_offset
+            return False
+        return True
 
     def _find_segments(self) -> list[Segment]:
         segments = []

@@ -16,7 +16,7 @@ def expired(
     size = sum(segment.size for segment in segments)
     count = 0
     for segment in segments:
-        if segment.next_offset > high_watermark or not segment.size:
+        if segment.next_offset > high_watermark or (segment is segments[-1] and not segment.size):
             break
         before_start = segment.next_offset <= log_start_offset
         too_old = (

@@ -72,7 +72,7 @@ def prepare_sidecars(partition: "Partition", *, final: bool = False) -> SidecarJ
 def expire(partition: "Partition") -> None:
     """Forget segments that retention or a deletion of records has freed."""
     log = partition.log
-    if partition.error is not None:
+    if partition.error is not None or partition.compacting:
         return
     count = expired(
         log.segments,
@@ -154,12 +154,19 @@ def truncate(partition: "Partition", offset: int, done: Callable[[Exception | No
     partition.recovery_limit = offset
 
     def cut() -> RecoveredLog:
+        for segment in log.dirty:  # the shorter log counts as durable
+            file = environment.disk.files.open(segment.path())
+            try:
+                file.sync()
+            finally:
+                file.close()
         return _cut(environment.disk.files, log.segments, offset, partition.config, partition.log_start_offset)
 
     def finished(recovered: RecoveredLog | None, error: Exception | None) -> None:
         partition.recovery_limit = None
         if recovered is not None:
             error = recovered.error
+            partition.cleaned_to = min(partition.cleaned_to, offset)
         if recovered is None or error is not None:
             assert error is not None
             log.fail(error)
@@ -199,4 +206,6 @@ def _cut(
         file.close()
     files.sync_directory(directory)
     remove_segments(files, directory, removed)
-    return recover(files, directory, config, recovery_point=0, log_start_offset=min(log_start_offset, offset))
+    return recover(
+        files, directory, config, recovery_point=last.base_offset, log_start_offset=min(log_start_offset, offset)
+    )

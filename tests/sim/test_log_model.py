@@ -107,7 +107,7 @@ class LogModel(RuleBasedStateMachine):
         if self.node.partition.state is State.OFFLINE or not self.entries:
             return
         self.node.settle()
-        if self.node.partition.state is State.OFFLINE:
+        if self.node.partition.error is not None:
             return
         timestamp = data.draw(st.sampled_from(self.entries)).timestamp + data.draw(st.integers(-1, 1))
         expected = next(
@@ -167,7 +167,7 @@ class LogModel(RuleBasedStateMachine):
     @rule(where=st.floats(0, 1), cut=st.sampled_from([None, None, 3, 8, 14]))
     def truncate(self, where: float, cut: int | None) -> None:
         self.node.settle()
-        if not self.entries or self.node.partition.state is State.OFFLINE:
+        if not self.entries or self.node.partition.error is not None:
             return
         self.note_acknowledged()
         place = int((len(self.entries) - 1) * where)

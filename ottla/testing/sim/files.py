@@ -41,7 +41,7 @@ class Inode:
         self.unsynced.clear()
 
     def fail_sync(self) -> None:
-        """The writes are gone from the list of dirty pages; nothing will bring them to the platter. Sizes are journaled."""
+        """The writes are no dirty pages any more, nothing brings them to the platter. Sizes are journaled apart."""
         self.unsynced = [(size, data) for size, data in self.unsynced if data is None]
 
     def crash(self, random: Random) -> None:

@@ -1,0 +1,321 @@
+"""The journal that a node's partitions share: many small commits, one sync.
+
+A sync costs the same for one record as for many, and each file needs its own. So the batches that several logs queued
+in one turn of the loop go into one frame of a file that was filled with zeros in advance (overwriting needs no change
+of the file system's own metadata), and are durable with its sync. In the same job they are written to their segments
+without a sync. Large commits go straight to their segments; `Environment` decides.
+
+Two files take turns. When one is full, the segments that it speaks for are synced, off the loop, and it may be
+overwritten. After a crash `recover` writes what the files hold to its places: that is physical redo, it may be repeated
+at will, and it comes before any log looks at its segments. Whoever replaces or shortens a segment calls `retire`
+first, or old bytes would come back with a redo. A segment that is gone, and a directory of another topic id, are
+passed over.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import structlog
+
+from ottla.core.errors import StorageError
+from ottla.core.ports import Disk, File, Files
+from ottla.core.types import Buffer
+from ottla.partitions.checkpoints import PARTITION_METADATA_FILE, read_partition_metadata
+from ottla.partitions.journal_frames import (
+    ENTRY_BYTES,
+    FRAME_BYTES,
+    Redo,
+    entry_header,
+    frame_header,
+    read_epoch,
+    read_frames,
+)
+from ottla.partitions.segment import LOG_SUFFIX, Segment, file_name
+from ottla.partitions.write_job import WriteJob
+
+DIRECTORY: Final = "journal"
+DEFAULT_FILE_BYTES: Final = 16 << 20
+_ZEROS: Final = bytes(1 << 20)
+
+JobDone = Callable[[Exception | None], None]
+
+logger = structlog.get_logger(__name__)
+
+
+class JournalFile:
+    """One of the two files, and the segments whose bytes it alone may hold durably."""
+
+    __slots__ = ("epoch", "file", "path", "position", "unsynced")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.file: File | None = None
+        self.epoch = 0
+        self.position = 0
+        self.unsynced: set[Segment] = set()
+
+
+@dataclass(slots=True)
+class JournaledWrite:
+    """The write job of one log, and who hears of its end."""
+
+    job: WriteJob
+    done: JobDone
+    error: Exception | None = None
+
+
+class SharedJournal:
+    """Use `recover`, then `prepare`; while `accepts` says so, `commit`."""
+
+    def __init__(self, disk: Disk, *, file_bytes: int = DEFAULT_FILE_BYTES) -> None:
+        self._disk, self._file_bytes = disk, file_bytes
+        self._files = [JournalFile(f"{DIRECTORY}/{n}.journal") for n in (0, 1)]
+        self._active = self._files[0]
+        self._epoch = 0
+        self._usable = False  # both files are there, and neither failed
+        self._busy = False  # a commit is under way
+        self._retiring = False
+        self._waiting: list[JobDone] = []  # for a retirement of everything
+
+    # -- at start
+
+    def recover(self, *, clean: bool) -> int:
+        """Write what the files hold to its places, durably; how many bytes. Blocks: at start, before logs are opened.
+
+        After a `clean` stop nothing is left to be redone. Raises CorruptLog, StorageError or OSError: the node must not
+        start without the records that only the journal holds.
+        """
+        files = self._disk.files
+        redone = 0
+        found = []
+        for journal in self._files:
+            if files.exists(journal.path):
+                content = files.read_bytes(journal.path) if not clean else _beginning(files, journal.path)
+                found.append((read_epoch(content), content, journal.path))
+        for _, content, path in sorted(found):
+            if not clean:
+                redone += _redo(files, [entry for frame in read_frames(content, path) for entry in frame])
+        self._epoch = max((epoch for epoch, _, _ in found), default=0)
+        return redone
+
+    def prepare(self) -> None:
+        """Make both files ready, off the loop; commits are accepted when they are."""
+
+        def prepared(opened: list[File] | None, error: Exception | None) -> None:
+            if opened is None:
+                logger.warning("no journal: every log is synced by itself", error=str(error))
+                return
+            for journal, file in zip(self._files, opened, strict=True):
+                journal.file = file
+            self._usable = True
+
+        self._epoch += 1
+        self._disk.submit(partial(self._make_files, self._epoch), prepared)
+
+    def _make_files(self, epoch: int) -> list[File]:
+        files = self._disk.files
+        files.make_directory(DIRECTORY)
+        files.sync_directory("")
+        opened = []
+        for journal in self._files:
+            file = files.open(journal.path, create=True)
+            for position in range(file.size(), self._file_bytes, len(_ZEROS)):
+                file.pwritev([_ZEROS[: self._file_bytes - position]], position)
+            file.sync()
+            self._reset(journal, file, epoch)
+            opened.append(file)
+        files.sync_directory(DIRECTORY)
+        return opened
+
+    @staticmethod
+    def _reset(journal: JournalFile, file: File, epoch: int) -> None:
+        """An empty frame of a new epoch: nothing that stood there counts any more."""
+        header = frame_header(epoch, 0, 0, (), 0)
+        file.pwritev([header], 0, sync=True)
+        journal.epoch, journal.position = epoch, len(header)
+
+    # -- commits
+
+    def accepts(self, size_bytes: int, writes: int) -> bool:
+        """Whether a commit of so many bytes may go in now. Never twice at a time."""
+        if not self._usable or self._busy or self._waiting:
+            return False
+        room = self._file_bytes - self._active.position
+        needed = FRAME_BYTES + size_bytes + writes * (ENTRY_BYTES + 255) * 2
+        return needed <= room or (needed <= self._file_bytes // 2 and self._swap())
+
+    def _swap(self) -> bool:
+        other = self._files[1 - self._files.index(self._active)]
+        if other.unsynced or self._retiring:
+            return False  # still being synced: commits go straight to their segments meanwhile
+        full, self._active = self._active, other
+        self._epoch += 1
+        other.epoch, other.position = self._epoch, 0
+        self._retire(full)
+        return True
+
+    def commit(self, writes: Sequence[JournaledWrite], done: Callable[[], None]) -> None:
+        """Make the queued batches of several logs durable together; then each write's `done`, then `done`."""
+        journal = self._active
+        body: list[Buffer] = []
+        entries = 0
+        for write in writes:
+            for run in write.job.runs:
+                segment = run.segment
+                directory = segment.directory.encode()
+                header = entry_header(write.job.topic_id, directory, segment.base_offset, run.position, run.size)
+                body.append(header)
+                body += run.views
+                entries += 1
+                journal.unsynced.add(segment)
+        size = sum(map(len, body))
+        position, epoch = journal.position, journal.epoch
+        journal.position = position + FRAME_BYTES + size
+        self._busy = True
+
+        def finished(_: None, error: Exception | None) -> None:
+            self._busy = False
+            if error is not None:
+                self._fail(error)
+            for write in writes:
+                write.done(error or write.error)
+            done()
+            if self._waiting:
+                self._retire_all()
+
+        self._disk.submit(partial(self._write, journal, epoch, position, entries, body, size, writes), finished)
+
+    @staticmethod
+    def _write(
+        journal: JournalFile,
+        epoch: int,
+        position: int,
+        entries: int,
+        body: list[Buffer],
+        size: int,
+        writes: Sequence[JournaledWrite],
+    ) -> None:
+        assert journal.file is not None
+        header = frame_header(epoch, position, entries, body, size)
+        journal.file.pwritev([header, *body], position, sync=True)
+        for write in writes:
+            try:
+                write.job()
+            except OSError as error:
+                write.error = error
+
+    def _fail(self, error: Exception) -> None:
+        """After a failed write or sync nobody knows what the file holds: it is left for the next start to read."""
+        self._usable = False
+        logger.error("the journal failed; every log is synced by itself until the node restarts", error=str(error))
+
+    # -- making room
+
+    def _retire(self, journal: JournalFile) -> None:
+        """Sync the segments that this file speaks for, so that it may be overwritten."""
+        segments = tuple(journal.unsynced)
+        self._retiring = True
+
+        def synced(_: None, error: Exception | None) -> None:
+            self._retiring = False
+            if error is not None:
+                self._fail(error)
+            else:
+                journal.unsynced.clear()
+            if self._waiting:
+                self._retire_all()
+
+        self._disk.submit(partial(_sync, self._disk.files, segments), synced)
+
+    def retire(self, done: JobDone) -> None:
+        """Let nothing of the journal count any more: all that it holds is synced where it belongs. `done(error)`."""
+        if not self._usable:
+            done(None if not any(f.unsynced for f in self._files) else StorageError("the journal failed before"))
+            return
+        self._waiting.append(done)
+        self._retire_all()
+
+    def _retire_all(self) -> None:
+        if self._busy or self._retiring:
+            return  # called again when that is over
+        waiting = list(self._waiting)
+        segments = {segment for journal in self._files for segment in journal.unsynced}
+        self._retiring = True
+        self._epoch += 1
+        epoch = self._epoch
+
+        def work() -> None:
+            _sync(self._disk.files, segments)
+            for journal in self._files:
+                assert journal.file is not None
+                self._reset(journal, journal.file, epoch)
+
+        def finished(_: None, error: Exception | None) -> None:
+            self._retiring = False
+            if error is not None:
+                self._fail(error)
+            else:
+                for journal in self._files:
+                    journal.unsynced.clear()
+            later = self._waiting[len(waiting) :]
+            self._waiting = later if error is None else []
+            for done in waiting if error is None else [*waiting, *later]:
+                done(error)
+            if self._waiting:
+                self._retire_all()
+
+        self._disk.submit(work, finished)
+
+
+def _beginning(files: Files, path: str) -> bytes:
+    file = files.open(path)
+    try:
+        return file.pread(FRAME_BYTES, 0)
+    finally:
+        file.close()
+
+
+def _sync(files: Files, segments: Sequence[Segment] | set[Segment]) -> None:
+    for segment in segments:
+        try:
+            file = files.open(segment.path())
+        except FileNotFoundError:  # forgotten by retention, or its topic was deleted
+            continue
+        try:
+            file.sync()
+        finally:
+            file.close()
+
+
+def _redo(files: Files, entries: Sequence[Redo]) -> int:
+    """Write all entries to their segments and sync these; how many bytes."""
+    opened: dict[str, File | None] = {}
+    written = 0
+    try:
+        for entry in entries:
+            path = f"{entry.directory}/{file_name(entry.base_offset, LOG_SUFFIX)}"
+            if path not in opened:
+                opened[path] = _open_for_redo(files, entry, path)
+            file = opened[path]
+            if file is not None:
+                file.pwritev([entry.data], entry.position)
+                written += len(entry.data)
+        for file in opened.values():
+            if file is not None:
+                file.sync()
+    finally:
+        for file in opened.values():
+            if file is not None:
+                file.close()
+    return written
+
+
+def _open_for_redo(files: Files, entry: Redo, path: str) -> File | None:
+    try:
+        if read_partition_metadata(files, f"{entry.directory}/{PARTITION_METADATA_FILE}") != entry.topic_id:
+            return None
+        return files.open(path)
+    except FileNotFoundError:
+        return None
