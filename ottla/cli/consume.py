@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 POLL_MS = 500
 POLL_RECORDS = 10_000
-FETCH_BYTES = 8 << 20
-AHEAD_BYTES = 32 << 20
+FETCH_BYTES = 2 << 20
+AHEAD_BYTES = 64 << 20
 
 Render = Callable[["Iterable[Record]"], bytes]
 
