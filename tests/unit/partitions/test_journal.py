@@ -1,0 +1,185 @@
+"""The shared journal: what it says is durable is redone after a crash, what it retired never is."""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ottla.core.errors import CorruptLog
+from ottla.core.types import Uuid
+from ottla.partitions.checkpoints import PARTITION_METADATA_FILE, encode_partition_metadata
+from ottla.partitions.journal import DIRECTORY, JournaledWrite, SharedJournal
+from ottla.partitions.journal_frames import entry_header, frame_header, read_frames
+from ottla.partitions.segment import Segment
+from ottla.partitions.write_job import Run, WriteJob
+from ottla.testing.sim.clock import SimClock
+from ottla.testing.sim.disk import SimDisk
+
+TOPIC_ID = Uuid(b"0123456789abcdef")
+FILE_BYTES = 4096
+
+
+class Bench:
+    """A journal and two segments; `write` appends to a segment through the journal."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.clock, self.random = SimClock(), Random(seed)
+        self.disk = SimDisk(self.clock, self.random)
+        self.segments = [Segment(f"t-{n}", 0, created=True) for n in range(2)]
+        for segment in self.segments:
+            self.disk.files.make_directory(segment.directory)
+            metadata = f"{segment.directory}/{PARTITION_METADATA_FILE}"
+            self.disk.files.write_atomically(metadata, encode_partition_metadata(TOPIC_ID))
+            self.disk.files.open(segment.path(), create=True)
+            self.disk.files.sync_directory(segment.directory)
+        self.disk.files.sync_directory("")
+        self.durable: list[bytes] = [b"", b""]
+        self.start(clean=True)
+
+    def start(self, *, clean: bool) -> None:
+        self.journal = SharedJournal(self.disk, file_bytes=FILE_BYTES)
+        self.redone = self.journal.recover(clean=clean)
+        self.journal.prepare()
+        self.clock.run_for(1000)
+
+    def crash(self) -> None:
+        self.disk.files.before = None
+        self.disk.crash()
+        self.start(clean=False)
+
+    def write(self, *pieces: bytes, wait: bool = True) -> list[Exception | None]:
+        """One commit with a piece for each segment; returns what each was told."""
+        told: list[Exception | None] = []
+        writes = []
+        for n, (segment, piece) in enumerate(zip(self.segments, pieces, strict=False)):
+            run = Run(segment, segment.size)
+            run.views, run.size = [memoryview(piece)], len(piece)
+            segment.size += len(piece)
+            job = WriteJob(self.disk, TOPIC_ID, [run], 0)
+            job.sync = False
+            writes.append(JournaledWrite(job, self.note(told, n, piece)))
+        self.journal.commit(writes, lambda: None)
+        if wait:
+            self.clock.run_for(100)
+        return told
+
+    def note(self, told: list[Exception | None], n: int, piece: bytes) -> Callable[[Exception | None], None]:
+        def done(error: Exception | None) -> None:
+            told.append(error)
+            if error is None:
+                self.durable[n] += piece
+
+        return done
+
+    def content(self, n: int) -> bytes:
+        file: Any = self.disk.files.open(self.segments[n].path())
+        return bytes(file.pread(1 << 20, 0))
+
+    def retire(self) -> list[Exception | None]:
+        told: list[Exception | None] = []
+        self.journal.retire(told.append)
+        self.clock.run_for(1000)
+        return told
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_what_was_committed_is_redone_after_a_crash(seed: int) -> None:
+    bench = Bench(seed)
+    for n in range(5):
+        assert bench.write(b"a%d" % n * 20, b"b%d" % n * 30) == [None, None]
+    bench.write(b"lost?" * 20, b"lost?" * 20, wait=False)
+    bench.clock.run_for(bench.random.random() * 10)
+    bench.crash()
+    for n in range(2):
+        assert bench.content(n).startswith(bench.durable[n])
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_files_take_turns_and_nothing_is_lost(seed: int) -> None:
+    bench = Bench(seed)
+    taken = 0
+    for n in range(120):
+        pieces = (b"%04d" % n * 40, b"%04d" % n * 10)
+        if bench.journal.accepts(sum(map(len, pieces)), 2):
+            bench.write(*pieces)
+            taken += 1
+        else:
+            bench.clock.run_for(100)  # the other file is being retired
+    assert taken > 100
+    bench.crash()
+    for n in range(2):
+        assert bench.content(n).startswith(bench.durable[n])
+
+
+def test_what_was_retired_is_not_redone() -> None:
+    bench = Bench()
+    bench.write(b"old" * 10, b"old" * 10)
+    assert bench.retire() == [None]
+    file = bench.disk.files.open(bench.segments[0].path())
+    file.pwritev([b"new" * 10], 0, sync=True)  # as after a truncation
+    bench.crash()
+    assert bench.redone == 0
+    assert bench.content(0) == b"new" * 10
+
+
+def test_a_deleted_segment_and_a_namesake_of_another_topic_are_passed_over() -> None:
+    bench = Bench()
+    bench.write(b"x" * 50, b"y" * 50)
+    bench.disk.files.remove(bench.segments[0].path())
+    bench.disk.files.sync_directory("t-0")
+    other = encode_partition_metadata(Uuid(b"fedcba9876543210"))
+    bench.disk.files.write_atomically(f"t-1/{PARTITION_METADATA_FILE}", other)
+    bench.start(clean=False)
+    assert bench.redone == 0
+    assert not bench.disk.files.exists(bench.segments[0].path())
+
+
+def test_after_a_failed_sync_nothing_is_taken_and_the_node_redoes_it() -> None:
+    bench = Bench()
+    assert bench.write(b"kept" * 10) == [None]
+
+    def fail(operation: str, path: str) -> None:
+        if operation == "sync" and path.startswith(DIRECTORY):
+            raise OSError(5, "Input/output error")
+
+    bench.disk.files.before = fail
+    (error,) = bench.write(b"failed" * 10)
+    assert isinstance(error, OSError)
+    assert not bench.journal.accepts(10, 1)
+    bench.crash()
+    assert bench.content(0).startswith(b"kept" * 10)
+
+
+def test_damage_in_the_middle_is_named() -> None:
+    bench = Bench()
+    for n in range(3):
+        bench.write(b"%d" % n * 100)
+    path = f"{DIRECTORY}/0.journal"
+    file = bench.disk.files.open(path)
+    file.pwritev([b"\xff"], 300, sync=True)
+    with pytest.raises(CorruptLog, match=r"0.journal is damaged at byte .* a valid one follows"):
+        SharedJournal(bench.disk, file_bytes=FILE_BYTES).recover(clean=False)
+
+
+def test_after_a_clean_stop_nothing_is_read_but_epochs_go_on() -> None:
+    bench = Bench()
+    bench.write(b"x" * 50)
+    bench.retire()
+    before = bench.journal._epoch
+    bench.start(clean=True)
+    assert bench.journal._epoch > before
+
+
+@given(st.binary(max_size=400), st.integers(0, 2**63), st.integers(1, 2**63))
+def test_no_bytes_make_reading_frames_raise_anything_but_damage(noise: bytes, position: int, epoch: int) -> None:
+    entry = entry_header(TOPIC_ID, b"t-0", 0, position, 5) + b"bytes"
+    good = frame_header(epoch, 0, 1, [entry], len(entry)) + entry
+    try:
+        frames = list(read_frames(good + noise, "f"))
+    except CorruptLog:
+        return
+    assert bytes(frames[0][0].data) == b"bytes"
+    assert len(list(read_frames(noise, "f"))) <= 1
