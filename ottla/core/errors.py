@@ -91,3 +91,6 @@ class CorruptLog(StorageError):
     def __init__(self, path: str, position: int, reason: str, advice: str) -> None:
         super().__init__(f"{path} is damaged at byte {position}: {reason}. {advice}")
         self.path, self.position, self.reason, self.advice = path, position, reason, advice
+
+    def __reduce__(self) -> tuple[type["CorruptLog"], tuple[str, int, str, str]]:
+        return CorruptLog, (self.path, self.position, self.reason, self.advice)

@@ -122,8 +122,8 @@ class Worker(Protocol):
     def submit(
         self, function: Callable[..., T], arguments: tuple[Any, ...], done: Callable[[T | None, Exception | None], None]
     ) -> None:
-        """Run `function(files, *arguments)` elsewhere, one call at a time; then `done` on the loop.
+        """Run `function(files, *arguments, pause)` elsewhere, one call at a time; then `done` on the loop.
 
         The function is a module's own and its arguments can be pickled; `files` is the worker's view of the same
-        data directory.
+        data directory, `pause(seconds)` lets it work at a bounded rate.
         """

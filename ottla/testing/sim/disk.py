@@ -86,4 +86,4 @@ class SimWorker:
             self._next()
             done(result, error)
 
-        self._disk.submit(lambda: function(self._disk.files, *arguments), finished)
+        self._disk.submit(lambda: function(self._disk.files, *arguments, lambda _: None), finished)
