@@ -121,8 +121,10 @@ def fetch(
         return _fetch_all(request.group_id, api_version, store, topics)
     response = OffsetFetchResponseGroup(group_id=request.group_id)
     for topic in request.topics:
-        topic_id = Uuid(topic.topic_id) if api_version >= TOPIC_IDS_SINCE else None
-        name = topic.name if topic_id is None else topics.topic_name(topic_id)
+        # The offset of a deleted topic is not one of a new topic of the same name, however the client names it.
+        by_id = api_version >= TOPIC_IDS_SINCE
+        topic_id = Uuid(topic.topic_id) if by_id else topics.topic_id(topic.name)
+        name = topics.topic_name(Uuid(topic.topic_id)) if by_id else topic.name
         answer = OffsetFetchResponseTopics(name=topic.name, topic_id=topic.topic_id)
         response.topics.append(answer)
         for index in topic.partition_indexes:
@@ -140,8 +142,13 @@ def _fetch_all(group_id: str, api_version: int, store: OffsetStore, topics: Topi
         if topic_id is None and api_version >= TOPIC_IDS_SINCE:
             continue  # deleted: it cannot be named to this client any more
         answer = OffsetFetchResponseTopics(name=name, topic_id=topic_id or ZERO_UUID)
-        answer.partitions = [_offset(index, value) for index, value in partitions.items()]
-        response.topics.append(answer)
+        answer.partitions = [
+            _offset(index, value)
+            for index, value in partitions.items()
+            if topic_id is None or value.topic_id in (ZERO_UUID, topic_id)
+        ]
+        if answer.partitions:
+            response.topics.append(answer)
     return response
 
 

@@ -43,6 +43,7 @@ class FakeLog:
         self.batches: list[bytes] = []
         self.log_start_offset = self.log_end_offset = self.high_watermark = 0
         self.refusals: list[ApiError] = []
+        self.refused = 0
         self._waiting: list[tuple[int, Callable[[ErrorCode], None]]] = []
         self._watchers: list[Callable[[], None]] = []
         self.read_bytes = 1 << 20
@@ -54,6 +55,7 @@ class FakeLog:
         assert origin is Origin.COORDINATOR
         assert done is not None
         if self.refusals:
+            self.refused += 1
             raise self.refusals.pop(0)
         header = validate(batch)
         base = self.log_end_offset
@@ -111,12 +113,13 @@ class FakeTopics:
 
     def __init__(self) -> None:
         self.counts = {"jobs": 8, CONSUMER_OFFSETS: 1}
+        self.jobs_id = TOPIC_ID
 
     def topic_id(self, name: str) -> Uuid | None:
-        return TOPIC_ID if name == "jobs" and name in self.counts else None
+        return self.jobs_id if name == "jobs" and name in self.counts else None
 
     def topic_name(self, topic_id: Uuid) -> str | None:
-        return "jobs" if topic_id == TOPIC_ID else None
+        return "jobs" if topic_id == self.jobs_id else None
 
     def partition_count(self, name: str) -> int:
         return self.counts.get(name, 0)
@@ -125,12 +128,16 @@ class FakeTopics:
 class Answer:
     """Where a response arrives; a second one is an error."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: FakeLog | None = None) -> None:
         self.responses: list[Any] = []
+        self.refused_before = 0
+        """How many appends had failed when the response came."""
+        self._log = log
 
     def __call__(self, response: Any) -> None:
         assert not self.responses, f"answered twice: {self.responses} {response}"
         self.responses.append(response)
+        self.refused_before = self._log.refused if self._log is not None else 0
 
     @property
     def arrived(self) -> bool:
@@ -207,7 +214,7 @@ class Cluster:
         rebalance_timeout_ms: int = 60_000,
         protocol_type: str = "consumer",
     ) -> Answer:
-        answer = Answer()
+        answer = Answer(self.log)
         request = JoinGroupRequest(
             group_id=group,
             session_timeout_ms=self.session_timeout_ms if session_timeout_ms is None else session_timeout_ms,

@@ -26,7 +26,6 @@ class Client:
         self.leads: list[str] | None = None  # the members to assign to, in this generation
         self.joining: Answer | None = None
         self.syncing: Answer | None = None
-        self.incarnation = -1
 
 
 class Histories(RuleBasedStateMachine):
@@ -35,9 +34,9 @@ class Histories(RuleBasedStateMachine):
         self.cluster = Cluster(session_timeout_ms=SESSION_MS)
         self.clients = [Client(None), Client(None), Client(None), Client("i3"), Client("i4")]
         self.answers: list[Answer] = []
-        self.incarnation = 0
-        """Rises when a generation that members heard of may be forgotten: its number is given out again."""
-        self.leaders: dict[tuple[int, int], str] = {}
+        self.moves = 0
+        self.leaders: dict[tuple[int, int, int], str] = {}
+        """By generation. After a move or a failed append its number may be given out again, so they count too."""
         self.offsets: dict[int, int] = {}
         self.count = 0
 
@@ -51,7 +50,6 @@ class Histories(RuleBasedStateMachine):
                 client.member_id, instance=client.instance, protocols=preference, rebalance_timeout_ms=REBALANCE_MS
             )
         )
-        client.incarnation = self.incarnation
         client.syncing = None
         self._look()
 
@@ -135,14 +133,13 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def an_append_fails(self) -> None:
-        self.incarnation += 1
         self.cluster.log.refusals = [ApiError(ErrorCode.NOT_ENOUGH_REPLICAS)]
 
     @precondition(lambda self: not self.cluster.log.refusals)
     @rule()
     def the_coordinator_moves(self) -> None:
         """In order: all who wait are told."""
-        self.incarnation += 1
+        self.moves += 1
         self.cluster.epoch += 1
         self.cluster.coordinator.lead(0, self.cluster.log, self.cluster.epoch)
         self.cluster.run()
@@ -159,13 +156,14 @@ class Histories(RuleBasedStateMachine):
         """Clients take the answers that have arrived."""
         for client in self.clients:
             if client.joining is not None and client.joining.arrived:
-                self._take_join(client, client.joining.take())
+                self._take_join(client, client.joining)
                 client.joining = None
             if client.syncing is not None and client.syncing.arrived:
                 self._take_sync(client, client.syncing.take())
                 client.syncing = None
 
-    def _take_join(self, client: Client, response: Any) -> None:
+    def _take_join(self, client: Client, answer: Answer) -> None:
+        response = answer.take()
         client.leads = None
         if response.error_code == ErrorCode.MEMBER_ID_REQUIRED:
             client.member_id, client.generation = response.member_id, -1
@@ -174,7 +172,7 @@ class Histories(RuleBasedStateMachine):
             if response.leader == response.member_id and not response.skip_assignment:
                 client.leads = [member.member_id for member in response.members]
                 assert client.member_id in client.leads
-                key = (client.incarnation, client.generation)
+                key = (self.moves, answer.refused_before, client.generation)
                 assert self.leaders.setdefault(key, client.member_id) == client.member_id, "two leaders"
         elif response.error_code in (ErrorCode.UNKNOWN_MEMBER_ID, ErrorCode.FENCED_INSTANCE_ID):
             client.member_id, client.generation = "", -1

@@ -256,6 +256,13 @@ class TestDeletion:
     def test_an_unknown_group_has_nothing_to_delete(self) -> None:
         assert delete(Cluster(), 0).code == ErrorCode.GROUP_ID_NOT_FOUND
 
+    def test_a_new_topic_does_not_inherit_the_offsets_of_an_old_one(self) -> None:
+        cluster = Cluster()
+        cluster.committed(cluster.commit({0: 1}))
+        cluster.topics.jobs_id = Uuid(b"another-topic-id")
+        assert cluster.fetch(partitions=(0,)) == {0: -1}
+        assert cluster.fetch() == {}
+
     def test_the_offsets_of_a_deleted_topic_go(self) -> None:
         cluster = Cluster()
         cluster.commit({0: 1}, group="a")
