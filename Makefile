@@ -26,7 +26,7 @@ $(VENV)/.made: constraints.txt
 	@touch $@
 
 $(VENV)/.package: $(VENV)/.made pyproject.toml
-	$(PIP) install --quiet --constraint constraints.txt --config-settings editable_mode=compat --editable .
+	$(PIP) install --quiet --constraint constraints.txt --editable .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.package
@@ -47,7 +47,7 @@ test-oldest: system  ## Run the gRPC tests with the oldest grpcio and protobuf t
 	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --constraint constraints.txt pip
 	grep -v -i -E '^(grpcio|protobuf)' constraints.txt > $(VENV)-oldest/constraints.txt
 	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check \
-		--constraint $(VENV)-oldest/constraints.txt --config-settings editable_mode=compat --editable . --group test $(OLDEST)
+		--constraint $(VENV)-oldest/constraints.txt --editable . --group test $(OLDEST)
 	$(VENV)-oldest/bin/python -m tools.run_tests --oldest
 
 check: env  ## Check format, lint, types, layers, and that generated files are what makes them.
