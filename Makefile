@@ -27,6 +27,7 @@ $(VENV)/.made: constraints.txt
 
 $(VENV)/.package: $(VENV)/.made pyproject.toml
 	$(PIP) install --quiet --constraint constraints.txt --editable .
+	@$(BIN)/python -m compileall -q ottla  # so that the first start is as quick as the next
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.package
