@@ -71,7 +71,8 @@ def error_of_status(error: grpc.aio.AioRpcError, address: str) -> ClientError:
                     return error_of_detail(detail)
     message = f"{address}: {error.details()}"
     match error.code():
-        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
+        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED | grpc.StatusCode.INTERNAL:
+            # The last without a detail is not our server's: a stream or connection that broke off.
             return ClientError(ErrorCode.NETWORK_EXCEPTION, message)
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return ClientError(ErrorCode.REQUEST_TIMED_OUT, message)

@@ -94,8 +94,8 @@ class ProduceLink:
                         answer.set_result({TopicPartition(p.topic, p.partition): results for p in message.partitions})
                 self._to_write.clear()
                 await self._to_write.wait()
-        except grpc.aio.AioRpcError as error:
-            self._break(error_of_status(error, self._address))
+        except grpc.aio.AioRpcError:
+            self._break(await self._why())
         except asyncio.InvalidStateError:
             # The stream ended meanwhile; the reader knows why.
             pass
@@ -108,8 +108,14 @@ class ProduceLink:
                     break
                 self._on_response(cast(produce_pb2.ProduceResponse, response))
             self._break(ClientError(ErrorCode.NETWORK_EXCEPTION, f"{self._address} ended the stream"))
-        except grpc.aio.AioRpcError as error:
-            self._break(error_of_status(error, self._address))
+        except grpc.aio.AioRpcError:
+            self._break(await self._why())
+
+    async def _why(self) -> ClientError:
+        """The status with which the stream ended; a failed write or read alone says only that it did."""
+        stream = self._stream
+        code, details, trailing = await stream.code(), await stream.details(), await stream.trailing_metadata()
+        return error_of_status(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details), self._address)
 
     def _on_response(self, response: produce_pb2.ProduceResponse) -> None:
         answer, _ = self._pending.pop(response.request_id, (None, 0.0))
