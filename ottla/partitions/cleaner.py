@@ -90,7 +90,7 @@ class Cleaner:
                 partition.cleaned_to = result.cleaned_to
             log.release_reads()
 
-        log.exclusive(lambda: install(files, log.directory, result.groups), installed)
+        log.replacing(lambda: install(files, log.directory, result.groups), installed)
 
     def _end(self, partition: Partition) -> None:
         self.busy = partition.compacting = False

@@ -1,27 +1,39 @@
-"""What all logs of one node share: ports, open handles, the memory budget, and the start of write jobs."""
+"""What all logs of one node share: ports, open handles, the memory budget, the journal, and the start of write jobs."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from ottla.core.ports import Clock, Disk, Worker
+from ottla.partitions.journal import JournaledWrite, SharedJournal
 from ottla.partitions.open_files import OpenFiles
 from ottla.partitions.tail import TailBudget
+
+# What a log has queued beyond this goes straight to its own file: writing it twice would cost more than a sync.
+JOURNAL_COMMIT_BYTES: Final = 32 << 10
 
 
 class Writes(Protocol):
     """A log that has something queued for its files."""
 
-    def start_write(self) -> None: ...
+    def start_write(self) -> None:
+        """Begin the log's own write job, if it can."""
+
+    def journal_bytes(self, limit: int) -> int:
+        """How much is queued, if the journal may carry it and it is at most `limit`; else 0."""
+
+    def start_journaled_write(self) -> JournaledWrite:
+        """Hand what is queued to the journal; only after `journal_bytes` said that it may be."""
 
 
 class Environment:
     """One for each data directory.
 
-    Logs that got batches in the same turn of the loop start their write jobs together at its end: what one turn
-    read from all sockets goes to disk in one job for each log, and a job holds all batches that came meanwhile.
+    Logs that got batches in the same turn of the loop start to write together at its end, and whatever comes while
+    they do goes into the next round: small commits of all logs as one of the journal, a large one as a job of its own.
     """
 
-    __slots__ = ("_armed", "_dirty", "checkpoint", "clock", "disk", "open_files", "tail_budget", "worker")
+    __slots__ = ("_armed", "_dirty", "_held", "checkpoint", "clock", "disk", "journal", "open_files", "tail_budget",
+                 "worker")  # fmt: skip
 
     def __init__(
         self,
@@ -31,16 +43,19 @@ class Environment:
         worker: Worker | None = None,
         open_files: OpenFiles | None = None,
         tail_budget: TailBudget | None = None,
+        journal: SharedJournal | None = None,
     ) -> None:
         self.disk, self.clock, self.worker = disk, clock, worker
         self.open_files = open_files or OpenFiles()
         self.tail_budget = tail_budget or TailBudget()
         self.checkpoint: Callable[[Callable[[Exception | None], None]], None] = _no_checkpoint
+        self.journal = journal
         self._dirty: list[Writes] = []
+        self._held: list[Writes] = []  # wait for the journal's commit that is under way
         self._armed = False
 
     def write_soon(self, log: Writes) -> None:
-        """Call `log.start_write()` at the end of this turn of the loop."""
+        """Have what the log queued written, from the end of this turn of the loop on."""
         self._dirty.append(log)
         if not self._armed:
             self._armed = True
@@ -49,8 +64,36 @@ class Environment:
     def _start(self) -> None:
         self._armed = False
         dirty, self._dirty = self._dirty, []
+        journal = self.journal
+        if journal is None or not journal.usable:
+            for log in dirty:
+                log.start_write()
+            return
+        small: list[Writes] = []
+        total = 0
         for log in dirty:
-            log.start_write()
+            size = log.journal_bytes(JOURNAL_COMMIT_BYTES)
+            if size:
+                small.append(log)
+                total += size
+            else:
+                log.start_write()
+        if not small:
+            return
+        if journal.busy:
+            self._held += small
+        elif journal.accepts(total, len(small)):
+            journal.commit([log.start_journaled_write() for log in small], self._release)
+        else:
+            for log in small:
+                log.start_write()
+
+    def _release(self) -> None:
+        """A commit of the journal ended: the next one carries all that came meanwhile."""
+        self._dirty = self._held + self._dirty
+        self._held = []
+        if self._dirty:
+            self._start()
 
 
 def _no_checkpoint(done: Callable[[Exception | None], None]) -> None:

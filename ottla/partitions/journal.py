@@ -67,15 +67,15 @@ class JournaledWrite:
 
 
 class SharedJournal:
-    """Use `recover`, then `prepare`; while `accepts` says so, `commit`."""
+    """Use `recover`, then `prepare`; while it is `usable`, not `busy`, and `accepts` says so, `commit`."""
 
     def __init__(self, disk: Disk, *, file_bytes: int = DEFAULT_FILE_BYTES) -> None:
         self._disk, self._file_bytes = disk, file_bytes
         self._files = [JournalFile(f"{DIRECTORY}/{n}.journal") for n in (0, 1)]
         self._active = self._files[0]
         self._epoch = 0
-        self._usable = False  # both files are there, and neither failed
-        self._busy = False  # a commit is under way
+        self.usable = False  # both files are there, and neither failed
+        self.busy = False  # a commit is under way
         self._retiring = False
         self._waiting: list[JobDone] = []  # for a retirement of everything
 
@@ -109,7 +109,7 @@ class SharedJournal:
                 return
             for journal, file in zip(self._files, opened, strict=True):
                 journal.file = file
-            self._usable = True
+            self.usable = True
 
         self._epoch += 1
         self._disk.submit(partial(self._make_files, self._epoch), prepared)
@@ -140,7 +140,7 @@ class SharedJournal:
 
     def accepts(self, size_bytes: int, writes: int) -> bool:
         """Whether a commit of so many bytes may go in now. Never twice at a time."""
-        if not self._usable or self._busy or self._waiting:
+        if not self.usable or self.busy or self._waiting:
             return False
         room = self._file_bytes - self._active.position
         needed = FRAME_BYTES + size_bytes + writes * (ENTRY_BYTES + 255) * 2
@@ -173,10 +173,10 @@ class SharedJournal:
         size = sum(map(len, body))
         position, epoch = journal.position, journal.epoch
         journal.position = position + FRAME_BYTES + size
-        self._busy = True
+        self.busy = True
 
         def finished(_: None, error: Exception | None) -> None:
-            self._busy = False
+            self.busy = False
             if error is not None:
                 self._fail(error)
             for write in writes:
@@ -208,7 +208,7 @@ class SharedJournal:
 
     def _fail(self, error: Exception) -> None:
         """After a failed write or sync nobody knows what the file holds: it is left for the next start to read."""
-        self._usable = False
+        self.usable = False
         logger.error("the journal failed; every log is synced by itself until the node restarts", error=str(error))
 
     # -- making room
@@ -231,14 +231,14 @@ class SharedJournal:
 
     def retire(self, done: JobDone) -> None:
         """Let nothing of the journal count any more: all that it holds is synced where it belongs. `done(error)`."""
-        if not self._usable:
+        if not self.usable:
             done(None if not any(f.unsynced for f in self._files) else StorageError("the journal failed before"))
             return
         self._waiting.append(done)
         self._retire_all()
 
     def _retire_all(self) -> None:
-        if self._busy or self._retiring:
+        if self.busy or self._retiring:
             return  # called again when that is over
         waiting = list(self._waiting)
         segments = {segment for journal in self._files for segment in journal.unsynced}

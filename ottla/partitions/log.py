@@ -18,6 +18,7 @@ from ottla.core.types import Uuid
 from ottla.partitions.config import LogConfig
 from ottla.partitions.environment import Environment
 from ottla.partitions.index import OffsetIndex
+from ottla.partitions.journal import JournaledWrite
 from ottla.partitions.reading import ReadBytes
 from ottla.partitions.segment import Segment
 from ottla.partitions.tail import Tail
@@ -248,23 +249,73 @@ class Log:
             self._scheduled = True
             self.environment.write_soon(self)
 
+    def replacing(self, job: Callable[[], Any], done: Callable[[Any, Exception | None], None]) -> None:
+        """As `exclusive`, for a job that shortens or replaces segments: the journal lets go of them first, so that no
+        redo brings old bytes back.
+        """
+        journal = self.environment.journal
+        if journal is None:
+            self.exclusive(job, done)
+            return
+
+        def quiet(_: object, error: Exception | None) -> None:
+            if error is not None:
+                done(None, error)
+                return
+            self.block()
+            journal.retire(retired)
+
+        def retired(error: Exception | None) -> None:
+            if error is not None:
+                finished(None, error)
+            else:
+                self.environment.disk.submit(job, finished)
+
+        def finished(result: Any, error: Exception | None) -> None:
+            self._in_flight = None
+            done(result, error)
+            self._go_on()
+
+        self.exclusive(lambda: None, quiet)
+
     def _start(self, *, sync: bool) -> None:
-        runs, self._runs, self._run = self._runs, [], None
-        environment = self.environment
-        job = WriteJob(environment.disk, self.topic_id, runs, self.log_end_offset)
-        job.count, job.size, job.sync = self._count, self._size, sync
-        self._count = self._size = 0
+        job = self._take_queued()
+        job.sync = sync
         if self.dirty and sync:
             job.dirty = self.dirty
             self.dirty = []
-        if self._written_notices and runs:
+        if self._written_notices and job.runs:
             self._written_notices = False
             job.written = lambda: self._job_written(job)
+        self.environment.disk.submit(job, self._job_done)
+
+    def _take_queued(self) -> WriteJob:
+        """What is queued, as the job in flight."""
+        runs, self._runs, self._run = self._runs, [], None
+        environment = self.environment
+        job = WriteJob(environment.disk, self.topic_id, runs, self.log_end_offset)
+        job.count, job.size = self._count, self._size
+        self._count = self._size = 0
         for run in runs:
             run.file = environment.open_files.get(run.segment)
         self._in_flight = job
         self.oldest_write_ms = environment.clock.monotonic_ms()
-        environment.disk.submit(job, self._job_done)
+        return job
+
+    def journal_bytes(self, limit: int) -> int:
+        """How much is queued, if the journal may carry it and it is at most `limit`; else 0."""
+        if self._in_flight is not None or self.failed is not None or self._exclusive or self.dirty:
+            return 0
+        if self._size > limit or not self.config.flush_on_ack:
+            return 0
+        return self._size if all(run.segment.created for run in self._runs) else 0
+
+    def start_journaled_write(self) -> JournaledWrite:
+        """Hand what is queued to the journal; only after `journal_bytes` said that it may be."""
+        self._scheduled = self._written_notices = False
+        job = self._take_queued()
+        job.sync, job.journaled = False, True
+        return JournaledWrite(job, partial(self._job_done, None))
 
     def _job_written(self, job: WriteJob) -> None:
         if self.failed is None:
@@ -294,15 +345,22 @@ class Log:
         if self.failed is not None:
             return
         self._account_written(job)
-        if job.sync:
+        if job.sync or job.journaled:
             self.durable_end_offset = job.end_offset
         else:
             if not self.dirty:
                 self.dirty_since_ms = self.environment.clock.monotonic_ms()
             self.dirty += [run.segment for run in job.runs if run.segment not in self.dirty]
-        if self._runs or self._exclusive:
-            self.start_write()
+        self._go_on()
         self._events.on_written()
+
+    def _go_on(self) -> None:
+        """With what came while a job was in flight."""
+        if self._exclusive:
+            self.start_write()
+        elif self._runs and not self._scheduled and self._in_flight is None:
+            self._scheduled = True
+            self.environment.write_soon(self)
 
     def _start_exclusive(self) -> None:
         _, job, done = self._exclusive.popleft()
@@ -311,8 +369,7 @@ class Log:
         def finished(result: Any, error: Exception | None) -> None:
             self._in_flight = None
             done(result, error)
-            if self._runs or self._exclusive:
-                self.start_write()
+            self._go_on()
 
         self._in_flight = placeholder
         self.environment.disk.submit(job, finished)

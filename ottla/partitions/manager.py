@@ -25,6 +25,7 @@ from ottla.partitions.checkpoints import (
 from ottla.partitions.cleaner import Cleaner
 from ottla.partitions.config import LogConfig
 from ottla.partitions.environment import Environment
+from ottla.partitions.journal import DEFAULT_FILE_BYTES, SharedJournal
 from ottla.partitions.partition import Partition
 from ottla.partitions.recovery import RecoveredLog, empty_log, recover
 from ottla.partitions.sidecars import SidecarJob
@@ -50,9 +51,12 @@ class PartitionManager:
         worker: Worker | None = None,
         producer_expiration_ms: int = 86_400_000,
         compaction_max_bytes_per_second: float = 0.0,
+        journal_bytes: int = DEFAULT_FILE_BYTES,
     ) -> None:
+        """`journal_bytes`: the size of each of the shared journal's two files; 0 for none."""
         self.producer_expiration_ms = producer_expiration_ms
-        self.environment = Environment(disk, clock, worker=worker)
+        journal = SharedJournal(disk, file_bytes=journal_bytes) if journal_bytes else None
+        self.environment = Environment(disk, clock, worker=worker, journal=journal)
         self._partitions: dict[TopicPartition, Partition] = {}
         self._recovery_points: dict[TopicPartition, int] = {}
         self._log_starts: dict[TopicPartition, int] = {}
@@ -77,6 +81,11 @@ class PartitionManager:
         if self._clean:
             files.remove(CLEAN_STOP_FILE)
             files.sync_directory("")
+        if (journal := self.environment.journal) is not None:
+            redone = journal.recover(clean=self._clean)
+            if redone:
+                logger.info("wrote what the journal held to its places", bytes=redone)
+            journal.prepare()
         for name in sorted(self._directories):
             if name.endswith(DELETE_SUFFIX):
                 self._delete_tree(name)
@@ -322,6 +331,18 @@ class PartitionManager:
             nonlocal left
             left -= 1
             if not left:
+                retire()
+
+        def retire() -> None:
+            if (journal := self.environment.journal) is not None:
+                journal.retire(retired)
+            else:
+                self.checkpoint(saved)
+
+        def retired(error: Exception | None) -> None:
+            if error is not None:
+                done(error)
+            else:
                 self.checkpoint(saved)
 
         def saved(error: Exception | None) -> None:
@@ -334,7 +355,7 @@ class PartitionManager:
             )
 
         if not waiting:
-            self.checkpoint(saved)
+            retire()
         for partition in waiting:
             partition.close(one_closed)
 

@@ -177,7 +177,7 @@ def truncate(partition: "Partition", offset: int, done: Callable[[Exception | No
 
     def limit_is_known(error: Exception | None) -> None:
         if error is None:
-            log.exclusive(cut, finished)
+            log.replacing(cut, finished)
         else:
             finished(None, error)
 
@@ -207,5 +207,10 @@ def _cut(
     files.sync_directory(directory)
     remove_segments(files, directory, removed)
     return recover(
-        files, directory, config, recovery_point=last.base_offset, log_start_offset=min(log_start_offset, offset)
+        files,
+        directory,
+        config,
+        recovery_point=last.base_offset,
+        log_start_offset=min(log_start_offset, offset),
+        gaps=True,
     )

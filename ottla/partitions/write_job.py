@@ -27,13 +27,14 @@ class WriteJob:
     are the segments that hold bytes which earlier jobs wrote without a sync.
     """
 
-    __slots__ = ("count", "dirty", "disk", "end_offset", "runs", "size", "sync", "topic_id", "written")
+    __slots__ = ("count", "dirty", "disk", "end_offset", "journaled", "runs", "size", "sync", "topic_id", "written")
 
     def __init__(self, disk: Disk, topic_id: Uuid, runs: list[Run], end_offset: int) -> None:
         self.disk, self.topic_id, self.runs, self.end_offset = disk, topic_id, runs, end_offset
         self.count = 0  # batches
         self.size = 0  # bytes
         self.sync = True
+        self.journaled = False  # the journal makes it durable, so it is not synced here
         self.dirty: list[Segment] = []
         self.written: Callable[[], None] | None = None  # to run on the loop between write and sync
 

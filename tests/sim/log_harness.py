@@ -43,10 +43,11 @@ class Ack:
 
 
 class Node:
-    """Starts, stops and crashes; time passes only in its methods."""
+    """Starts, stops and crashes; time passes only in its methods. By default each log is synced by itself."""
 
-    def __init__(self, seed: int, config: LogConfig, **disk_settings: Any) -> None:
+    def __init__(self, seed: int, config: LogConfig, *, journal_bytes: int = 0, **disk_settings: Any) -> None:
         self.random = Random(seed)
+        self.journal_bytes = journal_bytes
         self.clock = SimClock()
         self.disk = SimDisk(self.clock, self.random, **disk_settings)
         self.config = config
@@ -57,7 +58,9 @@ class Node:
         return self.disk.files
 
     def start(self) -> None:
-        self.manager = PartitionManager(self.disk, self.clock, worker=SimWorker(self.disk))
+        self.manager = PartitionManager(
+            self.disk, self.clock, worker=SimWorker(self.disk), journal_bytes=self.journal_bytes
+        )
         self.manager.environment.tail_budget.limit_bytes = 2000  # so that reads come from files, too
         self.manager.environment.open_files.limit = 3
         self.manager.open()

@@ -60,7 +60,7 @@ def compact(node: Node) -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_compaction_keeps_the_last_value_of_each_key(seed: int) -> None:
-    node, random = Node(seed, CONFIG), Random(seed)
+    node, random = Node(seed, CONFIG, journal_bytes=8192 * (seed % 2)), Random(seed)
     latest: dict[bytes, bytes | None] = {}
     for round_number in range(4):
         write(node, random, 30, latest, str(round_number))
@@ -125,7 +125,7 @@ def test_nothing_younger_than_min_compaction_lag_ms_is_compacted() -> None:
 @pytest.mark.parametrize("seed", range(60))
 def test_a_crash_during_compaction_loses_nothing(seed: int) -> None:
     random = Random(seed)
-    node = Node(seed, CONFIG)
+    node = Node(seed, CONFIG, journal_bytes=8192 * (seed % 2))
     latest: dict[bytes, bytes | None] = {}
     for round_number in range(3):
         write(node, random, 25, latest, str(round_number))
