@@ -29,6 +29,7 @@ from ottla.partitions.segment import (
     DELETED_SUFFIX,
     INDEX_SUFFIX,
     LOG_SUFFIX,
+    MAX_RELATIVE_OFFSET,
     SEGMENT_SUFFIXES,
     TIME_INDEX_SUFFIX,
     TRANSACTION_INDEX_SUFFIX,
@@ -69,13 +70,15 @@ def recover(
     recovery_point: int,
     log_start_offset: int,
     clean: bool = False,
+    gaps: bool = False,
 ) -> RecoveredLog:
     """Read the directory. A damaged log comes back with `error` set; nothing of it was changed.
 
+    `gaps`: what lies past the recovery point may have been compacted (a truncation reads such segments again).
     `clean`: the last stop made everything durable; otherwise what is found here is made durable first.
     """
     try:
-        return _Recovery(files, directory, config, recovery_point, log_start_offset, clean).run()
+        return _Recovery(files, directory, config, recovery_point, log_start_offset, clean, gaps).run()
     except (StorageError, CorruptBatch, OSError) as error:
         failed = empty_log(directory, log_start_offset)
         failed.error = error
@@ -91,8 +94,10 @@ class _Recovery:
         recovery_point: int,
         log_start_offset: int,
         clean: bool,
+        gaps: bool,
     ) -> None:
         self.clean = clean
+        self.gaps = gaps or (config.cleanup_compact and not recovery_point)
         self.files, self.directory, self.config = files, directory, config
         self.recovery_point, self.log_start_offset = recovery_point, log_start_offset
         self.names = files.list_directory(directory)
@@ -146,7 +151,7 @@ class _Recovery:
         """
         if segment.next_offset == following.base_offset:
             return False
-        if self.config.cleanup_compact and not self.recovery_point and segment.next_offset < following.base_offset:
+        if self.gaps and segment.next_offset < following.base_offset:
             segment.next_offset = following.base_offset
             return False
         return True
@@ -252,8 +257,12 @@ class _Recovery:
                 window_at = segment.size
                 window = file.pread(min(wanted, file_size - window_at), window_at)
                 continue
-            if header.base_offset < segment.next_offset:
-                return f"a batch with base offset {header.base_offset} where at least {segment.next_offset} was due"
+            if header.base_offset != segment.next_offset and (
+                not self.gaps
+                or header.base_offset < segment.next_offset
+                or header.last_offset - segment.base_offset > MAX_RELATIVE_OFFSET
+            ):  # the CRC does not cover the base offset
+                return f"a batch with base offset {header.base_offset} where {segment.next_offset} was due"
             if not segment.size:
                 segment.first_timestamp = header.max_timestamp
             self._note(header)

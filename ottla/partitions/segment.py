@@ -15,7 +15,7 @@ DELETED_SUFFIX = ".deleted"
 
 SEGMENT_SUFFIXES = (LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX, SNAPSHOT_SUFFIX)
 
-_MAX_RELATIVE_OFFSET = 2**31 - 1
+MAX_RELATIVE_OFFSET = 2**31 - 1
 _MAX_POSITION = 2**31 - 1
 _NO_TIMESTAMP = -1
 
@@ -83,7 +83,7 @@ class Segment:
             return False
         if size + size_bytes > min(config.segment_bytes, _MAX_POSITION):
             return True
-        if last_offset - self.base_offset > _MAX_RELATIVE_OFFSET:
+        if last_offset - self.base_offset > MAX_RELATIVE_OFFSET:
             return True
         index, time_index = self.index, self.time_index
         assert index is not None and time_index is not None

@@ -1,0 +1,193 @@
+"""What a partition accepts, refuses and remembers, on the simulated disk."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ottla.core.errors import ApiError, ErrorCode
+from ottla.partitions.config import LogConfig
+from ottla.partitions.results import Isolation, Origin, State
+from ottla.records.batch import Record, decode_records, encode_batch
+from ottla.records.header import patch_base_offset, patch_crc, read_header
+from tests.sim.log_harness import Node, make_batch
+
+
+def refusal(node: Node, batch: bytes) -> ErrorCode:
+    end = node.partition.log_end_offset
+    with pytest.raises(ApiError) as caught:
+        node.append(batch)
+    assert node.partition.log_end_offset == end
+    return caught.value.code
+
+
+def produced(sequence: int, *, count: int = 1, epoch: int = 0, **fields: Any) -> bytes:
+    return make_batch([b"v"] * count, producer_id=5, producer_epoch=epoch, base_sequence=sequence, **fields)
+
+
+def marker(epoch: int, *, commit: bool) -> bytes:
+    record = Record(0, 1, b"\0\0\0" + bytes([commit]), b"\0\0" + bytes(4), ())
+    return encode_batch([record], producer_id=5, producer_epoch=epoch, is_transactional=True, is_control=True)
+
+
+@pytest.fixture
+def node() -> Node:
+    return Node(1, LogConfig())
+
+
+def test_refuses_what_kafka_refuses(node: Node) -> None:
+    good = make_batch([b"a"])
+    flipped = bytearray(good)
+    flipped[-1] ^= 1
+    assert refusal(node, bytes(flipped)) is ErrorCode.CORRUPT_MESSAGE
+    assert refusal(node, good + good) is ErrorCode.INVALID_RECORD
+    assert refusal(node, b"") is ErrorCode.INVALID_RECORD
+    old = bytearray(good)
+    old[16] = 1
+    assert refusal(node, bytes(old)) is ErrorCode.INVALID_RECORD
+    moved = bytearray(good)
+    patch_base_offset(moved, 0, 7, -1)
+    assert refusal(node, bytes(moved)) is ErrorCode.INVALID_RECORD
+    counted = bytearray(good)
+    counted[57:61] = (2).to_bytes(4, "big")
+    patch_crc(counted)
+    assert refusal(node, bytes(counted)) is ErrorCode.INVALID_RECORD
+    assert refusal(node, make_batch([b"a"], is_control=True)) is ErrorCode.INVALID_RECORD
+    assert refusal(node, make_batch([b"a"], producer_id=3, producer_epoch=0)) is ErrorCode.INVALID_RECORD
+
+
+def test_refuses_by_size_time_and_key(node: Node) -> None:
+    now_ms = node.clock.time_ms()
+    node.partition.update_config(LogConfig(max_message_bytes=200))
+    assert refusal(node, make_batch([b"v" * 300])) is ErrorCode.MESSAGE_TOO_LARGE
+    node.partition.update_config(LogConfig(segment_bytes=200))
+    assert refusal(node, make_batch([b"v" * 300])) is ErrorCode.RECORD_LIST_TOO_LARGE
+    config = LogConfig(message_timestamp_before_max_ms=1000, message_timestamp_after_max_ms=1000)
+    node.partition.update_config(config)
+    assert refusal(node, make_batch([b"a"], timestamp=now_ms - 2000)) is ErrorCode.INVALID_TIMESTAMP
+    assert refusal(node, make_batch([b"a"], timestamp=now_ms + 2000)) is ErrorCode.INVALID_TIMESTAMP
+    node.partition.update_config(replace(config, cleanup_compact=True))
+    assert refusal(node, make_batch([b"a"], timestamp=now_ms)) is ErrorCode.INVALID_RECORD
+
+
+def test_log_append_time_is_written_into_the_batch(node: Node) -> None:
+    node.partition.update_config(LogConfig(log_append_time=True))
+    appended, _ = node.append(make_batch([b"a", b"b"], timestamp=5))
+    assert appended.log_append_time_ms == node.clock.time_ms()
+    node.settle()
+    records = decode_records(node.read_all()[0])
+    assert [record.timestamp for record in records] == [appended.log_append_time_ms] * 2
+
+
+def test_a_duplicate_of_the_last_five_batches_gets_the_offsets_of_its_original(node: Node) -> None:
+    for sequence in range(7):
+        node.append(produced(sequence))
+    node.settle()
+    appended, ack = node.append(produced(3))
+    assert (appended.base_offset, ack.code, node.partition.log_end_offset) == (3, ErrorCode.NONE, 7)
+    assert refusal(node, produced(1)) is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+
+
+def test_a_duplicate_is_acknowledged_only_with_its_original(node: Node) -> None:
+    _, first = node.append(produced(0))
+    _, second = node.append(produced(0))
+    assert (first.code, second.code) == (None, None)
+    node.settle()
+    assert (first.code, second.code) == (ErrorCode.NONE, ErrorCode.NONE)
+    assert node.partition.log_end_offset == 1
+
+
+def test_gaps_old_epochs_and_new_epochs(node: Node) -> None:
+    node.append(produced(0, count=3))
+    assert refusal(node, produced(4)) is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+    assert refusal(node, produced(1, epoch=1)) is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+    node.append(produced(0, epoch=1))
+    assert refusal(node, produced(3, epoch=0)) is ErrorCode.INVALID_PRODUCER_EPOCH
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_producers_are_known_after_a_restart(node: Node, clean: bool) -> None:
+    node.append(produced(0, count=3))
+    node.settle()
+    if clean:
+        node.stop()
+        node.kill()
+    else:
+        node.crash()
+    appended, _ = node.append(produced(0, count=3))
+    assert appended.base_offset == 0
+    assert refusal(node, produced(9)) is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+
+
+def test_silent_producers_are_forgotten(node: Node) -> None:
+    node.append(produced(0))
+    node.settle()
+    node.clock.run_for(node.manager.producer_expiration_ms + 1)
+    node.manager.housekeeping()
+    appended, _ = node.append(produced(0))
+    assert appended.base_offset == 1
+
+
+@pytest.mark.parametrize("commit", [True, False])
+@pytest.mark.parametrize("restart", [None, "clean", "crash"])
+def test_read_committed_waits_for_the_marker_and_names_aborted_transactions(
+    node: Node, commit: bool, restart: str | None
+) -> None:
+    node.append(make_batch([b"before"]))
+    node.append(produced(0, is_transactional=True))
+    node.append(make_batch([b"after"]))
+    node.settle()
+    assert node.partition.last_stable_offset == 1
+    assert read_header(node.read(0, isolation=Isolation.READ_COMMITTED).buffers[-1]).base_offset == 0
+    node.partition.append(
+        memoryview(bytearray(marker(0, commit=commit))), acks=-1, done=None, origin=Origin.COORDINATOR
+    )
+    assert node.partition.last_stable_offset == 1  # the marker is not below the high watermark yet
+    node.settle()
+    if restart == "clean":
+        node.stop()
+        node.kill()
+    elif restart == "crash":
+        node.crash()
+    assert node.partition.last_stable_offset == 4
+    result = node.read(0, isolation=Isolation.READ_COMMITTED)
+    assert result.aborted == ([] if commit else [(5, 1)])
+
+
+def test_a_failed_sync_acknowledges_nothing_and_takes_only_the_partition_offline(node: Node) -> None:
+    _, before = node.append(make_batch([b"before"]))
+    node.settle()
+    node.fail_next("sync", OSError(5, "injected"))
+    _, lost = node.append(make_batch([b"lost"]))
+    node.settle()
+    assert (before.code, lost.code) == (ErrorCode.NONE, ErrorCode.KAFKA_STORAGE_ERROR)
+    assert node.partition.state is State.OFFLINE
+    assert refusal(node, make_batch([b"more"])) is ErrorCode.KAFKA_STORAGE_ERROR
+    node.kill()  # the pages are in the cache still; what recovery shows must be durable
+    assert node.partition.error is None
+    kept = node.read_all()
+    node.crash()
+    assert node.read_all()[: len(kept)] == kept
+
+
+def test_a_bit_flipped_below_the_durable_end_is_never_cut_off() -> None:
+    """Wherever it is: either the next start names the damage, or nothing of the log is missing."""
+    for seed in range(60):
+        node = Node(seed, LogConfig(segment_bytes=2000))
+        for n in range(12):
+            node.append(make_batch([b"%d" % n + b"v" * 300]))
+            node.settle()
+        node.clock.run_for(3000)
+        end = node.partition.log_end_offset
+        path = node.partition.log.segments[seed % 3].path()
+        inode = node.files.open(path).inode
+        place = node.random.randrange(0, len(inode.content))
+        for content in (inode.content, inode.durable):
+            content[place] ^= 1 << node.random.randrange(0, 8)
+        node.crash() if seed % 2 else node.kill()
+        partition = node.partition
+        if partition.error is None:
+            assert partition.log_end_offset == end
+        else:
+            assert path in str(partition.error)
+            assert len(node.files.open(path).inode.content) == len(inode.content)
