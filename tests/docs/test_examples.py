@@ -1,15 +1,16 @@
-"""Runs the examples of README and docs, block by block, against one cluster.
+"""Runs the examples of README and docs, block by block, each page against a cluster of its own.
 
 A block is run unless the line above it says `<!-- not run: REASON -->`. The addresses of a default cluster stand in the
-examples; here they are replaced by those of the tests' cluster. Blocks of one page run in order and share a directory.
+examples; here they are replaced by those of the page's cluster. Blocks of one page run in order and share a directory.
 """
 
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -45,15 +46,22 @@ def examples() -> Iterator[Example]:
 
 
 @pytest.fixture(scope="module")
+def cluster_of(ottla_cluster_factory: Callable[..., Cluster]) -> Callable[[Path], Cluster]:
+    """A cluster for each page, as its topics' names are its own."""
+    return cache(lambda page: ottla_cluster_factory())
+
+
+@pytest.fixture(scope="module")
 def directories(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Path]:
     return {page: tmp_path_factory.mktemp(page.stem) for page in PAGES}
 
 
 @pytest.mark.parametrize("example", list(examples()), ids=str)
-def test_example(example: Example, ottla_cluster: Cluster, directories: dict[Path, Path]) -> None:
-    code = example.code.replace("localhost:9092", ottla_cluster.bootstrap)
-    code = code.replace("localhost:10092", ottla_cluster.grpc)
-    code = code.replace("ottla-data/", f"{ottla_cluster.directory}/")
+def test_example(example: Example, cluster_of: Callable[[Path], Cluster], directories: dict[Path, Path]) -> None:
+    cluster = cluster_of(example.page)
+    code = example.code.replace("localhost:9092", cluster.bootstrap)
+    code = code.replace("localhost:10092", cluster.grpc)
+    code = code.replace("ottla-data/", f"{cluster.directory}/")
     directory = directories[example.page]
     if example.language == "sh":
         command = ["bash", "-euo", "pipefail", "-c", code]
@@ -74,7 +82,7 @@ def test_example(example: Example, ottla_cluster: Cluster, directories: dict[Pat
         command = [sys.executable, "-c", code]
     environment = {
         **os.environ,
-        "OTTLA_SERVER": ottla_cluster.grpc,
+        "OTTLA_SERVER": cluster.grpc,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     done = subprocess.run(
