@@ -16,7 +16,8 @@ import structlog
 
 from ottla import __version__
 from ottla.adapters.clock import LoopClock
-from ottla.adapters.disk import ThreadedDisk
+from ottla.adapters.disk import ThreadedDisk, tune_interpreter
+from ottla.adapters.worker import WorkerProcess
 from ottla.broker.broker import Broker
 from ottla.broker.settings import BrokerSettings
 from ottla.controller.controller import Controller
@@ -94,14 +95,17 @@ class Node:
         config, identity = self._config, self._data.identity
         loop = asyncio.get_running_loop()
         clock, source = LoopClock(loop), random.SystemRandom()
+        tune_interpreter()
         disk = ThreadedDisk(loop, str(self._data.path), threads=config.sync_threads)
         self._cleanups.callback(disk.close)
+        worker = WorkerProcess(loop, str(self._data.path))
+        self._cleanups.callback(worker.close)
         static_configs = config.static_configs()
         controller = Controller(identity.node_id, random=source, static_configs=static_configs)
         quorum = SingleVoterLog.open(disk, METADATA_DIRECTORY, identity.node_id, controller)
         self._cleanups.push_async_callback(quorum.close)
         controller.attach(quorum)
-        self._partitions = PartitionManager(disk, clock)
+        self._partitions = PartitionManager(disk, clock, worker=worker)
         self._partitions.open()
         self._cleanups.push_async_callback(self._close_partitions)
         self._broker = Broker(
