@@ -59,9 +59,10 @@ class JournalFile:
 
 @dataclass(slots=True)
 class JournaledWrite:
-    """The write job of one log, and who hears of its end."""
+    """The write job of one log, who hears that its batches are durable, and who hears of its end."""
 
     job: WriteJob
+    durable: Callable[[], None]
     done: JobDone
     error: Exception | None = None
 
@@ -157,7 +158,10 @@ class SharedJournal:
         return True
 
     def commit(self, writes: Sequence[JournaledWrite], done: Callable[[], None]) -> None:
-        """Make the queued batches of several logs durable together; then each write's `done`, then `done`."""
+        """Make the queued batches of several logs durable together and write them to their segments.
+
+        Calls each write's `durable` as soon as they are, each one's `done` when its segment has them, then `done`.
+        """
         journal = self._active
         body: list[Buffer] = []
         entries = 0
@@ -175,6 +179,10 @@ class SharedJournal:
         journal.position = position + FRAME_BYTES + size
         self.busy = True
 
+        def durable() -> None:
+            for write in writes:
+                write.durable()
+
         def finished(_: None, error: Exception | None) -> None:
             self.busy = False
             if error is not None:
@@ -185,26 +193,18 @@ class SharedJournal:
             if self._waiting:
                 self._retire_all()
 
-        self._disk.submit(partial(self._write, journal, epoch, position, entries, body, size, writes), finished)
+        def work() -> None:
+            assert journal.file is not None
+            header = frame_header(epoch, position, entries, body, size)
+            journal.file.pwritev([header, *body], position, sync=True)
+            self._disk.notify(durable)
+            for write in writes:
+                try:
+                    write.job()
+                except OSError as error:
+                    write.error = error
 
-    @staticmethod
-    def _write(
-        journal: JournalFile,
-        epoch: int,
-        position: int,
-        entries: int,
-        body: list[Buffer],
-        size: int,
-        writes: Sequence[JournaledWrite],
-    ) -> None:
-        assert journal.file is not None
-        header = frame_header(epoch, position, entries, body, size)
-        journal.file.pwritev([header, *body], position, sync=True)
-        for write in writes:
-            try:
-                write.job()
-            except OSError as error:
-                write.error = error
+        self._disk.submit(work, finished)
 
     def _fail(self, error: Exception) -> None:
         """After a failed write or sync nobody knows what the file holds: it is left for the next start to read."""

@@ -2,7 +2,7 @@
 
     log end offset      what has an offset (in memory at least)
     written end offset  what its files hold
-    durable end offset  what survives a power cut
+    durable end offset  what survives a power cut, in its files or in the shared journal
 
 One write job is in flight at a time. Whatever is appended meanwhile goes into the next one: group commit. What moves
 the ends is told to the owner (`LogEvents`), who knows about high watermarks and waiting producers.
@@ -315,7 +315,13 @@ class Log:
         self._scheduled = self._written_notices = False
         job = self._take_queued()
         job.sync, job.journaled = False, True
-        return JournaledWrite(job, partial(self._job_done, None))
+        return JournaledWrite(job, partial(self._job_durable, job), partial(self._job_done, None))
+
+    def _job_durable(self, job: WriteJob) -> None:
+        """The journal holds it; its segments are about to."""
+        if self.failed is None:
+            self.durable_end_offset = job.end_offset
+            self._events.on_written()
 
     def _job_written(self, job: WriteJob) -> None:
         if self.failed is None:
@@ -345,9 +351,9 @@ class Log:
         if self.failed is not None:
             return
         self._account_written(job)
-        if job.sync or job.journaled:
+        if job.sync:
             self.durable_end_offset = job.end_offset
-        else:
+        elif not job.journaled:
             if not self.dirty:
                 self.dirty_since_ms = self.environment.clock.monotonic_ms()
             self.dirty += [run.segment for run in job.runs if run.segment not in self.dirty]

@@ -60,7 +60,7 @@ class Bench:
             segment.size += len(piece)
             job = WriteJob(self.disk, TOPIC_ID, [run], 0)
             job.sync = False
-            writes.append(JournaledWrite(job, self.note(told, n, piece)))
+            writes.append(JournaledWrite(job, lambda: None, self.note(told, n, piece)))
         self.journal.commit(writes, lambda: None)
         if wait:
             self.clock.run_for(100)
