@@ -7,12 +7,14 @@ from ottla.partitions.segment import Segment
 
 
 def expired(
-    segments: Sequence[Segment], config: LogConfig, *, log_start_offset: int, high_watermark: int, now_ms: int
+    segments: Sequence[Segment], config: LogConfig | None, *, log_start_offset: int, high_watermark: int, now_ms: int
 ) -> int:
     """How many of the oldest segments are to go. It may be all of them: then the active one is to be rolled first.
 
-    Only whole segments below the high watermark go. Time and size count only where `cleanup.policy` says delete.
+    Only whole segments below the high watermark go. Time and size count only where `cleanup.policy` says delete, and
+    not at all without a `config`: then only what lies before the log start goes.
     """
+    by_retention = config if config is not None and config.cleanup_delete else None
     size = sum(segment.size for segment in segments)
     count = 0
     for segment in segments:
@@ -20,14 +22,12 @@ def expired(
             break
         before_start = segment.next_offset <= log_start_offset
         too_old = (
-            config.cleanup_delete
-            and config.retention_ms >= 0
+            by_retention is not None
+            and by_retention.retention_ms >= 0
             and segment.max_timestamp >= 0
-            and now_ms - segment.max_timestamp > config.retention_ms
+            and now_ms - segment.max_timestamp > by_retention.retention_ms
         )
-        too_much = (
-            config.cleanup_delete and config.retention_bytes >= 0 and size - segment.size >= config.retention_bytes
-        )
+        too_much = by_retention is not None and 0 <= by_retention.retention_bytes <= size - segment.size
         if not (before_start or too_old or too_much):
             break
         size -= segment.size

@@ -69,14 +69,14 @@ def prepare_sidecars(partition: "Partition", *, final: bool = False) -> SidecarJ
     return job if changed else None
 
 
-def expire(partition: "Partition") -> None:
-    """Forget segments that retention or a deletion of records has freed."""
+def expire(partition: "Partition", *, by_retention: bool = True) -> None:
+    """Forget segments that retention or a deletion of records has freed; `by_retention=False`: only the latter."""
     log = partition.log
     if partition.error is not None or partition.compacting:
         return
     count = expired(
         log.segments,
-        partition.config,
+        partition.config if by_retention else None,
         log_start_offset=partition.log_start_offset,
         high_watermark=min(partition.high_watermark, log.durable_end_offset),
         now_ms=partition.environment.clock.time_ms(),
@@ -138,7 +138,7 @@ def delete_records(partition: "Partition", offset: int, done: Callable[[int | Ap
             done(partition.log_start_offset)
 
     partition.environment.checkpoint(saved)
-    expire(partition)
+    expire(partition, by_retention=False)  # who deletes some records does not ask for more to go now
 
 
 def truncate(partition: "Partition", offset: int, done: Callable[[Exception | None], None]) -> None:

@@ -98,7 +98,8 @@ class TestConfluent:
         self, admin: AdminClient, bootstrap: str, new_name: Callable[[str], str]
     ) -> None:
         topic = new_name("records")
-        admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
+        kept = {"retention.ms": "-1"}  # though the records are old
+        admin.create_topics([NewTopic(topic, 1, 1, config=kept)])[topic].result(30)
         producer = Producer({"bootstrap.servers": bootstrap})
         for n in range(10):
             producer.produce(topic, b"%d" % n, timestamp=1_700_000_000_000 + n)

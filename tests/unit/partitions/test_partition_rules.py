@@ -170,6 +170,24 @@ def test_a_failed_sync_acknowledges_nothing_and_takes_only_the_partition_offline
     assert node.read_all()[: len(kept)] == kept
 
 
+def test_deleting_records_leaves_the_rest_to_retention() -> None:
+    """The others may be too old already; when they go is for housekeeping to say."""
+    node = Node(1, LogConfig(segment_bytes=2000, retention_ms=1000))
+    for n in range(12):
+        node.append(make_batch([b"%d" % n + b"v" * 300], timestamp=1))
+        node.settle()
+    node.clock.run_for(5000)
+    first, second = node.partition.log.segments[:2]
+    assert node.call(node.partition.delete_records, second.base_offset + 1) == second.base_offset + 1
+    node.settle()
+    assert node.partition.log_start_offset == second.base_offset + 1
+    assert node.partition.log.segments[0] is second
+    assert not node.files.exists(first.path())
+    node.manager.housekeeping()
+    node.clock.run_for(5000)
+    assert node.partition.log_start_offset == node.partition.log_end_offset == 12
+
+
 def test_a_bit_flipped_below_the_durable_end_is_never_cut_off() -> None:
     """Wherever it is: either the next start names the damage, or nothing of the log is missing."""
     for seed in range(60):
