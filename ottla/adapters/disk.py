@@ -1,8 +1,10 @@
 """The port `Disk`: a few threads that write and sync, and completions that reach the loop in batches.
 
-A thread that ends a job appends its completion to a queue and wakes the loop only when nobody has done so yet: under
-load one wake-up carries many completions. `tune_interpreter` shortens the time that a thread waits for the lock of a
-busy loop; `bench/micro/log.py` measures the choice.
+A job is handed to one sleeping thread, the one that fell asleep last: a queue that all threads wait on wakes some of
+them for nothing, and each of those wants the interpreter's lock. A thread that ends a job appends its completion to a
+queue and wakes the loop only when nobody has done so yet: under load one wake-up carries many completions.
+`tune_interpreter` shortens the time that a thread waits for the lock of a busy loop; `bench/micro/log.py` measures the
+choice.
 """
 
 import asyncio
@@ -10,14 +12,16 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable
-from queue import SimpleQueue
-from threading import Thread
+from contextlib import suppress
+from threading import Lock, Thread
 from typing import Any, TypeVar
 
 from ottla.adapters.files import OsFile, OsFiles
 from ottla.core.ports import File
 
 T = TypeVar("T")
+
+Job = tuple[Callable[[], Any], Callable[[Any, Exception | None], None]]
 
 DEFAULT_THREADS = 4
 SWITCH_INTERVAL_S = 0.0005
@@ -30,15 +34,25 @@ def tune_interpreter() -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 
+class _Sleeper:
+    """A thread's place to wait, and the job that it finds when it is woken; None: the end."""
+
+    __slots__ = ("job", "wake")
+
+    def __init__(self) -> None:
+        self.job: Job | None = None
+        self.wake = Lock()
+        self.wake.acquire()
+
+
 class ThreadedDisk:
     """Files below one data directory, used by `threads` threads on behalf of one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, root: str, *, threads: int = DEFAULT_THREADS) -> None:
         self.files = OsFiles(root)
         self._loop = loop
-        self._jobs: SimpleQueue[tuple[Callable[[], Any], Callable[[Any, Exception | None], None]] | None] = (
-            SimpleQueue()
-        )
+        self._idle: list[_Sleeper] = []
+        self._backlog: deque[Job | None] = deque()  # while all threads are busy
         self._completions: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._awake = False
         self._threads = [Thread(target=self._run, name=f"disk-{n}", daemon=True) for n in range(threads)]
@@ -46,7 +60,21 @@ class ThreadedDisk:
             thread.start()
 
     def submit(self, job: Callable[[], T], done: Callable[[T | None, Exception | None], None]) -> None:
-        self._jobs.put((job, done))
+        self._hand_over((job, done))
+
+    def _hand_over(self, job: Job | None) -> None:
+        try:
+            sleeper = self._idle.pop()
+        except IndexError:
+            self._backlog.append(job)
+            # Between the pop and the append a thread may have looked in vain and fallen asleep. Whoever comes second,
+            # this look or the thread's own, finds the other's trace.
+            if self._idle:
+                with suppress(IndexError):
+                    self._hand_over(self._backlog.popleft())
+            return
+        sleeper.job = job
+        sleeper.wake.release()
 
     def notify(self, callback: Callable[[], None]) -> None:
         self._post(callback, ())
@@ -67,21 +95,38 @@ class ThreadedDisk:
     def close(self) -> None:
         """Let the threads finish what was submitted, then end them. Completions still run in a later turn."""
         for _ in self._threads:
-            self._jobs.put(None)
+            self._hand_over(None)
         for thread in self._threads:
             thread.join()
 
     def _run(self) -> None:
-        get = self._jobs.get
-        while (item := get()) is not None:
+        sleeper = _Sleeper()
+        while (item := self._next(sleeper)) is not None:
             job, done = item
             arguments: tuple[Any, Exception | None]
             try:
                 arguments = (job(), None)
-            except Exception as error:
+            except Exception as error:  # carried to the loop, where the submitter judges it
                 arguments = (None, error)
             self._post(done, arguments)
             del item, job, done, arguments  # a thread at rest must not keep buffers alive
+
+    def _next(self, sleeper: _Sleeper) -> Job | None:
+        """What waits for a thread; else sleep until there is something."""
+        while True:
+            with suppress(IndexError):
+                return self._backlog.popleft()
+            self._idle.append(sleeper)
+            if self._backlog:
+                try:
+                    self._idle.remove(sleeper)
+                except ValueError:
+                    pass  # a job was handed over already: the lock is free
+                else:
+                    continue
+            sleeper.wake.acquire()
+            job, sleeper.job = sleeper.job, None
+            return job
 
     def _post(self, callback: Callable[..., None], arguments: tuple[Any, ...]) -> None:
         self._completions.append((callback, arguments))

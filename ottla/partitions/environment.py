@@ -9,7 +9,7 @@ from ottla.partitions.open_files import OpenFiles
 from ottla.partitions.tail import TailBudget
 
 # What a log has queued beyond this goes straight to its own file: writing it twice would cost more than a sync.
-JOURNAL_COMMIT_BYTES: Final = 32 << 10
+JOURNAL_COMMIT_BYTES: Final = 8 << 10
 
 
 class Writes(Protocol):
