@@ -13,6 +13,7 @@ import structlog
 from ottla.core.ports import Files
 from ottla.partitions.compaction import CleanedGroup, CompactionPlan, CompactionResult, SealedSegment, compact
 from ottla.partitions.environment import Environment
+from ottla.partitions.journal import JournalFailed
 from ottla.partitions.partition import Partition
 from ottla.partitions.segment import CLEANED_SUFFIX, INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, Segment
 from ottla.partitions.upkeep import remove_segments
@@ -38,7 +39,8 @@ class Cleaner:
     def run(self, partitions: Iterable[Partition]) -> None:
         """Begin with the dirtiest partition that wants it; nothing happens while another is being compacted."""
         worker = self._environment.worker
-        if self.busy or worker is None:
+        journal = self._environment.journal
+        if self.busy or worker is None or (journal is not None and journal.failed):
             return
         now_ms = self._environment.clock.time_ms()
         candidates = [found for partition in partitions if (found := _candidate(partition, now_ms)) is not None]
@@ -82,7 +84,9 @@ class Cleaner:
 
         def installed(_: None, failure: Exception | None) -> None:
             self._end(partition)
-            if failure is not None:
+            if isinstance(failure, JournalFailed):
+                logger.warning("not compacted", partition=partition.name, error=str(failure))  # the log is as it was
+            elif failure is not None:
                 log.fail(failure)
             else:
                 for group in result.groups:

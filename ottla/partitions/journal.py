@@ -5,11 +5,13 @@ in one turn of the loop go into one frame of a file that was filled with zeros i
 of the file system's own metadata), and are durable with its sync. In the same job they are written to their segments
 without a sync. Large commits go straight to their segments; `Environment` decides.
 
-Two files take turns. When one is full, the segments that it speaks for are synced, off the loop, and it may be
-overwritten. After a crash `recover` writes what the files hold to its places: that is physical redo, it may be repeated
-at will, and it comes before any log looks at its segments. Whoever replaces or shortens a segment calls `retire`
-first, or old bytes would come back with a redo. A segment that is gone, and a directory of another topic id, are
-passed over.
+Two files take turns. When one is full, the segments that it speaks for are synced, off the loop, and it is emptied.
+After a crash `recover` writes what the files hold to its places: that is physical redo, it may be repeated at will, and
+it comes before any log looks at its segments. Whoever replaces or shortens a segment calls `retire` first, or old bytes
+would come back with a redo. A segment that is gone, and a directory of another topic id, are passed over.
+
+Bytes count as durable once the journal has them, also when their segment then takes them not (a full disk). So after
+any failure nothing of the journal is overwritten any more: the next start redoes it.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,6 +42,11 @@ DEFAULT_FILE_BYTES: Final = 16 << 20
 _ZEROS: Final = bytes(1 << 20)
 
 JobDone = Callable[[Exception | None], None]
+
+
+class JournalFailed(StorageError):
+    """The journal holds what a segment may lack, and can let go of nothing until the next start has redone it."""
+
 
 logger = structlog.get_logger(__name__)
 
@@ -75,7 +82,8 @@ class SharedJournal:
         self._files = [JournalFile(f"{DIRECTORY}/{n}.journal") for n in (0, 1)]
         self._active = self._files[0]
         self._epoch = 0
-        self.usable = False  # both files are there, and neither failed
+        self.usable = False  # both files are there, and nothing failed
+        self.failed = False  # what it holds must stay for the next start
         self.busy = False  # a commit is under way
         self._retiring = False
         self._waiting: list[JobDone] = []  # for a retirement of everything
@@ -95,7 +103,7 @@ class SharedJournal:
             if files.exists(journal.path):
                 content = files.read_bytes(journal.path) if not clean else _beginning(files, journal.path)
                 found.append((read_epoch(content), content, journal.path))
-        for _, content, path in sorted(found):
+        for _, content, path in sorted(found, key=lambda one: one[0]):
             if not clean:
                 redone += _redo(files, [entry for frame in read_frames(content, path) for entry in frame])
         self._epoch = max((epoch for epoch, _, _ in found), default=0)
@@ -152,8 +160,6 @@ class SharedJournal:
         if other.unsynced or self._retiring:
             return False  # still being synced: commits go straight to their segments meanwhile
         full, self._active = self._active, other
-        self._epoch += 1
-        other.epoch, other.position = self._epoch, 0
         self._retire(full)
         return True
 
@@ -185,8 +191,9 @@ class SharedJournal:
 
         def finished(_: None, error: Exception | None) -> None:
             self.busy = False
-            if error is not None:
-                self._fail(error)
+            failure = error or next((write.error for write in writes if write.error is not None), None)
+            if failure is not None:  # of a segment too: then these bytes are durable nowhere else
+                self._fail(failure)
             for write in writes:
                 write.done(error or write.error)
             done()
@@ -207,16 +214,25 @@ class SharedJournal:
         self._disk.submit(work, finished)
 
     def _fail(self, error: Exception) -> None:
-        """After a failed write or sync nobody knows what the file holds: it is left for the next start to read."""
-        self.usable = False
+        """Nobody knows what a file holds after a failed write or sync: the next start shall read the journal."""
+        self.usable, self.failed = False, True
         logger.error("the journal failed; every log is synced by itself until the node restarts", error=str(error))
 
     # -- making room
 
     def _retire(self, journal: JournalFile) -> None:
-        """Sync the segments that this file speaks for, so that it may be overwritten."""
+        """Sync the segments that this file speaks for, and empty it: were its first frame overwritten while the others
+        count, a torn write there would look like damage in front of them.
+        """
         segments = tuple(journal.unsynced)
         self._retiring = True
+        self._epoch += 1
+        epoch = self._epoch
+
+        def work() -> None:
+            assert journal.file is not None
+            _sync(self._disk.files, segments)
+            self._reset(journal, journal.file, epoch)
 
         def synced(_: None, error: Exception | None) -> None:
             self._retiring = False
@@ -227,12 +243,12 @@ class SharedJournal:
             if self._waiting:
                 self._retire_all()
 
-        self._disk.submit(partial(_sync, self._disk.files, segments), synced)
+        self._disk.submit(work, synced)
 
     def retire(self, done: JobDone) -> None:
         """Let nothing of the journal count any more: all that it holds is synced where it belongs. `done(error)`."""
-        if not self.usable:
-            done(None if not any(f.unsynced for f in self._files) else StorageError("the journal failed before"))
+        if not self.usable and not self.failed:  # it never took anything
+            done(None)
             return
         self._waiting.append(done)
         self._retire_all()
@@ -240,6 +256,11 @@ class SharedJournal:
     def _retire_all(self) -> None:
         if self.busy or self._retiring:
             return  # called again when that is over
+        if self.failed:
+            refused, self._waiting = self._waiting, []
+            for done in refused:
+                done(JournalFailed("the journal failed before"))
+            return
         waiting = list(self._waiting)
         segments = {segment for journal in self._files for segment in journal.unsynced}
         self._retiring = True
@@ -259,9 +280,8 @@ class SharedJournal:
             else:
                 for journal in self._files:
                     journal.unsynced.clear()
-            later = self._waiting[len(waiting) :]
-            self._waiting = later if error is None else []
-            for done in waiting if error is None else [*waiting, *later]:
+            del self._waiting[: len(waiting)]
+            for done in waiting:
                 done(error)
             if self._waiting:
                 self._retire_all()

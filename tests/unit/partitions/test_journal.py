@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ottla.core.errors import CorruptLog
 from ottla.core.types import Uuid
 from ottla.partitions.checkpoints import PARTITION_METADATA_FILE, encode_partition_metadata
-from ottla.partitions.journal import DIRECTORY, JournaledWrite, SharedJournal
+from ottla.partitions.journal import DIRECTORY, JournaledWrite, JournalFailed, SharedJournal
 from ottla.partitions.journal_frames import entry_header, frame_header, read_frames
 from ottla.partitions.segment import Segment
 from ottla.partitions.write_job import Run, WriteJob
@@ -151,6 +151,57 @@ def test_after_a_failed_sync_nothing_is_taken_and_the_node_redoes_it() -> None:
     assert not bench.journal.accepts(10, 1)
     bench.crash()
     assert bench.content(0).startswith(b"kept" * 10)
+
+
+@pytest.mark.parametrize("stop", ["crash", "retire"])
+def test_what_a_full_disk_kept_from_its_segment_stays_in_the_journal(stop: str) -> None:
+    bench = Bench()
+    bench.write(b"a" * 100, b"b" * 100)
+
+    def full(operation: str, path: str) -> None:
+        if operation == "write" and path.startswith("t-0"):
+            raise OSError(28, "No space left on device")
+
+    bench.disk.files.before = full
+    first, second = bench.write(b"acknowledged" * 10, b"written" * 10)
+    assert isinstance(first, OSError)
+    assert second is None
+    assert not bench.journal.accepts(10, 1)
+    if stop == "retire":
+        (refused,) = bench.retire()
+        assert isinstance(refused, JournalFailed)
+    bench.crash()
+    assert bench.content(0) == b"a" * 100 + b"acknowledged" * 10
+    assert bench.content(1) == b"b" * 100 + b"written" * 10
+
+
+def test_a_segment_that_cannot_be_synced_keeps_the_journal_for_the_next_start() -> None:
+    bench = Bench()
+    bench.write(b"x" * 100)
+
+    def fail(operation: str, path: str) -> None:
+        if operation == "sync" and path.startswith("t-0"):
+            bench.disk.files.before = None  # the kernel tells it once
+            raise OSError(5, "Input/output error")
+
+    bench.disk.files.before = fail
+    told: list[Exception | None] = []
+    bench.journal.retire(told.append)
+    bench.journal.retire(told.append)  # waits for the first one
+    bench.clock.run_for(1000)
+    assert [type(error) for error in told] == [OSError, JournalFailed]
+    bench.crash()
+    assert bench.content(0) == b"x" * 100
+
+
+def test_a_file_is_empty_before_it_is_overwritten() -> None:
+    bench = Bench()
+    while bench.journal._active is bench.journal._files[0]:
+        bench.write(b"x" * 100)
+        assert bench.journal.accepts(100, 1)
+    bench.clock.run_for(1000)
+    path = f"{DIRECTORY}/0.journal"
+    assert list(read_frames(bench.disk.files.read_bytes(path), path)) == [[]]
 
 
 def test_damage_in_the_middle_is_named() -> None:
