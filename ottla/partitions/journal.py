@@ -282,7 +282,7 @@ class SharedJournal:
                     journal.unsynced.clear()
             del self._waiting[: len(waiting)]
             for done in waiting:
-                done(error)
+                done(None if error is None else JournalFailed(str(error)))
             if self._waiting:
                 self._retire_all()
 
@@ -307,6 +307,8 @@ def _sync(files: Files, segments: Sequence[Segment] | set[Segment]) -> None:
             file.sync()
         finally:
             file.close()
+        if segment.failed:  # the kernel tells of it once, and then takes the pages for clean
+            raise StorageError(f"{segment.path()} failed before")
 
 
 def _redo(files: Files, entries: Sequence[Redo]) -> int:

@@ -33,6 +33,7 @@ class Segment:
         "bytes_since_index",
         "created",
         "directory",
+        "failed",
         "first_timestamp",
         "index",
         "index_flushed",
@@ -51,6 +52,7 @@ class Segment:
         self.next_offset = base_offset
         self.size = self.written = 0
         self.created = created  # whether the files exist
+        self.failed = False  # a write or sync failed: its pages are not trusted, though the next sync succeeds
         self.index: OffsetIndex | None = OffsetIndex(base_offset)
         self.time_index: TimeIndex | None = TimeIndex(base_offset)
         self.index_flushed = self.time_index_flushed = 0  # bytes that the files hold

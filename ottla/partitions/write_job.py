@@ -39,6 +39,14 @@ class WriteJob:
         self.written: Callable[[], None] | None = None  # to run on the loop between write and sync
 
     def __call__(self) -> None:
+        try:
+            self._write_and_sync()
+        except OSError:
+            for segment in (*self.dirty, *(run.segment for run in self.runs)):
+                segment.failed = True
+            raise
+
+    def _write_and_sync(self) -> None:
         if self.sync:
             queued = {run.segment for run in self.runs}
             for segment in self.dirty:

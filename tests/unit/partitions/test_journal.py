@@ -189,9 +189,29 @@ def test_a_segment_that_cannot_be_synced_keeps_the_journal_for_the_next_start() 
     bench.journal.retire(told.append)
     bench.journal.retire(told.append)  # waits for the first one
     bench.clock.run_for(1000)
-    assert [type(error) for error in told] == [OSError, JournalFailed]
+    assert [type(error) for error in told] == [JournalFailed, JournalFailed]
     bench.crash()
     assert bench.content(0) == b"x" * 100
+
+
+def test_a_segment_whose_own_write_job_failed_keeps_the_journal_too() -> None:
+    bench = Bench()
+    bench.write(b"x" * 100)
+
+    def fail(operation: str, path: str) -> None:
+        if operation == "sync" and path.startswith("t-0"):
+            bench.disk.files.before = None
+            raise OSError(5, "Input/output error")
+
+    bench.disk.files.before = fail
+    run = Run(bench.segments[0], 100)
+    run.views, run.size = [memoryview(b"large")], 5
+    with pytest.raises(OSError, match="Input/output error"):
+        WriteJob(bench.disk, TOPIC_ID, [run], 0)()
+    (refused,) = bench.retire()
+    assert isinstance(refused, JournalFailed)
+    bench.crash()
+    assert bench.content(0).startswith(b"x" * 100)
 
 
 def test_a_file_is_empty_before_it_is_overwritten() -> None:
