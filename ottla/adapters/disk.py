@@ -17,6 +17,7 @@ from threading import Lock, Thread
 from typing import Any, TypeVar
 
 from ottla.adapters.files import OsFile, OsFiles
+from ottla.adapters.read_buffers import ReadBuffers
 from ottla.core.ports import File
 
 T = TypeVar("T")
@@ -55,6 +56,7 @@ class ThreadedDisk:
         self._backlog: deque[Job | None] = deque()  # while all threads are busy
         self._completions: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._awake = False
+        self._read_buffers = ReadBuffers()
         self._threads = [Thread(target=self._run, name=f"disk-{n}", daemon=True) for n in range(threads)]
         for thread in self._threads:
             thread.start()
@@ -79,18 +81,16 @@ class ThreadedDisk:
     def notify(self, callback: Callable[[], None]) -> None:
         self._post(callback, ())
 
-    def read_cached(self, file: File, length: int, position: int) -> bytearray | None:
+    def read_cached(self, file: File, length: int, position: int) -> memoryview | None:
         if not _NOWAIT:
             return None
         assert isinstance(file, OsFile)
-        buffer = bytearray(length)
+        buffer = self._read_buffers.take(length)
         try:
             count = os.preadv(file.fd, [buffer], position, _NOWAIT)
         except OSError:  # EAGAIN: not cached; EOPNOTSUPP: this file system cannot say. Errors proper show in the job
             return None
-        if count < length:
-            del buffer[count:]
-        return buffer
+        return buffer if count == length else buffer[:count]
 
     def close(self) -> None:
         """Let the threads finish what was submitted, then end them. Completions still run in a later turn."""

@@ -76,7 +76,6 @@ class WaitingFetch:
         "_fetched",
         "_left_bytes",
         "_next",
-        "_notify",
         "_reading",
         "_request",
         "_restless",
@@ -99,7 +98,6 @@ class WaitingFetch:
         self._restless = False  # an end moved while a cold read was under way
         self._waited = False
         self.finished = False
-        self._notify = self._moved
 
     def start(self) -> None:
         """Read all partitions from the first on."""
@@ -230,7 +228,7 @@ class WaitingFetch:
             except ApiError:
                 moved = True  # lost during a cold read
                 continue
-            partition.add_watcher(self._notify)
+            partition.add_watcher(self._moved)
             self._watched.append(partition)
             moved = moved or fetched.high_watermark != partition.high_watermark
         if moved:
@@ -246,5 +244,5 @@ class WaitingFetch:
             self._bucket.discard(self)
             self._bucket = None
         for partition in self._watched:
-            partition.remove_watcher(self._notify)
+            partition.remove_watcher(self._moved)
         self._watched.clear()

@@ -106,7 +106,8 @@ class _Pending:
     def finish(self) -> None:
         if self._bucket is not None:
             self._bucket.discard(self)
-        self._done(self.topics)
+        topics, self.topics = self.topics, []  # their outcomes refer to this request: leave no cycle behind
+        self._done(topics)
 
     def expire(self) -> None:
         """The batches may still become durable later, as with Kafka; the client is told that nobody knows yet."""
