@@ -245,6 +245,7 @@ class Consumer(Generic[K, V]):
             raise ValueError(f"an offset is at least 0, not {offset}")
         [state] = self._states((partition,))
         state.seek(offset)
+        self._fetcher.forget_error(state.topic_partition)
         self._fetcher.wake()
 
     def seek_to_beginning(self, *partitions: TopicPartition) -> None:
@@ -342,6 +343,7 @@ class Consumer(Generic[K, V]):
     def _reset(self, partitions: tuple[TopicPartition, ...], timestamp: int) -> None:
         for state in self._states(partitions or tuple(self._fetcher.partitions)):
             state.reset(timestamp)
+            self._fetcher.forget_error(state.topic_partition)
         self._fetcher.wake()
 
     async def _list_offsets(self, timestamps: Mapping[TopicPartition, int]) -> dict[TopicPartition, OffsetAndTimestamp]:

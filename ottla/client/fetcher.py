@@ -69,6 +69,11 @@ class Fetcher:
             self._scheduled = True
             self._loop.call_soon(self._round)
 
+    def forget_error(self, partition: TopicPartition) -> None:
+        """The partition got a new position: what was wrong with the old one is of no interest any more."""
+        if self.error is not None and (self.error.topic, self.error.partition) == partition:
+            self.error = None
+
     async def close(self) -> None:
         """Drop every request."""
         self._closed = True
@@ -227,6 +232,8 @@ class Fetcher:
         asked: dict[TopicPartition, tuple[PartitionState, int]] = {}
         try:
             for state in states:
+                if state.position is not None:
+                    continue  # somebody sought meanwhile
                 partition = state.topic_partition
                 if state.reset_timestamp is None:
                     message = "there is no position, and auto_offset_reset is none: seek to an offset first"
