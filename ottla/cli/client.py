@@ -1,6 +1,7 @@
 """What the commands that speak to a cluster have in common: the address, the time-out, running a coroutine."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,7 +30,12 @@ def server_options(command: F) -> F:
         help="A node's gRPC address; also in the environment as OTTLA_SERVER.",
     )
     timeout = click.option(
-        "--timeout", default=15.0, show_default=True, metavar="SECONDS", help="How long to wait for the cluster."
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        default=15.0,
+        show_default="15",
+        metavar="SECONDS",
+        help="How long to wait for the cluster.",
     )
     return server(timeout(command))
 
@@ -46,7 +52,8 @@ def connection(server: str, timeout: float) -> "ConnectionSettings":
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run the command's coroutine to its end."""
+    """Run the command's coroutine to its end; what the client warns of is told like the command's errors."""
+    logging.basicConfig(format="ottla: %(message)s", level=logging.WARNING)
     return asyncio.run(coroutine)
 
 

@@ -28,6 +28,10 @@ _COMMANDS = {
 }
 
 
+class ReaderGone(Exception):
+    """Whoever read standard output has enough. Click would end the command with code 1 for a BrokenPipeError."""
+
+
 class LazyGroup(click.Group):
     """A group whose subcommands are imported when they are called; its help needs none of them."""
 
@@ -44,6 +48,12 @@ class LazyGroup(click.Group):
         module, _, attribute = self._lazy[cmd_name][0].partition(":")
         command: click.Command = getattr(import_module(module), attribute)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise ReaderGone from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -75,8 +85,8 @@ def main(arguments: list[str] | None = None) -> None:
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = Exit.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read us has enough. Python would complain about it once more when it flushes at exit.
+    except (ReaderGone, BrokenPipeError):
+        # Python would complain about it once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = Exit.DONE
     except OttlaError as error:
@@ -84,7 +94,9 @@ def main(arguments: list[str] | None = None) -> None:
         code = exit_code(error)
         if code == Exit.UNREACHABLE:
             click.echo(
-                "Is a cluster running there? `ottla up` starts one; --server or OTTLA_SERVER names it.", err=True
+                "Is a cluster running there? `ottla up` starts one; --server or OTTLA_SERVER names its gRPC port "
+                "(Kafka's + 1000).",
+                err=True,
             )
     except OSError as error:
         click.echo(f"ottla: {error}", err=True)

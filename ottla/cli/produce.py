@@ -193,15 +193,32 @@ def _json_line(line: bytes, headers: tuple[tuple[str, bytes | None], ...], parti
         raise ValueError(f"not JSON: {error}") from None
     if not isinstance(row, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 - a line of a file, not a caller's mistake
-    own = tuple((str(name), _bytes(value)) for name, value in row.get("headers") or ())
-    timestamp = row.get("timestamp")
+    if "value" not in row:
+        raise ValueError('there is no "value"; write null for a tombstone')
     return Line(
         _bytes(row.get("key")),
-        _bytes(row.get("value")),
-        own + headers,
-        partition if partition is not None else row.get("partition"),
-        None if timestamp is None else int(timestamp),
+        _bytes(row["value"]),
+        _row_headers(row.get("headers")) + headers,
+        partition if partition is not None else _number(row, "partition"),
+        _number(row, "timestamp"),
     )
+
+
+def _row_headers(given: object) -> tuple[tuple[str, bytes | None], ...]:
+    """The headers of a JSON line: pairs, as a name may occur more than once, or an object."""
+    pairs = list(given.items()) if isinstance(given, dict) else given or []
+    if not isinstance(pairs, list) or not all(
+        isinstance(pair, list | tuple) and len(pair) == 2 and isinstance(pair[0], str) for pair in pairs
+    ):
+        raise ValueError('headers: write [["name", "value"], …]')
+    return tuple((name, _bytes(value)) for name, value in pairs)
+
+
+def _number(row: dict[str, Any], name: str) -> int | None:
+    value = row.get(name)
+    if value is not None and type(value) is not int:  # true and false are no numbers here
+        raise ValueError(f"{name}: {json.dumps(value)} is not a whole number")
+    return value
 
 
 def _bytes(value: object) -> bytes | None:
@@ -211,7 +228,10 @@ def _bytes(value: object) -> bytes | None:
     if isinstance(value, str):
         return value.encode()
     if isinstance(value, dict) and value.keys() == {"base64"}:
-        return base64.b64decode(value["base64"], validate=True)
+        try:
+            return base64.b64decode(value["base64"], validate=True)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"not base64: {error}") from None
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 

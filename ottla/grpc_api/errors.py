@@ -18,6 +18,17 @@ _log = structlog.get_logger(__name__)
 DETAILS_KEY = "grpc-status-details-bin"
 _CODES = {int(code): code for code in ErrorCode}
 
+# What is said of errors whose place in Kafka's protocol has no room for a message.
+_MEANING = {
+    ErrorCode.OFFSET_OUT_OF_RANGE: "the offset is not in the log",
+    ErrorCode.UNKNOWN_TOPIC_OR_PARTITION: "there is no such topic or partition",
+    ErrorCode.UNKNOWN_TOPIC_ID: "there is no topic with this id",
+    ErrorCode.INVALID_TOPIC_EXCEPTION: "this is no name for a topic",
+    ErrorCode.LEADER_NOT_AVAILABLE: "the partition has no leader now",
+    ErrorCode.NOT_LEADER_OR_FOLLOWER: "this node does not lead the partition",
+    ErrorCode.KAFKA_STORAGE_ERROR: "the partition's files cannot be used; the node's log says why",
+}
+
 _STATUS = {
     ErrorCode.UNKNOWN_TOPIC_OR_PARTITION: grpc.StatusCode.NOT_FOUND,
     ErrorCode.UNKNOWN_TOPIC_ID: grpc.StatusCode.NOT_FOUND,
@@ -50,7 +61,7 @@ def detail(
         code=known,
         name=known.name,
         retriable=known.retriable,
-        message=message or known.name,
+        message=message or _MEANING.get(known, known.name),
         topic=topic,
         partition=partition,
     )
@@ -70,8 +81,8 @@ async def abort(context: Context, code: ErrorCode, message: str = "") -> NoRetur
     assert found is not None
     packed = any_pb2.Any()
     packed.Pack(found)
-    details = errors_pb2.StatusDetails(code=status.value[0], message=message or code.name, details=[packed])
-    await context.abort(status, message or code.name, ((DETAILS_KEY, details.SerializeToString()),))
+    details = errors_pb2.StatusDetails(code=status.value[0], message=found.message, details=[packed])
+    await context.abort(status, found.message, ((DETAILS_KEY, details.SerializeToString()),))
 
 
 def telling_errors(method: Method) -> Method:

@@ -82,9 +82,15 @@ def test_nobody_at_home_is_told_with_the_remedy() -> None:
 
 
 def test_a_reader_that_went_away_is_no_error() -> None:
-    command = f"{sys.executable} -m ottla config example | head -1; echo ${{PIPESTATUS[0]}}"
+    more_than_a_pipe_holds = (
+        "import click; from ottla.cli import main as entry; "
+        "entry.LazyGroup.get_command = lambda *_: click.Command('much', callback=lambda: "
+        "click.echo('much\\n' * 10**5)); "
+        "entry.main(['much'])"
+    )
+    command = f'{sys.executable} -c "{more_than_a_pipe_holds}" | head -1; echo ${{PIPESTATUS[0]}}'
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "0"
+    assert done.stdout.splitlines() == ["much", "0"]
     assert done.stderr == ""
 
 

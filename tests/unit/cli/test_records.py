@@ -40,7 +40,6 @@ def test_the_first_separator_splits_key_and_value() -> None:
     [
         ({"value": "text"}, b"text"),
         ({"value": None}, None),
-        ({}, None),
         ({"value": {"base64": "/w=="}}, b"\xff"),
         ({"value": {"a": [1, "é"]}}, '{"a":[1,"é"]}'.encode()),
         ({"value": 5}, b"5"),
@@ -50,10 +49,28 @@ def test_json_values_become_bytes(row: dict[str, object], value: bytes | None) -
     assert _json_line(json.dumps(row).encode(), (), None).value == value
 
 
-@pytest.mark.parametrize("line", [b"{", b"[1]", b'{"value": {"base64": "!"}}'])
-def test_what_is_no_record_is_told(line: bytes) -> None:
-    with pytest.raises(ValueError):
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (b"{", "not JSON"),
+        (b"[1]", "not a JSON object"),
+        (b'{"valu": "x"}', 'there is no "value"'),
+        (b'{"value": {"base64": "!"}}', "not base64"),
+        (b'{"value": 1, "headers": ["a"]}', "headers: write"),
+        (b'{"value": 1, "headers": "ab"}', "headers: write"),
+        (b'{"value": 1, "timestamp": "now"}', 'timestamp: "now" is not a whole number'),
+        (b'{"value": 1, "partition": true}', "partition: true is not a whole number"),
+    ],
+)
+def test_what_is_no_record_is_told(line: bytes, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
         _json_line(line, (), None)
+
+
+@pytest.mark.parametrize("headers", [[["a", "1"], ["b", None]], {"a": "1", "b": None}])
+def test_headers_of_a_json_line_are_pairs_or_an_object(headers: object) -> None:
+    line = json.dumps({"value": "v", "headers": headers}).encode()
+    assert _json_line(line, (("c", b"3"),), None).headers == (("a", b"1"), ("b", None), ("c", b"3"))
 
 
 def test_json_lines_come_back_as_they_went() -> None:

@@ -15,7 +15,7 @@ def test_a_detail_tells_code_name_place_and_whether_to_try_again() -> None:
     found = detail(ErrorCode.NOT_LEADER_OR_FOLLOWER, None, "t", 3)
     assert found is not None
     assert (found.code, found.name, found.retriable) == (6, "NOT_LEADER_OR_FOLLOWER", True)
-    assert (found.topic, found.partition, found.message) == ("t", 3, "NOT_LEADER_OR_FOLLOWER")
+    assert (found.topic, found.partition, found.message) == ("t", 3, "this node does not lead the partition")
 
 
 def test_a_code_that_nobody_knows_is_a_server_error() -> None:
