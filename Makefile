@@ -4,7 +4,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Warnings off: setuptools tells at each editable install how such installs work.
+PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --quiet --disable-pip-version-check
+OLDEST_PIP := $(subst $(BIN),$(VENV)-oldest/bin,$(PIP))
 PYTEST := $(BIN)/python -m tools.run_tests
 
 # What `make up` starts: `make up UP="--port 0 --fresh"`.
@@ -22,16 +24,16 @@ help:  ## Say what there is.
 $(VENV)/.made: constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --upgrade --constraint constraints.txt pip
+	$(PIP) install --upgrade --constraint constraints.txt pip
 	@touch $@
 
 $(VENV)/.package: $(VENV)/.made pyproject.toml
-	$(PIP) install --quiet --constraint constraints.txt --editable .
+	$(PIP) install --constraint constraints.txt --editable .
 	@$(BIN)/python -m compileall -q ottla  # so that the first start is as quick as the next
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.package
-	$(PIP) install --quiet --constraint constraints.txt --group dev
+	$(PIP) install --constraint constraints.txt --group dev
 	@touch $@
 
 env: $(VENV)/.dev  ## Make .venv with everything that the tests and checks need.
@@ -45,10 +47,9 @@ test: env system  ## Run the whole suite.
 # The tests of what is generated for, or speaks, gRPC: with the oldest runtimes that the package admits.
 test-oldest: system  ## Run the gRPC tests with the oldest grpcio and protobuf that are supported.
 	@test -d $(VENV)-oldest || $(PYTHON) -m venv $(VENV)-oldest
-	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --constraint constraints.txt pip
+	$(OLDEST_PIP) install --upgrade --constraint constraints.txt pip
 	grep -v -i -E '^(grpcio|protobuf)' constraints.txt > $(VENV)-oldest/constraints.txt
-	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check \
-		--constraint $(VENV)-oldest/constraints.txt --editable . --group test $(OLDEST)
+	$(OLDEST_PIP) install --constraint $(VENV)-oldest/constraints.txt --editable . --group test $(OLDEST)
 	$(VENV)-oldest/bin/python -m tools.run_tests --oldest
 
 check: env  ## Check format, lint, types, layers, and that generated files are what makes them.

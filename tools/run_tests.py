@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SERIAL = ("tests/integration", "tests/interop", "tests/docs")
 OLDEST_PARALLEL = ("tests/unit/client", "tests/unit/grpc_api")
 OLDEST_SERIAL = "tests/integration/test_grpc_*.py"
+PYTEST = [sys.executable, "-m", "pytest", "-q", "--durations=15", "--durations-min=2"]
 WORKERS = ["-n", "2", "--dist", "worksteal"]
 NO_WORKERS = ["-p", "no:xdist"]
 NO_TESTS = 5  # pytest's exit code
@@ -51,7 +52,7 @@ def run(parts: list[tuple[list[str], list[str]]], arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as directory:
         for number, (paths, options) in enumerate(parts):
             report = Path(directory) / f"{number}.xml"
-            command = [sys.executable, "-m", "pytest", "-q", *options, f"--junitxml={report}", *arguments, *paths]
+            command = [*PYTEST, *options, f"--junitxml={report}", *arguments, *paths]
             part_started = time.monotonic()
             code = subprocess.run(command, cwd=ROOT, check=False).returncode
             failed |= code != 0 and not (code == NO_TESTS and arguments)  # they may choose tests of one part only
