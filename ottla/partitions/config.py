@@ -39,6 +39,7 @@ class LogConfig:
     message_timestamp_before_max_ms: int = NEVER
     message_timestamp_after_max_ms: int = 3_600_000
     compression: Compression | None = None  # None: compression.type=producer
+    compression_level: int | None = None  # of that codec; None: its default
     min_insync_replicas: int = 1
 
     @classmethod
@@ -65,6 +66,9 @@ class LogConfig:
                         values[_INTEGERS[name]] = int(text)
             except (ValueError, KeyError) as error:
                 raise ConfigError(f"{name}={text!r} is not a value of this topic config: {error}") from error
+        if (codec := values.get("compression")) is not None:
+            level = configs.get(f"compression.{codec.name.lower()}.level")
+            values["compression_level"] = int(level) if level is not None and level != _GZIP_DEFAULT else None
         return cls(**values)
 
 
@@ -74,6 +78,7 @@ def _compression(text: str) -> Compression | None:
     return Compression.NONE if text == "uncompressed" else Compression[text.upper()]
 
 
+_GZIP_DEFAULT = "-1"
 _POLICIES = {"delete": "cleanup_delete", "compact": "cleanup_compact"}
 _INTEGERS = {
     field.name.replace("_", "."): field.name
@@ -86,5 +91,6 @@ _INTEGERS = {
         "min_cleanable_dirty_ratio",
         "log_append_time",
         "compression",
+        "compression_level",
     }
 }

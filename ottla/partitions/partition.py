@@ -20,13 +20,14 @@ from ottla.partitions.log import Log
 from ottla.partitions.log_reader import ColdRead, Found, Wanted, floor, read_segments
 from ottla.partitions.producer_snapshot import encode_snapshot
 from ottla.partitions.producer_state import AbortedTransaction, EndMarker, ProducerStates
+from ottla.partitions.recompression import recompress
 from ottla.partitions.recovery import RecoveredLog
 from ottla.partitions.results import Appended, Isolation, Origin, ReadResult, State, TimestampOffset
 from ottla.partitions.segment import Segment
 from ottla.partitions.timestamps import find_by_timestamp, find_max_timestamp
 from ottla.partitions.validation import check_batch, read_end_marker
 from ottla.partitions.waiters import Waiters
-from ottla.records.header import BatchHeader, patch_base_offset, patch_log_append_time
+from ottla.records.header import BatchHeader, patch_base_offset, patch_log_append_time, read_header
 
 Done = Callable[[ErrorCode], None]
 ReadDone = Callable[[ReadResult | ApiError], None]
@@ -158,6 +159,9 @@ class Partition:
         now_ms = self.environment.clock.time_ms()
         config = self.config
         header = check_batch(batch, config, origin, now_ms)
+        if config.compression is not None and origin is Origin.CLIENT and header.compression is not config.compression:
+            batch = recompress(batch, config)
+            header = read_header(batch)
         marker: EndMarker | None = None
         if header.producer_id >= 0:
             duplicate = self.producers.find_duplicate(header)
