@@ -13,6 +13,8 @@ from ottla.core.errors import ApiError, ErrorCode
 ACKS_ALL = -1
 _ATTRIBUTES_LOW_BYTE = 22  # of a record batch, magic 2; the low three bits are the codec
 _ZSTD = 4
+_TRANSACTIONAL = 0x10
+_INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state"})  # only their coordinators write there
 _NONE = ErrorCode.NONE
 
 
@@ -163,9 +165,14 @@ class Produce:
     ) -> None:
         if not batch:
             raise ApiError(ErrorCode.INVALID_RECORD, "a produce request must hold exactly one record batch a partition")
-        if not allows_zstd and len(batch) > _ATTRIBUTES_LOW_BYTE and batch[_ATTRIBUTES_LOW_BYTE] & 7 == _ZSTD:
+        attributes = batch[_ATTRIBUTES_LOW_BYTE] if len(batch) > _ATTRIBUTES_LOW_BYTE else 0
+        if not allows_zstd and attributes & 7 == _ZSTD:
             raise ApiError(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, "zstd needs Produce version 7 or later")
+        if attributes & _TRANSACTIONAL:  # nobody could end it: the last stable offset would stand still for ever
+            raise ApiError(ErrorCode.INVALID_TXN_STATE, "the batch belongs to no transaction that is under way")
         partition = self._replicas.leader(topic, produced.index)
+        if partition.topic in _INTERNAL_TOPICS:
+            raise ApiError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"clients cannot write to {partition.topic}")
         if acks:
             produced.waiting = True
             pending.outstanding += 1

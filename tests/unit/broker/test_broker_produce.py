@@ -99,6 +99,23 @@ def test_a_corrupt_batch_fails_alone_with_a_message(broker: HotPath) -> None:
     assert fine.error == ErrorCode.NONE
 
 
+def test_a_transactional_batch_without_a_transaction_is_refused(broker: HotPath) -> None:
+    records = [Record(key=b"k", value=b"v", timestamp=broker.clock.time_ms())]
+    begun = encode_batch(records, producer_id=1, producer_epoch=0, base_sequence=0, is_transactional=True)
+    [outcome] = broker.start_produce([("t", [(0, memoryview(bytearray(begun)))])])
+    assert only(outcome).error == ErrorCode.INVALID_TXN_STATE
+    assert broker.partition("t").log_end_offset == 0
+
+
+@pytest.mark.parametrize("topic", ["__consumer_offsets", "__transaction_state"])
+def test_clients_cannot_write_to_internal_topics(topic: str) -> None:
+    broker = HotPath({topic: 1})
+    for key in (topic, topic_id(topic)):
+        [outcome] = broker.start_produce([(key, [(0, batch())])])
+        assert only(outcome).error == ErrorCode.INVALID_TOPIC_EXCEPTION
+    assert broker.partition(topic).log_end_offset == 0
+
+
 def test_zstd_needs_a_version_that_knows_it(broker: HotPath) -> None:
     records = [Record(offset=0, timestamp=1_700_000_000_000, key=None, value=b"v" * 100, headers=())]
     zstd = memoryview(bytearray(encode_batch(records, compression=Compression.ZSTD)))
