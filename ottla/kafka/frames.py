@@ -1,8 +1,10 @@
 """Cuts the bytes of a connection into frames: four bytes of length, then a request.
 
 All connections of a loop read into one shared buffer, which is empty again before the next one reads; so a thousand
-idle connections hold nothing. What is not complete goes into a buffer of its own, exactly as long as the frame, and the
-rest is received straight into it: a large batch is never copied.
+idle connections hold nothing. What is not complete goes into a buffer of its own, and the rest is received straight
+into it. A length is four bytes that anybody can send, so that buffer is as long as the frame at once only up to the
+largest frame that the connection has sent before; beyond, it grows with what arrives. So a large batch is not copied,
+except on its way to the first of its size.
 """
 
 from collections import deque
@@ -14,6 +16,8 @@ from ottla.core.errors import DecodeError
 SHARED_BYTES: Final = 1 << 16
 _SIZE: Final = Struct(">i")
 _PREFIX_BYTES: Final = 4
+_UNPROVEN_BYTES: Final = 1 << 17
+_GROWTH: Final = 4
 _SMALLEST_FRAME: Final = 10  # api key, version, correlation id, length of the client id
 _FOREIGN: Final = {b"GET ": "HTTP", b"POST": "HTTP", b"PUT ": "HTTP", b"HEAD": "HTTP", b"PRI ": "HTTP/2 (gRPC)"}
 
@@ -21,15 +25,16 @@ _FOREIGN: Final = {b"GET ": "HTTP", b"POST": "HTTP", b"PUT ": "HTTP", b"HEAD": "
 class FrameReader:
     """The frames of one connection; `frames` is emptied by the owner."""
 
-    __slots__ = ("_filled", "_max_bytes", "_private", "_shared", "_within_frame", "frames")
+    __slots__ = ("_filled", "_max_bytes", "_private", "_proven_bytes", "_shared", "_size", "frames")
 
     def __init__(self, shared: memoryview, max_bytes: int) -> None:
         self.frames: deque[bytearray] = deque()
         self._shared = shared
         self._max_bytes = max_bytes
         self._private: bytearray | None = None  # an incomplete frame, or an incomplete length
-        self._within_frame = False
+        self._size = 0  # of the frame in `_private`; 0: that is an incomplete length
         self._filled = 0
+        self._proven_bytes = _UNPROVEN_BYTES
 
     def buffer(self) -> memoryview:
         """Where the next bytes go."""
@@ -46,8 +51,12 @@ class FrameReader:
         self._filled += count
         if self._filled < len(private):
             return
+        if self._filled < self._size:
+            self._private = self._allocate(min(self._size, self._filled * _GROWTH), private)
+            return
         self._private = None
-        if self._within_frame:
+        if self._size:
+            self._proven_bytes = max(self._proven_bytes, self._size)
             self.frames.append(private)
         else:
             self._begin(self._checked_size(private, 0), b"")
@@ -64,20 +73,19 @@ class FrameReader:
             self.frames.append(bytearray(shared[position : position + size]))
             position += size
         if position < end:
-            self._keep(bytearray(_PREFIX_BYTES), shared[position:end], within_frame=False)
+            self._begin(0, shared[position:end])
 
     def _begin(self, size: int, first: memoryview | bytes) -> None:
-        try:
-            frame = bytearray(size)
-        except MemoryError:
-            raise DecodeError(f"no memory for a request of {size} bytes") from None
-        self._keep(frame, first, within_frame=True)
+        self._size, self._filled = size, len(first)
+        self._private = self._allocate(min(size, self._proven_bytes) if size else _PREFIX_BYTES, first)
 
-    def _keep(self, private: bytearray, first: memoryview | bytes, *, within_frame: bool) -> None:
+    def _allocate(self, length: int, first: memoryview | bytes | bytearray) -> bytearray:
+        try:
+            private = bytearray(length)
+        except MemoryError:
+            raise DecodeError(f"no memory for a request of {self._size} bytes") from None
         private[: len(first)] = first
-        self._private = private
-        self._filled = len(first)
-        self._within_frame = within_frame
+        return private
 
     def _checked_size(self, buffer: memoryview | bytearray, position: int) -> int:
         size: int = _SIZE.unpack_from(buffer, position)[0]

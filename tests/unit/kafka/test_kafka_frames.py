@@ -49,6 +49,28 @@ def test_a_large_frame_is_received_into_its_own_buffer() -> None:
     assert reader.buffer() is SHARED
 
 
+def test_a_length_alone_reserves_no_memory_until_its_bytes_arrive() -> None:
+    size = 100 << 20
+    reader = FrameReader(SHARED, size)
+    feed(reader, struct.pack(">i", size), 4)
+    received, reserved = 0, []
+    while received < 4 << 20:
+        target = reader.buffer()
+        reserved.append((received + len(target), max(received, 1 << 15)))
+        reader.received(len(target))
+        received += len(target)
+    assert all(length <= 4 * arrived for length, arrived in reserved)
+
+
+def test_a_frame_as_large_as_an_earlier_one_gets_its_buffer_at_once() -> None:
+    reader = FrameReader(SHARED, 10 << 20)
+    frame = random.Random(1).randbytes(3 << 20)
+    data = struct.pack(">i", len(frame)) + frame
+    assert feed(reader, data, 60_000) == [frame]
+    feed(reader, data[:100], 100)
+    assert len(reader.buffer()) == len(data) - 100
+
+
 @pytest.mark.parametrize(
     ("prefix", "reason"),
     [
