@@ -12,7 +12,7 @@ import time
 import uvloop
 
 from ottla.adapters.clock import LoopClock
-from ottla.adapters.disk import SWITCH_INTERVAL_S, ThreadedDisk
+from ottla.adapters.disk import ThreadedDisk
 from ottla.core.error_codes import ErrorCode
 from ottla.core.types import Uuid
 from ottla.partitions.config import LogConfig
@@ -84,7 +84,7 @@ async def main(partition_count: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--partitions", type=int, default=12)
-    parser.add_argument("--switch-interval-ms", type=float, default=SWITCH_INTERVAL_S * 1000)
+    parser.add_argument("--switch-interval-ms", type=float, default=0.5)
     arguments = parser.parse_args()
     sys.setswitchinterval(arguments.switch_interval_ms / 1000)
     uvloop.run(main(arguments.partitions))

@@ -3,13 +3,11 @@
 A job is handed to one sleeping thread, the one that fell asleep last: a queue that all threads wait on wakes some of
 them for nothing, and each of those wants the interpreter's lock. A thread that ends a job appends its completion to a
 queue and wakes the loop only when nobody has done so yet: under load one wake-up carries many completions.
-`tune_interpreter` shortens the time that a thread waits for the lock of a busy loop; `bench/micro/log.py` measures the
-choice.
+How long a thread waits for the lock of a busy loop is the interpreter's switch interval, which the node sets.
 """
 
 import asyncio
 import os
-import sys
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,14 +23,8 @@ T = TypeVar("T")
 Job = tuple[Callable[[], Any], Callable[[Any, Exception | None], None]]
 
 DEFAULT_THREADS = 4
-SWITCH_INTERVAL_S = 0.0005
 
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
-
-
-def tune_interpreter() -> None:
-    """Let a sync thread get the interpreter's lock from a busy loop within 0.5 ms (the default is 5 ms)."""
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 
 class _Sleeper:

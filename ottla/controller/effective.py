@@ -72,6 +72,12 @@ class EffectiveConfigs:
         assert isinstance(value, int)
         return value
 
+    def number(self, name: str) -> float:
+        """A broker config that is a number."""
+        value = BROKER_CONFIGS[name].parse(self.broker_value(name) or "")
+        assert isinstance(value, int | float)
+        return float(value)
+
     def boolean(self, name: str) -> bool:
         """A broker config that is true or false."""
         return self.broker_value(name) == "true" or bool(BROKER_CONFIGS[name].parse(self.broker_value(name) or ""))

@@ -21,11 +21,10 @@ MAX_VERSIONS: Final[Mapping[int, int]] = {
 }
 _FIRST_ADVERTISED: Final[Mapping[int, int]] = {ApiKey.PRODUCE: 0}
 
-# Kafka's features, and the lowest and highest level that is served.
+# Kafka's features, and the lowest and highest level that is served. What is not served yet (transaction.version,
+# group.version) is not here: clients take its absence for level 0.
 FEATURES: Final[Mapping[str, tuple[int, int]]] = {
     "metadata.version": (7, 30),  # 3.3-IV3 to 4.3-IV0
-    "transaction.version": (0, 2),
-    "group.version": (0, 1),
 }
 
 

@@ -6,7 +6,9 @@ the doors drain, logs and checkpoints are written, the metadata log ends, the th
 """
 
 import asyncio
+import importlib
 import random
+import sys
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -16,7 +18,7 @@ import structlog
 
 from ottla import __version__
 from ottla.adapters.clock import LoopClock
-from ottla.adapters.disk import ThreadedDisk, tune_interpreter
+from ottla.adapters.disk import ThreadedDisk
 from ottla.adapters.worker import WorkerProcess
 from ottla.broker.broker import Broker
 from ottla.broker.settings import BrokerSettings
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 logger = structlog.get_logger(__name__)
 
 METADATA_DIRECTORY = "metadata"
+SHORTEST_CLEANER_BACKOFF_MS = 100
 
 
 class Node:
@@ -50,7 +53,7 @@ class Node:
         self._cleanups = AsyncExitStack()
         self._started_at = time.monotonic()
         self._status = "starting"
-        self._housekeeping: asyncio.TimerHandle | None = None
+        self._timers: dict[str, asyncio.TimerHandle] = {}
 
     async def start(self) -> None:
         """Return when a write with acks=all would succeed. Raises ConfigError, StorageError or OSError."""
@@ -62,7 +65,9 @@ class Node:
         await self._start_broker()
         await self._start_doors()
         self._keep_house()
+        self._keep_compacting()
         self._status = "ok"
+        self._wake_coordinators()
         logger.info(
             "ready",
             version=__version__,
@@ -77,8 +82,8 @@ class Node:
         if self._status == "ok":
             logger.info("stopping", node=self._config.node_id)
         self._status = "stopping"
-        if self._housekeeping is not None:
-            self._housekeeping.cancel()
+        for timer in self._timers.values():
+            timer.cancel()
         await self._cleanups.aclose()
         self._status = "stopped"
 
@@ -95,8 +100,7 @@ class Node:
         config, identity = self._config, self._data.identity
         loop = asyncio.get_running_loop()
         clock, source = LoopClock(loop), random.SystemRandom()
-        tune_interpreter()
-        disk = ThreadedDisk(loop, str(self._data.path), threads=config.sync_threads)
+        disk = self._disk = ThreadedDisk(loop, str(self._data.path), threads=config.sync_threads)
         self._cleanups.callback(disk.close)
         worker = WorkerProcess(loop, str(self._data.path))
         self._cleanups.callback(worker.close)
@@ -125,14 +129,44 @@ class Node:
         )
 
     def _keep_house(self) -> None:
-        """Retention, and whatever else is looked after now and then."""
-        interval_ms = self._broker.configs.integer("log.retention.check.interval.ms")
+        """Retention, and the expiry of producers."""
+        configs = self._broker.configs  # they may be altered at any time
 
         def again() -> None:
+            self._partitions.producer_expiration_ms = self._broker.configs.integer("producer.id.expiration.ms")
             self._partitions.housekeeping()
             self._keep_house()
 
-        self._housekeeping = asyncio.get_running_loop().call_later(interval_ms / 1000, again)
+        interval_ms = configs.integer("log.retention.check.interval.ms")
+        self._timers["retention"] = asyncio.get_running_loop().call_later(interval_ms / 1000, again)
+
+    def _keep_compacting(self) -> None:
+        def again() -> None:
+            rate = self._broker.configs.number("log.cleaner.io.max.bytes.per.second")
+            self._partitions.compact(rate if rate < sys.float_info.max else 0.0)
+            self._keep_compacting()
+
+        interval_ms = max(self._broker.configs.integer("log.cleaner.backoff.ms"), SHORTEST_CLEANER_BACKOFF_MS)
+        self._timers["compaction"] = asyncio.get_running_loop().call_later(interval_ms / 1000, again)
+
+    def _wake_coordinators(self) -> None:
+        """Go on with the groups that there are.
+
+        Their modules take long to import: a thread does it, so that neither a start without groups nor the first
+        group of a node holds up everybody else.
+        """
+
+        def imported(_: object, error: Exception | None) -> None:
+            if error is not None:
+                logger.error("the group coordinator cannot be loaded", error=str(error))
+            else:
+                from ottla.broker.groups import group_coordinator
+                from ottla.coordinators.groups.service import CONSUMER_OFFSETS
+
+                if CONSUMER_OFFSETS in self._broker.image.topics and self._status == "ok":
+                    group_coordinator(self._broker)
+
+        self._disk.submit(lambda: importlib.import_module("ottla.broker.find_coordinator"), imported)
 
     async def _close_partitions(self) -> None:
         ended: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()

@@ -31,12 +31,11 @@ class _Candidate:
 class Cleaner:
     """Owns the compaction of one node."""
 
-    def __init__(self, environment: Environment, *, max_bytes_per_second: float = 0.0) -> None:
+    def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._max_bytes_per_second = max_bytes_per_second
         self.busy = False
 
-    def run(self, partitions: Iterable[Partition]) -> None:
+    def run(self, partitions: Iterable[Partition], max_bytes_per_second: float) -> None:
         """Begin with the dirtiest partition that wants it; nothing happens while another is being compacted."""
         worker = self._environment.worker
         journal = self._environment.journal
@@ -60,7 +59,7 @@ class Cleaner:
                 for producer in partition.producers.producers.values()
                 if producer.batches
             ),
-            max_bytes_per_second=self._max_bytes_per_second,
+            max_bytes_per_second=max_bytes_per_second,
         )
         self.busy = partition.compacting = True
         generation = partition.log.generation
@@ -74,7 +73,7 @@ class Cleaner:
             self._end(partition)
             if partition.error is None and log.generation == generation:
                 logger.error("compaction failed", partition=partition.name, error=str(error))
-                partition.cleaned_to = log.active.base_offset  # do not try the same again at once
+                partition.compaction_failed_at = log.active.base_offset  # do not try the same again at once
             return
         if partition.error is not None or log.generation != generation:
             self._end(partition)
@@ -131,6 +130,8 @@ def _candidate(partition: Partition, now_ms: int) -> _Candidate | None:
     active = log.active
     if active.size and active.first_timestamp >= 0 and now_ms - active.first_timestamp > config.max_compaction_lag_ms:
         log.roll()
+    if log.active.base_offset == partition.compaction_failed_at:
+        return None
     end = min(partition.last_stable_offset, partition.recovery_point)
     sealed = []
     for segment in log.segments[:-1]:

@@ -50,7 +50,6 @@ class PartitionManager:
         *,
         worker: Worker | None = None,
         producer_expiration_ms: int = 86_400_000,
-        compaction_max_bytes_per_second: float = 0.0,
         journal_bytes: int = DEFAULT_FILE_BYTES,
     ) -> None:
         """`journal_bytes`: the size of each of the shared journal's two files; 0 for none."""
@@ -66,7 +65,7 @@ class PartitionManager:
         self._checkpoint_waiters: list[Callable[[Exception | None], None]] = []
         self._stopped = True
         self._clean = False
-        self._cleaner = Cleaner(self.environment, max_bytes_per_second=compaction_max_bytes_per_second)
+        self._cleaner = Cleaner(self.environment)
         self.environment.checkpoint = self.checkpoint
         self._saved: tuple[dict[TopicPartition, int], ...] = ({}, {}, {}, {})
 
@@ -307,13 +306,19 @@ class PartitionManager:
             self.environment.disk.submit(write, written)
 
     def housekeeping(self) -> None:
-        """Retention, compaction and the expiry of producers: to be called every `log.retention.check.interval.ms`."""
+        """Retention and the expiry of producers: to be called every `log.retention.check.interval.ms`."""
         now_ms = self.environment.clock.time_ms()
         for partition in list(self._partitions.values()):
             if partition.error is None:
                 expire(partition)
                 partition.producers.expire(now_ms, self.producer_expiration_ms)
-        self._cleaner.run(self)
+
+    def compact(self, max_bytes_per_second: float = 0.0) -> None:
+        """Begin with the dirtiest partition, if one is dirty enough: to be called every `log.cleaner.backoff.ms`.
+
+        0: at no bounded rate.
+        """
+        self._cleaner.run(self, max_bytes_per_second)
 
     def update_configs(self, configs: Mapping[TopicPartition, LogConfig]) -> None:
         """Topic configs changed."""

@@ -46,6 +46,7 @@ class Partition:
         "aborted_changed",
         "cleaned_to",
         "compacting",
+        "compaction_failed_at",
         "config",
         "environment",
         "epochs",
@@ -95,6 +96,7 @@ class Partition:
         self.recovery_point = 0  # as last saved
         self.cleaned_to = 0  # below it, keys are unique
         self.compacting = False
+        self.compaction_failed_at = -1  # base offset of the active segment then
         self._written_waiters = Waiters()
         self._committed_waiters = Waiters()
         self.watchers: set[Callable[[], None]] = set()

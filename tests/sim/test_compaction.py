@@ -53,7 +53,7 @@ def living(state: dict[bytes, bytes | None]) -> dict[bytes, bytes]:
 
 def compact(node: Node) -> None:
     node.clock.run_for(2500)  # the recovery point passes what is sealed
-    node.manager.housekeeping()
+    node.manager.compact()
     node.clock.run_until(lambda: not node.partition.compacting)
     node.clock.run_for(2500)
 
@@ -132,7 +132,7 @@ def test_a_crash_during_compaction_loses_nothing(seed: int) -> None:
         node.clock.run_for(2500)
         node.cut_power_after(random.randrange(0, 60))
         with suppress(PowerCut):
-            node.manager.housekeeping()
+            node.manager.compact()
             node.clock.run_until(lambda: not node.partition.compacting)
         node.crash()
         assert node.partition.state is State.ONLINE, node.partition.error

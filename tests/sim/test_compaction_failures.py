@@ -1,0 +1,41 @@
+"""A compaction that fails costs space for a while: no records, and not the next compaction."""
+
+from random import Random
+
+from ottla.partitions.results import State
+from tests.sim.log_harness import Node
+from tests.sim.test_compaction import CONFIG, living, state_of, write
+
+
+def compact(node: Node) -> None:
+    node.clock.run_for(2500)  # the recovery point passes what is sealed
+    node.manager._cleaner.run(node.manager)
+    node.clock.run_until(lambda: not node.partition.compacting)
+    node.clock.run_for(2500)
+
+
+def full(operation: str, path: str) -> None:
+    if operation == "write" and ".cleaned" in path:
+        raise OSError(28, "No space left on device")
+
+
+def test_what_a_failed_compaction_left_is_compacted_later() -> None:
+    node, random = Node(1, CONFIG), Random(1)
+    latest: dict[bytes, bytes | None] = {}
+    write(node, random, 40, latest, "first")
+    node.disk.files.before = full
+    compact(node)
+    assert node.partition.cleaned_to == 0
+    node.disk.files.before = None
+
+    before = node.partition.size_bytes
+    compact(node)
+    assert node.partition.size_bytes == before  # the same is not tried again at once
+    assert node.partition.state is State.ONLINE
+
+    write(node, random, 10, latest, "second")
+    compact(node)
+    assert node.partition.size_bytes < before
+    keys = [record for record in state_of(node)]
+    assert len(keys) <= 8
+    assert living(state_of(node)) == living(latest)
