@@ -5,7 +5,6 @@ handlers. A handler that is a plain function is answered at once, a coroutine ru
 """
 
 import asyncio
-from collections.abc import Coroutine
 from struct import Struct
 from struct import error as struct_error
 from typing import Any, Final
@@ -153,21 +152,20 @@ class Dispatch:
         context.api_version = version
         context.client_id = None if client_id is None else client_id.decode(errors="replace")
         slot = connection.reserve(len(frame))
-        handling = self._broker.handle(key, request, context)
-        finishing = self._finish(connection, slot, handling, key, version, correlation_id)
+        finishing = self._finish(connection, slot, request, key, version, correlation_id)
         connection.hold(asyncio.get_running_loop().create_task(finishing))
 
     async def _finish(
         self,
         connection: Connection,
         slot: Slot,
-        handling: Coroutine[Any, Any, Answer],
+        request: Message,
         key: ApiKey,
         version: int,
         correlation_id: int,
     ) -> None:
         try:
-            response = await handling
+            response = await self._broker.handle(key, request, connection.context)
         except Exception as error:
             self._fail(connection, slot, error, key, version, correlation_id)
         else:

@@ -1,7 +1,9 @@
 """The door on live sockets: order, back-pressure, limits, refusals. On uvloop, as a node runs it."""
 
 import asyncio
+import gc
 import struct
+import warnings
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any
@@ -138,6 +140,29 @@ async def test_a_lost_client_cancels_its_fetch_and_its_task() -> None:
         await waiting.close()
         await until(lambda: served.broker.fetches[0][1].cancelled and cancelled.is_set())
         await until(lambda: not served.door.connections)
+
+
+@on_uvloop
+async def test_a_request_whose_client_is_lost_before_it_begins_leaves_nothing_behind() -> None:
+    async with serve() as served:
+        served_groups: list[str] = []
+
+        async def lose_the_client(request: Any) -> HeartbeatResponse:
+            served_groups.append(request.group_id)
+            for connection in served.door.connections:
+                connection.abort()
+            return HeartbeatResponse()
+
+        served.broker.handlers[ApiKey.HEARTBEAT] = lose_the_client
+        client = await served.connect()
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            client.send(HeartbeatRequest(group_id="first", member_id="m"), 4)
+            client.send(HeartbeatRequest(group_id="second", member_id="m"), 4)
+            await until(lambda: not served.door.connections)
+            gc.collect()
+        assert served_groups == ["first"]
+        assert [str(warning.message) for warning in warned] == []
 
 
 @on_uvloop
