@@ -9,7 +9,7 @@ from tests.sim.test_compaction import CONFIG, living, state_of, write
 
 def compact(node: Node) -> None:
     node.clock.run_for(2500)  # the recovery point passes what is sealed
-    node.manager._cleaner.run(node.manager)
+    node.manager.compact()
     node.clock.run_until(lambda: not node.partition.compacting)
     node.clock.run_for(2500)
 
@@ -36,6 +36,4 @@ def test_what_a_failed_compaction_left_is_compacted_later() -> None:
     write(node, random, 10, latest, "second")
     compact(node)
     assert node.partition.size_bytes < before
-    keys = [record for record in state_of(node)]
-    assert len(keys) <= 8
     assert living(state_of(node)) == living(latest)
