@@ -13,6 +13,7 @@ from ottla.core.errors import ConfigError
 from ottla.grpc_api.cluster import Cluster
 from ottla.grpc_api.configs import Configs
 from ottla.grpc_api.fetch import Fetch
+from ottla.grpc_api.open_streams import OpenStreams
 from ottla.grpc_api.produce import Produce
 from ottla.grpc_api.topics import Topics
 from ottla.v1 import (
@@ -59,8 +60,9 @@ class GrpcDoor:
 
     def __init__(self, broker: Broker, limits: Limits | None = None) -> None:
         self._server = grpc.aio.server(options=(limits or Limits()).options())
-        produce_pb2_grpc.add_ProduceServicer_to_server(Produce(broker), self._server)
-        fetch_pb2_grpc.add_FetchServicer_to_server(Fetch(broker), self._server)
+        self._streams = OpenStreams()
+        produce_pb2_grpc.add_ProduceServicer_to_server(Produce(broker, self._streams), self._server)
+        fetch_pb2_grpc.add_FetchServicer_to_server(Fetch(broker, self._streams), self._server)
         topics_pb2_grpc.add_TopicsServicer_to_server(Topics(broker), self._server)
         configs_pb2_grpc.add_ConfigsServicer_to_server(Configs(broker), self._server)
         cluster_pb2_grpc.add_ClusterServicer_to_server(Cluster(broker), self._server)
@@ -86,6 +88,7 @@ class GrpcDoor:
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self, grace_ms: int = 0) -> None:
-        """Tell health checks, take no new call, and end those under way after `grace_ms`."""
+        """Tell health checks, take no new call, end the streams, and after `grace_ms` the calls under way."""
         await self._health.enter_graceful_shutdown()
+        self._streams.end()
         await self._server.stop(grace_ms / 1000)

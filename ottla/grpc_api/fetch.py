@@ -8,6 +8,7 @@ from ottla.broker.fetch_messages import FetchedPartition, FetchPartition, FetchR
 from ottla.core.errors import ApiError, DecodeError, ErrorCode
 from ottla.grpc_api.calls import ask
 from ottla.grpc_api.errors import Context, detail, telling_errors
+from ottla.grpc_api.open_streams import OpenStreams
 from ottla.grpc_api.record_forms import MAX_STRUCTURED_RESPONSE_BYTES, next_offset_of, records_of
 from ottla.partitions.results import Isolation
 from ottla.protocol.apis import ApiKey
@@ -27,8 +28,8 @@ _ISOLATION = {
 class Fetch(FetchServicer):
     """Reads through the broker's Fetch."""
 
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
+    def __init__(self, broker: Broker, streams: OpenStreams) -> None:
+        self._broker, self._streams = broker, streams
 
     @telling_errors
     async def Fetch(self, request: fetch_pb2.FetchRequest, context: Context) -> fetch_pb2.FetchResponse:
@@ -40,6 +41,10 @@ class Fetch(FetchServicer):
         self, request: fetch_pb2.FetchRequest, context: Context
     ) -> None:
         """One long poll after the other, each from where the one before ended."""
+        with self._streams.opened():
+            await self._stream(request, context)
+
+    async def _stream(self, request: fetch_pb2.FetchRequest, context: Context) -> None:
         partitions = list(request.partitions)
         while partitions:
             response = await self._fetch(request, partitions, max(request.max_wait_ms, _STREAM_WAIT_MS))

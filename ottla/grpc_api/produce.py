@@ -12,6 +12,7 @@ from ottla.broker.replicas import TopicKey
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.grpc_api.calls import ask
 from ottla.grpc_api.errors import Context, detail, telling_errors
+from ottla.grpc_api.open_streams import OpenStreams
 from ottla.grpc_api.record_forms import batch_of
 from ottla.protocol.apis import ApiKey
 from ottla.v1 import produce_pb2
@@ -26,8 +27,8 @@ MAX_PENDING_REQUESTS = 256
 class Produce(ProduceServicer):
     """Appends through the broker's Produce."""
 
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
+    def __init__(self, broker: Broker, streams: OpenStreams) -> None:
+        self._broker, self._streams = broker, streams
 
     @telling_errors
     async def Produce(self, request: produce_pb2.ProduceRequest, context: Context) -> produce_pb2.ProduceResponse:
@@ -46,7 +47,7 @@ class Produce(ProduceServicer):
         self, _: object, context: Context
     ) -> None:
         """Requests are appended in the order in which they arrive, answered as they are done."""
-        await _Stream(self._produce, context).serve()
+        await _Stream(self._produce, context).serve(self._streams)
 
     @telling_errors
     async def InitProducerId(
@@ -151,20 +152,30 @@ class _Stream:
         self._answered = asyncio.Event()
         self._room = asyncio.Event()
 
-    async def serve(self) -> None:
+    async def serve(self, streams: OpenStreams) -> None:
         writer = asyncio.create_task(self._write(), name="ottla-grpc-produce")
+        stopped: ApiError | None = None
         try:
-            while (request := await self._context.read()) is not grpc.aio.EOF:
-                self._take(request)
-                while self._pending >= MAX_PENDING_REQUESTS:
-                    self._room.clear()
-                    await self._room.wait()
-            while self._pending:  # the caller has half-closed: what it sent is still answered
+            try:
+                with streams.opened():
+                    await self._read()
+            except ApiError as error:
+                stopped = error
+            while self._pending:  # the caller has half-closed, or the node stops: what came is still answered
                 self._room.clear()
                 await self._room.wait()
+            if stopped is not None:
+                raise stopped
         finally:
             writer.cancel()
             await asyncio.wait([writer])
+
+    async def _read(self) -> None:
+        while (request := await self._context.read()) is not grpc.aio.EOF:
+            self._take(request)
+            while self._pending >= MAX_PENDING_REQUESTS:
+                self._room.clear()
+                await self._room.wait()
 
     def _take(self, request: produce_pb2.ProduceRequest) -> None:
         self._pending += 1

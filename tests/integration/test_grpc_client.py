@@ -168,7 +168,8 @@ async def test_each_acknowledged_record_survives_a_kill_and_none_comes_twice(
 
 
 async def test_a_consumer_outlives_a_restart(ottla_cluster_factory: Callable[..., Cluster]) -> None:
-    cluster = ottla_cluster_factory()
+    # A stop need not wait for streams that would last for ever: this grace is longer than the test may take.
+    cluster = ottla_cluster_factory(settings={"shutdown_timeout_ms": "60000"})
     async with (
         Producer(bootstrap_servers=cluster.grpc) as producer,
         Consumer("t", bootstrap_servers=cluster.grpc, auto_offset_reset="earliest") as consumer,
