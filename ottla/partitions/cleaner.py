@@ -132,7 +132,8 @@ def _candidate(partition: Partition, now_ms: int) -> _Candidate | None:
         log.roll()
     if log.active.base_offset == partition.compaction_failed_at:
         return None
-    end = min(partition.last_stable_offset, partition.recovery_point)
+    # What only the journal holds yet counts as durable, but the worker would not see it.
+    end = min(partition.last_stable_offset, partition.recovery_point, log.written_end_offset)
     sealed = []
     for segment in log.segments[:-1]:
         young = segment.max_timestamp > now_ms - config.min_compaction_lag_ms

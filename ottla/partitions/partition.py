@@ -436,6 +436,9 @@ class Partition:
             log.held.append(lambda: self._look_up(find, isolation, done))
             return
         segments, start, end = list(log.segments), self.log_start_offset, self._end_for(isolation)
+        if end > log.written_end_offset:  # in the journal, not in its segment yet
+            self._written_waiters.add(end, lambda _: self._look_up(find, isolation, done))
+            return
 
         def finished(found: TimestampOffset | None, error: Exception | None) -> None:
             if log.generation != generation:

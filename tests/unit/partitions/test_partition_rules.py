@@ -1,13 +1,14 @@
 """What a partition accepts, refuses and remembers, on the simulated disk."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.partitions.config import LogConfig
-from ottla.partitions.results import Isolation, Origin, State
+from ottla.partitions.results import Isolation, Origin, State, TimestampOffset
 from ottla.records.batch import Record, decode_records, encode_batch
 from ottla.records.header import patch_base_offset, patch_crc, read_header
 from tests.sim.log_harness import Node, make_batch
@@ -209,3 +210,20 @@ def test_a_bit_flipped_below_the_durable_end_is_never_cut_off() -> None:
         else:
             assert path in str(partition.error)
             assert len(node.files.open(path).inode.content) == len(inode.content)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_acknowledged_record_is_found_by_its_time_at_once(seed: int) -> None:
+    node = Node(seed, LogConfig(), journal_bytes=1 << 16)
+    node.clock.run_for(100)  # the journal is ready
+    for n in range(4):
+        found: list[TimestampOffset | ApiError] = []
+
+        def look(code: ErrorCode, n: int = n, found: list[TimestampOffset | ApiError] = found) -> None:
+            assert code == ErrorCode.NONE
+            node.partition.offset_for_timestamp(1000 + n, isolation=Isolation.READ_UNCOMMITTED, done=found.append)
+
+        batch = make_batch([b"v"], timestamp=1000 + n)
+        node.partition.append(memoryview(bytearray(batch)), acks=-1, done=look)
+        node.clock.run_until(partial(bool, found))
+        assert found == [TimestampOffset(1000 + n, n, 0)]
