@@ -95,9 +95,9 @@ def test_ten_thousand_partitions_take_less_than_20_ms() -> None:
     live = frozenset(NODES)
 
     def encode() -> float:
-        started = time.perf_counter()
+        started = time.process_time()
         encoder.encode(MetadataAnswer(response=frame(), topics=list(topics), live_brokers=live), 12)
-        return (time.perf_counter() - started) * 1000
+        return (time.process_time() - started) * 1000
 
     encode()
     assert min(encode() for _ in range(5)) < 20
@@ -114,7 +114,7 @@ def test_one_topic_of_ten_thousand_partitions_takes_less_than_20_ms_after_a_chan
     times = []
     for _ in range(5):
         image = replace(image)
-        started = time.perf_counter()
+        started = time.process_time()
         encoder.encode(MetadataAnswer(response=frame(), topics=[image], live_brokers=frozenset(NODES)), 12)
-        times.append((time.perf_counter() - started) * 1000)
+        times.append((time.process_time() - started) * 1000)
     assert min(times) < 20, times

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import tracemalloc
 import zlib
-from time import perf_counter
+from time import process_time
 
 import cramjam
 import pytest
@@ -132,14 +132,14 @@ def test_bomb_of_two_gibibytes_is_refused_in_bounded_space_and_time(codec: Compr
     bomb = BOMBS[codec]()
     limit = 8 * MEBIBYTE
     tracemalloc.start()
-    started = perf_counter()
+    started = process_time()
     try:
         with pytest.raises(CorruptBatch):
             decompress(codec, bomb, limit)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert perf_counter() - started < 2  # the whole of it would take longer
+    assert process_time() - started < 2  # the whole of it would take longer
     assert peak < limit + 2 * len(bomb) + 3 * MEBIBYTE
 
 
