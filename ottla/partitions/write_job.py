@@ -83,10 +83,20 @@ def open_or_create(disk: Disk, segment: Segment, topic_id: Uuid) -> File:
     if segment.created:
         return files.open(segment.path())
     metadata = f"{directory}/{PARTITION_METADATA_FILE}"
-    if not files.exists(metadata):
+    new = not files.exists(metadata)
+    if new:  # its names need no order: nothing in the directory counts before this function returns
         files.make_directory(directory)
-        files.sync_directory("")
-        files.write_atomically(metadata, encode_partition_metadata(topic_id))
+        temporary = files.open(metadata + ".tmp", create=True)
+        try:
+            content = encode_partition_metadata(topic_id)
+            temporary.truncate(0)
+            temporary.pwritev([content], 0)
+            temporary.sync()
+        finally:
+            temporary.close()
+        files.rename(metadata + ".tmp", metadata)
     file = files.open(segment.path(), create=True)
     files.sync_directory(directory)
+    if new:
+        files.sync_directory("")
     return file
