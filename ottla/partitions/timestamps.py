@@ -10,7 +10,7 @@ from ottla.partitions.index import OffsetIndex, TimeIndex
 from ottla.partitions.results import NO_OFFSET, TimestampOffset
 from ottla.partitions.segment import Segment
 from ottla.partitions.segment_files import load_index, load_time_index, walk_headers
-from ottla.records.batch import decode_records
+from ottla.records.batch import iterate_records
 
 
 def find_by_timestamp(
@@ -31,7 +31,7 @@ def find_by_timestamp(
                     break
                 if header.max_timestamp < timestamp or header.last_offset < start_offset or header.is_control:
                     continue
-                for record in decode_records(file.pread(header.size_bytes, at)):
+                for record in iterate_records(file.pread(header.size_bytes, at)):
                     if record.timestamp >= timestamp and start_offset <= record.offset < end_offset:
                         return TimestampOffset(record.timestamp, record.offset, header.partition_leader_epoch)
         finally:
@@ -60,7 +60,7 @@ def find_max_timestamp(
             for at, header in walk_headers(file, segment.path(), 0, segment.written):
                 if header.is_control or header.max_timestamp <= latest.timestamp:
                     continue
-                for record in decode_records(file.pread(header.size_bytes, at)):
+                for record in iterate_records(file.pread(header.size_bytes, at)):
                     if record.timestamp > latest.timestamp and start_offset <= record.offset < end_offset:
                         latest = TimestampOffset(record.timestamp, record.offset, header.partition_leader_epoch)
         finally:

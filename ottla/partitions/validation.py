@@ -13,7 +13,8 @@ from ottla.core.types import Buffer
 from ottla.partitions.config import LogConfig
 from ottla.partitions.producer_state import EndMarker
 from ottla.partitions.results import Origin
-from ottla.records.batch import decode_records
+from ottla.records.batch import decode_records, iterate_records
+from ottla.records.compression import MAX_DECOMPRESSED_BYTES
 from ottla.records.header import HEADER_BYTES, BatchHeader, read_header, validate
 
 _PREFIX_BYTES = 12
@@ -21,6 +22,9 @@ _NO_TIMESTAMP = -1
 _CONTROL_KEY = Struct(">hh")
 _END_MARKER = Struct(">hi")
 _ABORT, _COMMIT = 0, 1
+# How far the records of a compacted topic may be compressed: they are looked at on the loop, as long as that takes.
+_EXPANSION = 8
+_LEAST_MESSAGE_BYTES = 1 << 20
 
 
 def check_batch(batch: memoryview, config: LogConfig, origin: Origin, now_ms: int) -> BatchHeader:
@@ -79,15 +83,17 @@ def _check_client_batch(batch: memoryview, header: BatchHeader, config: LogConfi
                 f"{config.message_timestamp_before_max_ms} behind the broker's time {now_ms}",
             )
     if config.cleanup_compact:
-        _require_keys(batch)
+        _require_keys(
+            batch, min(_EXPANSION * max(config.max_message_bytes, _LEAST_MESSAGE_BYTES), MAX_DECOMPRESSED_BYTES)
+        )
 
 
-def _require_keys(batch: memoryview) -> None:
+def _require_keys(batch: memoryview, max_bytes: int) -> None:
     try:
-        records = decode_records(batch)
+        keyless = any(record.key is None for record in iterate_records(batch, max_bytes=max_bytes, check_crc=False))
     except DecodeError as error:
         raise ApiError(ErrorCode.CORRUPT_MESSAGE, str(error)) from error
-    if any(record.key is None for record in records):
+    if keyless:
         raise ApiError(ErrorCode.INVALID_RECORD, "a compacted topic accepts only records with a key")
 
 

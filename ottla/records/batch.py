@@ -3,8 +3,10 @@
 The header's part, all that a broker's hot path needs, lies in `ottla.records.header` and is offered here as well.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Final
 
+from ottla.core.errors import InvalidRecord
 from ottla.core.types import Buffer
 from ottla.records.compression import MAX_DECOMPRESSED_BYTES, Compression
 from ottla.records.header import (
@@ -26,6 +28,7 @@ from ottla.records.header import (
 )
 from ottla.records.payload import assemble_batch, read_payload
 from ottla.records.record import Headers, Record, decode_payload, encode_records
+from ottla.records.varint import decode_varint
 
 __all__ = [
     "HEADER_BYTES",
@@ -38,12 +41,15 @@ __all__ = [
     "decode_records",
     "encode_batch",
     "iterate_headers",
+    "iterate_records",
     "patch_base_offset",
     "patch_log_append_time",
     "read_header",
     "read_payload",
     "validate",
 ]
+
+_RECORDS_IN_A_PIECE: Final = 128
 
 
 def encode_batch(
@@ -106,3 +112,28 @@ def decode_records(
     header, payload = read_payload(buffer, position, max_bytes=max_bytes, check_crc=check_crc)
     fixed_timestamp = header.max_timestamp if header.attributes & LOG_APPEND_TIME_FLAG else None
     return decode_payload(payload, header.record_count, header.base_offset, header.base_timestamp, fixed_timestamp)
+
+
+def iterate_records(
+    buffer: Buffer, position: int = 0, *, max_bytes: int = MAX_DECOMPRESSED_BYTES, check_crc: bool = True
+) -> Iterator[Record]:
+    """As `decode_records`, a few at a time: a batch of a few kilobytes may hold millions of them."""
+    header, payload = read_payload(buffer, position, max_bytes=max_bytes, check_crc=check_crc)
+    fixed_timestamp = header.max_timestamp if header.attributes & LOG_APPEND_TIME_FLAG else None
+    start, left = 0, header.record_count
+    while left > 0:
+        count = min(left, _RECORDS_IN_A_PIECE)
+        end = start
+        try:
+            for _ in range(count):
+                length, end = decode_varint(payload, end)
+                if length < 0:
+                    raise InvalidRecord(f"a record of {length} bytes")
+                end += length
+        except IndexError:
+            raise InvalidRecord("the records are cut off") from None
+        piece = payload[start:end]
+        yield from decode_payload(piece, count, header.base_offset, header.base_timestamp, fixed_timestamp)
+        start, left = end, left - count
+    if start != len(payload):
+        raise InvalidRecord(f"{len(payload) - start} bytes follow the {header.record_count} records of the batch")

@@ -6,13 +6,10 @@ from ottla.coordinators.runtime.log import CoordinatorLog
 from ottla.core.errors import ApiError, OttlaError, StorageError
 from ottla.core.ports import Clock
 from ottla.partitions.results import Isolation, ReadResult
-from ottla.records.batch import Record, iterate_headers, read_payload
-from ottla.records.record import decode_payload
-from ottla.records.varint import decode_varint
+from ottla.records.batch import Record, iterate_headers, iterate_records
 
 SLICE_MS = 1.0
 READ_BYTES = 1 << 20
-RECORDS_IN_A_PIECE = 128
 RECORDS_BETWEEN_LOOKS = 16  # at the clock
 
 
@@ -86,22 +83,9 @@ class Loader:
             self._position = header.next_offset
 
     def _records_of(self, data: bytes, position: int) -> Iterator[Record]:
-        """Decoded piece by piece: a large batch takes longer than a slice."""
-        header, payload = read_payload(data, position)
-        fixed_timestamp = header.max_timestamp if header.is_log_append_time else None
+        """Those not replayed yet. Decoded piece by piece: a large batch takes longer than a slice."""
         first_offset = self._position
-        start, left = 0, header.record_count
-        while left > 0:
-            count = min(left, RECORDS_IN_A_PIECE)
-            end = start
-            for _ in range(count):
-                length, end = decode_varint(payload, end)
-                end += length
-            piece = payload[start:end]
-            for record in decode_payload(piece, count, header.base_offset, header.base_timestamp, fixed_timestamp):
-                if record.offset >= first_offset:
-                    yield record
-            start, left = end, left - count
+        return (record for record in iterate_records(data, position) if record.offset >= first_offset)
 
     def _slice(self) -> None:
         if self._cancelled:

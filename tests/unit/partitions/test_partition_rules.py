@@ -1,5 +1,6 @@
 """What a partition accepts, refuses and remembers, on the simulated disk."""
 
+import tracemalloc
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -9,8 +10,10 @@ import pytest
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.partitions.config import LogConfig
 from ottla.partitions.results import Isolation, Origin, State, TimestampOffset
-from ottla.records.batch import Record, decode_records, encode_batch
+from ottla.records.batch import Record, assemble_batch, decode_records, encode_batch
+from ottla.records.compression import Compression
 from ottla.records.header import patch_base_offset, patch_crc, read_header
+from ottla.records.record import encode_records
 from tests.sim.log_harness import Node, make_batch
 
 
@@ -227,3 +230,24 @@ def test_an_acknowledged_record_is_found_by_its_time_at_once(seed: int) -> None:
         node.partition.append(memoryview(bytearray(batch)), acks=-1, done=look)
         node.clock.run_until(partial(bool, found))
         assert found == [TimestampOffset(1000 + n, n, 0)]
+
+
+def test_a_small_batch_of_millions_of_records_costs_a_compacted_topic_no_more_than_its_limit() -> None:
+    node = Node(1, LogConfig(cleanup_compact=True))
+    one_record = encode_records([Record(timestamp=0, key=b"k", value=b"")], 0)
+    for count, error in ((100_000, None), (2_000_000, ErrorCode.CORRUPT_MESSAGE)):
+        header = read_header(make_batch([b""], timestamp=0))
+        header.last_offset_delta, header.record_count = count - 1, count
+        batch = bytearray(assemble_batch(header, one_record * count, Compression.ZSTD))
+        assert len(batch) < 10_000
+        tracemalloc.start()
+        try:
+            node.partition.append(memoryview(batch), acks=-1, done=None)
+        except ApiError as refusal:
+            assert refusal.code == error
+        else:
+            assert error is None
+        finally:
+            _, most_bytes = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+        assert most_bytes < 10 << 20

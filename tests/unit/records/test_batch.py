@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ottla.core.errors import CorruptBatch, InvalidRecord
-from ottla.records.batch import Compression, Record, decode_records, encode_batch, read_header
+from ottla.records.batch import Compression, Record, decode_records, encode_batch, iterate_records, read_header
 from ottla.records.header import patch_crc
 from ottla.records.payload import assemble_batch, read_payload
 from ottla.records.scan import find_timestamp, require_keys, scan_batch
@@ -69,6 +69,12 @@ def test_scan_sees_what_decode_sees(written: list[Record]) -> None:
     assert b"".join(payload[entry.start : entry.end] for entry in scan_batch(batch)) == payload
 
 
+@pytest.mark.parametrize("count", [1, 127, 128, 129, 1000])
+def test_records_taken_a_few_at_a_time_are_the_same(count: int) -> None:
+    batch = encode_batch([Record(timestamp=n, key=b"k", value=b"v" * n) for n in range(count)], base_offset=5)
+    assert list(iterate_records(batch)) == decode_records(batch)
+
+
 def test_sizes_around_the_steps_of_a_varint() -> None:
     for size in (0, 1, 62, 63, 64, 65, 8190, 8191, 8192, 8193, 4095, 4096, 1 << 20, (1 << 20) + 1):
         written = [Record(timestamp=size, key=bytes(size), value=bytes(size)), Record(timestamp=0, value=b"x")]
@@ -100,6 +106,8 @@ def test_wrong_count_of_records_is_refused_before_anything_is_built(count: int) 
     batch = assemble_batch(header, payload, Compression.NONE)
     with pytest.raises(InvalidRecord):
         decode_records(batch)
+    with pytest.raises(InvalidRecord):
+        list(iterate_records(batch))
     with pytest.raises(InvalidRecord):
         list(scan_batch(batch))
 

@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ottla.core.errors import CorruptBatch
-from ottla.records.batch import Compression, Record, decode_records, iterate_headers, read_header, validate
+from ottla.records.batch import (
+    Compression,
+    Record,
+    decode_records,
+    iterate_headers,
+    iterate_records,
+    read_header,
+    validate,
+)
 from ottla.records.compression import compress, decompress
 from ottla.records.control import control_type, read_end_transaction_marker
 from ottla.records.filtering import filter_batch
@@ -57,6 +65,7 @@ def read_everything(data: bytes) -> None:
         lambda: list(iterate_headers(data, allow_partial=True)),
         lambda: decode_records(data, max_bytes=LIMIT),
         lambda: decode_records(data, max_bytes=LIMIT, check_crc=False),
+        lambda: list(iterate_records(data, max_bytes=LIMIT, check_crc=False)),
         lambda: list(scan_batch(data, max_bytes=LIMIT, check_crc=False)),
         lambda: filter_batch(data, keep=lambda entry: entry.offset % 2 == 0, new_delete_horizon_ms=5, max_bytes=LIMIT),
     ]
