@@ -8,9 +8,8 @@ import structlog
 
 from ottla.core.errors import StorageError
 from ottla.core.ports import Files
-from ottla.core.types import format_uuid
 from ottla.partitions.checkpoints import PARTITION_METADATA_FILE, read_partition_metadata
-from ottla.partitions.manager import DELETE_SUFFIX, STRAY_SUFFIX, PartitionManager
+from ottla.partitions.manager import DELETE_SUFFIX, STRAY_SUFFIX, PartitionManager, name_apart
 
 logger = structlog.get_logger(__name__)
 
@@ -26,7 +25,7 @@ def set_strays_aside(files: Files, partitions: PartitionManager) -> None:
             topic_id = read_partition_metadata(files, f"{name}/{PARTITION_METADATA_FILE}")
         except (OSError, StorageError):
             continue  # not a partition's directory, or one that nobody could tell the owner of
-        target = f"{name}.{format_uuid(topic_id)}{STRAY_SUFFIX}"
+        target = name_apart(name, topic_id, STRAY_SUFFIX)
         files.rename(name, target)
         renamed = True
         logger.warning(

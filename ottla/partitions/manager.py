@@ -38,6 +38,7 @@ STRAY_SUFFIX = "-stray"
 CLEAN_STOP_FILE = ".kafka_cleanshutdown"
 _CLEAN_STOP = b'{"version":0,"brokerEpoch":-1}'
 DELETE_SUFFIX = "-delete"
+_MAX_NAME_BYTES = 255
 
 
 class PartitionManager:
@@ -135,7 +136,7 @@ class PartitionManager:
         self._log_starts.pop(key, None)
         partition.is_leader = False
         log, files = partition.log, self.environment.disk.files
-        doomed = f"{log.directory}.{format_uuid(partition.topic_id)}{DELETE_SUFFIX}"
+        doomed = name_apart(log.directory, partition.topic_id, DELETE_SUFFIX)
 
         def move_away() -> bool:
             if not files.exists(log.directory):
@@ -193,7 +194,7 @@ class PartitionManager:
             failed.error = error
             return failed
         if found_id != topic_id:
-            stray = f"{directory}.{format_uuid(found_id)}{STRAY_SUFFIX}"
+            stray = name_apart(directory, found_id, STRAY_SUFFIX)
             files.rename(directory, stray)
             files.sync_directory("")
             self._directories.discard(directory)
@@ -366,3 +367,10 @@ class PartitionManager:
 
 
 _CHECKPOINT_FILES = (RECOVERY_POINT_FILE, LOG_START_FILE, HIGH_WATERMARK_FILE, CLEANER_FILE)
+
+
+def name_apart(directory: str, topic_id: Uuid, suffix: str) -> str:
+    """Where a partition's directory is moved to. A topic's name may be so long that only its beginning fits."""
+    topic, _, index = directory.rpartition("-")
+    rest = f"-{index}.{format_uuid(topic_id)}{suffix}"
+    return topic[: _MAX_NAME_BYTES - len(rest)] + rest

@@ -1,0 +1,47 @@
+"""Where the files of a deleted partition go, with topic names of any length, on a real file system."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from ottla.adapters.clock import LoopClock
+from ottla.adapters.disk import ThreadedDisk
+from ottla.core.types import Uuid
+from ottla.partitions.config import LogConfig
+from ottla.partitions.manager import DELETE_SUFFIX, PartitionManager, name_apart
+from tests.sim.log_harness import make_batch
+
+TOPIC_ID = Uuid(b"0123456789abcdef")
+
+
+@pytest.mark.parametrize("length", [1, 100, 210, 249])
+def test_a_deleted_topic_leaves_its_name_free(tmp_path: Path, length: int) -> None:
+    topic = "x" * length
+
+    async def delete() -> None:
+        loop = asyncio.get_running_loop()
+        disk = ThreadedDisk(loop, str(tmp_path))
+        manager = PartitionManager(disk, LoopClock(loop))
+        manager.open()
+        partition = manager.create(topic, TOPIC_ID, 0, LogConfig())
+        written: asyncio.Future[object] = loop.create_future()
+        partition.append(memoryview(bytearray(make_batch([b"v"]))), acks=-1, done=written.set_result)
+        await written
+        assert (tmp_path / f"{topic}-0").exists()
+        removed: asyncio.Future[Exception | None] = loop.create_future()
+        manager.remove(topic, 0, removed.set_result)
+        assert await removed is None
+        assert not (tmp_path / f"{topic}-0").exists()
+        closed: asyncio.Future[Exception | None] = loop.create_future()
+        manager.close(closed.set_result)
+        assert await closed is None
+        disk.close()
+
+    asyncio.run(asyncio.wait_for(delete(), 20))
+
+
+def test_partitions_of_one_topic_are_moved_to_different_names() -> None:
+    names = {name_apart(f"{'x' * 249}-{index}", TOPIC_ID, DELETE_SUFFIX) for index in (1, 2, 12)}
+    assert len(names) == 3
+    assert all(len(name) <= 255 for name in names)
