@@ -2,6 +2,7 @@
 
 import base64
 import json
+import select
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -147,6 +148,15 @@ async def _consume(
                 left -= len(shown)
             if found:
                 flush()
+            elif _reader_is_gone():
+                raise BrokenPipeError
+
+
+def _reader_is_gone() -> bool:
+    """Whether standard output is a pipe without a reader: `… | head` would otherwise end with the next record only."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 async def _seek(consumer: "Reader", partitions: "list[TopicPartition]", where: Start) -> None:

@@ -38,9 +38,9 @@ def exit_code(error: Exception) -> Exit:
     """The exit code that tells about `error`."""
     if isinstance(error, ConfigError):
         return Exit.USAGE
+    if isinstance(error, StorageError | DecodeError):
+        return Exit.DAMAGED
     code = getattr(error, "code", None)  # of ApiError, and of the client's errors, which are not loaded here
     if isinstance(code, ErrorCode):
         return _BY_CODE.get(code, Exit.FAILED)
-    if isinstance(error, StorageError | DecodeError):
-        return Exit.DAMAGED
     return Exit.FAILED

@@ -65,6 +65,8 @@ def verify(*, paths: tuple[Path, ...], as_json: bool) -> int:
     else:
         rows = [(v.path, v.batches, v.records, v.valid_bytes, "; ".join(v.damage) or v.note or "ok") for v in verdicts]
         print_table(("segment", "batches", "records", "bytes", "verdict"), rows)
+    if not found:
+        click.echo(f"There is no segment in {', '.join(map(str, paths))}.", err=True)
     return Exit.DAMAGED if any(verdict.damage for verdict in verdicts) else Exit.DONE
 
 

@@ -37,16 +37,19 @@ class Verdict:
 
 
 def segments(paths: tuple[Path, ...]) -> list[Path]:
-    """Every segment among `paths`: files as they are named, directories searched; raises ConfigError for none."""
+    """Every segment among `paths`: files as they are named, directories searched; raises ConfigError for others."""
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += sorted(path.rglob(f"*{LOG_SUFFIX}"), key=lambda one: (str(one.parent), one.name))
+            below = sorted(path.rglob(f"*{LOG_SUFFIX}"), key=lambda one: (str(one.parent), one.name))
+            found += [one for one in below if one.stem.isdigit()]
+        elif path.suffix == LOG_SUFFIX and not path.stem.isdigit():
+            raise ConfigError(f"{path} is no segment: these are named by their first offset, 00000000000000000000.log")
         elif path.is_file():
             found.append(path)
         else:
             raise ConfigError(f"there is no file or directory {path}")
-    return [path for path in found if path.suffix != LOG_SUFFIX or path.stem.isdigit()]
+    return found
 
 
 @contextmanager

@@ -105,8 +105,8 @@ def _ready(running: Sequence[RunningNode]) -> dict[str, object]:
 def _show(running: Sequence[RunningNode], seconds: float) -> None:
     from ottla.cli.output import print_table
 
-    rows = [(node.id, node.pid, node.kafka, node.grpc, f"http://{node.http}/metrics", node.dir) for node in running]
-    print_table(("node", "pid", "kafka", "grpc", "metrics", "data"), rows)
+    rows = [(node.id, node.pid, node.kafka, node.grpc, node.http, node.dir) for node in running]
+    print_table(("node", "pid", "kafka", "grpc", "http", "data"), rows)
     click.echo(f"\nReady after {seconds:.2f} s. Ctrl-C stops it; the data stays.")
     server = "" if running[0].grpc.endswith(":10092") else f" --server {running[0].grpc}"
     click.echo(f"Try: echo hello | ottla produce greetings{server}; ottla consume greetings --exit{server}")

@@ -124,7 +124,8 @@ class NodeConfig:
         for name, text in self.kafka.items():
             if name not in BROKER_CONFIGS:
                 advice = _closest(name, [*BROKER_CONFIGS, *BY_NAME])
-                raise ConfigError(f"{self.origins[name]}: there is no broker config {name!r}{advice}")
+                kind = "broker config" if "." in name else "node field or broker config"
+                raise ConfigError(f"{self.origins[name]}: there is no {kind} {name!r}{advice}")
             try:
                 BROKER_CONFIGS.parse(name, text)
             except ConfigError as error:

@@ -12,7 +12,7 @@ from ottla.cli import main as entry
 from ottla.cli.exit_codes import Exit, exit_code
 from ottla.cli.main import _COMMANDS, cli
 from ottla.client.errors import ClientError
-from ottla.core.errors import ApiError, ConfigError, CorruptLog, DecodeError, ErrorCode, OttlaError
+from ottla.core.errors import ApiError, ConfigError, CorruptLog, DecodeError, ErrorCode, OttlaError, UnsupportedMagic
 
 
 def ottla(*arguments: str, **options: object) -> "subprocess.CompletedProcess[str]":
@@ -109,6 +109,7 @@ def test_completion_is_for_the_installed_command(shell: str) -> None:
         (ClientError(ErrorCode.INVALID_CONFIG), Exit.USAGE),
         (ClientError(ErrorCode.POLICY_VIOLATION), Exit.FAILED),
         (DecodeError("x"), Exit.DAMAGED),
+        (UnsupportedMagic("x"), Exit.DAMAGED),
         (CorruptLog("x", 1, "y", "z"), Exit.DAMAGED),
         (OttlaError("x"), Exit.FAILED),
     ],
