@@ -20,7 +20,7 @@ OLDEST_SERIAL = "tests/integration/test_grpc_*.py"
 PYTEST = [sys.executable, "-m", "pytest", "-q", "--durations=15", "--durations-min=2"]
 WORKERS = ["-n", "2", "--dist", "worksteal"]
 NO_WORKERS = ["-p", "no:xdist"]
-NO_TESTS = 5  # pytest's exit code
+INTERRUPTED, NO_TESTS = 2, 5  # pytest's exit codes
 OUTCOMES = ("failed", "passed", "skipped", "errors")
 
 
@@ -54,13 +54,25 @@ def run(parts: list[tuple[list[str], list[str]]], arguments: list[str]) -> int:
             report = Path(directory) / f"{number}.xml"
             command = [*PYTEST, *options, f"--junitxml={report}", *arguments, *paths]
             part_started = time.monotonic()
-            code = subprocess.run(command, cwd=ROOT, check=False).returncode
+            code = _run_to_end(command)
+            if code == INTERRUPTED:
+                return 130
             failed |= code != 0 and not (code == NO_TESTS and arguments)  # they may choose tests of one part only
             counted = _count(report)
             total.update(counted)
             lines.append(f"{' '.join(paths)}: {_closing_line(counted, part_started)}")
     sys.stdout.write("\n".join(["", *lines, _closing_line(total, started), ""]))
     return 1 if failed else 0
+
+
+def _run_to_end(command: list[str]) -> int:
+    """What pytest ends with. Ctrl-C reaches it, too: it is given the time to stop the nodes and to say where it was."""
+    with subprocess.Popen(command, cwd=ROOT) as pytest:
+        while True:
+            try:
+                return pytest.wait()
+            except KeyboardInterrupt:
+                continue
 
 
 def _closing_line(counted: Counter[str], started: float) -> str:
