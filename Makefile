@@ -12,9 +12,6 @@ PYTEST := $(BIN)/python -m tools.run_tests
 # What `make up` starts: `make up UP="--port 0 --fresh"`.
 UP ?=
 
-# The lower ends of the ranges in pyproject.toml.
-OLDEST := grpcio==1.72.2 grpcio-health-checking==1.72.2 grpcio-reflection==1.72.2 protobuf==6.30.0
-
 .DEFAULT_GOAL := help
 .PHONY: help up env test test-oldest check format proto protocol bench system docs wheel-check clean
 
@@ -49,7 +46,8 @@ test-oldest: system  ## Run the gRPC tests with the oldest grpcio and protobuf t
 	@test -d $(VENV)-oldest || $(PYTHON) -m venv $(VENV)-oldest
 	$(OLDEST_PIP) install --upgrade --constraint constraints.txt pip
 	grep -v -i -E '^(grpcio|protobuf)' constraints.txt > $(VENV)-oldest/constraints.txt
-	$(OLDEST_PIP) install --constraint $(VENV)-oldest/constraints.txt --editable . --group test $(OLDEST)
+	$(OLDEST_PIP) install --constraint $(VENV)-oldest/constraints.txt --editable . --group test \
+		--requirement tools/oldest.txt
 	$(VENV)-oldest/bin/python -m tools.run_tests --oldest
 
 check: env  ## Check format, lint, types, layers, and that generated files are what makes them.
