@@ -53,7 +53,6 @@ class Connection(asyncio.BufferedProtocol):
     __slots__ = (
         "_busy",
         "_closing",
-        "_door",
         "_flushing",
         "_out",
         "_paused",
@@ -62,8 +61,10 @@ class Connection(asyncio.BufferedProtocol):
         "_transport",
         "_unanswered_bytes",
         "_unread",
+        "_unread_bytes",
         "closed",
         "context",
+        "door",
         "last_active",
         "peer",
     )
@@ -73,7 +74,7 @@ class Connection(asyncio.BufferedProtocol):
         self.peer = ""
         self.closed = False
         self.last_active = 0.0
-        self._door = door
+        self.door = door
         self._reader = FrameReader(door.receive_buffer, door.limits.request_max_bytes)
         self._slots: deque[Slot] = deque()
         self._out: list[Buffer] = []  # answers whose turn has come
@@ -81,6 +82,7 @@ class Connection(asyncio.BufferedProtocol):
         self._unanswered_bytes = 0
         self._busy: Cancellable | None = None
         self._unread = False  # the client does not read what was written
+        self._unread_bytes = 0  # how much of it the door was told of
         self._paused = False  # reading
         self._closing = False
 
@@ -93,14 +95,14 @@ class Connection(asyncio.BufferedProtocol):
         if isinstance(peer, tuple):
             self.context.peer_host, self.context.peer_port = peer[:2]
             self.peer = f"{peer[0]}:{peer[1]}"
-        self.last_active = self._door.now()
-        self._door.opened(self)
+        self.last_active = self.door.now()
+        self.door.opened(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._reader.buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.last_active = self._door.now()
+        self.last_active = self.door.now()
         try:
             self._reader.received(nbytes)
         except DecodeError as error:
@@ -117,23 +119,30 @@ class Connection(asyncio.BufferedProtocol):
         self.closed = self._closing = True
         self._slots.clear()
         self._reader.frames.clear()
-        self._door.lost(self)
+        self._count_unread(0)
+        self.door.lost(self)
         busy, self._busy = self._busy, None
         if busy is not None:
             busy.cancel()
 
     def pause_writing(self) -> None:
         self._unread = True
+        self._count_unread(self._transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         self._unread = False
+        self._count_unread(0)
         self.proceed()
+
+    def _count_unread(self, size_bytes: int) -> None:
+        self.door.unread_bytes += size_bytes - self._unread_bytes
+        self._unread_bytes = size_bytes
 
     # -- requests
 
     def _handle_frames(self) -> None:
         frames = self._reader.frames
-        dispatch = self._door.dispatch
+        dispatch = self.door.dispatch
         while frames and not self._closing and not self._is_blocked():
             frame = frames.popleft()
             try:
@@ -209,7 +218,7 @@ class Connection(asyncio.BufferedProtocol):
             self._flush()
         elif not self._flushing:
             self._flushing = True
-            self._door.call_soon(self._flush_later)
+            self.door.call_soon(self._flush_later)
         if self._closing:
             if not slots:
                 self._transport.close()

@@ -33,6 +33,9 @@ _HEADER_BYTES: Final = 10
 _SIZE_CORRELATION = Struct(">ii")
 _PRODUCE: Final = int(ApiKey.PRODUCE)
 _FETCH: Final = int(ApiKey.FETCH)
+# A fetch of seventy bytes may ask for fifty megabytes: while clients leave so much unread, others get less at a time.
+_MAX_UNREAD_BYTES: Final = 256 << 20
+_SCARCE_FETCH_BYTES: Final = 1 << 20
 _API_VERSIONS: Final = int(ApiKey.API_VERSIONS)
 
 
@@ -99,6 +102,8 @@ class Dispatch:
         if flexible:
             position = _skip_header_tags(frame, position)
         request = fetch_codec.decode_request(frame, position, version)
+        if connection.door.unread_bytes > _MAX_UNREAD_BYTES:
+            request.max_bytes = min(request.max_bytes, _SCARCE_FETCH_BYTES)
         slot = connection.reserve(len(frame))
         held = False
 

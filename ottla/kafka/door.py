@@ -36,6 +36,7 @@ class KafkaDoor:
         self.receive_buffer = memoryview(bytearray(SHARED_BYTES))
         self.dispatch = Dispatch(broker)
         self.connections: set[Connection] = set()
+        self.unread_bytes = 0  # answers that wait in memory for clients that do not read
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
         self.call_soon = self._loop.call_soon

@@ -362,12 +362,33 @@ async def test_a_client_that_does_not_read_is_not_served_further() -> None:
             answer()
             answered += 1
         assert answered < 10
+        assert served.door.unread_bytes > 1 << 20
         client.writer.transport.resume_reading()  # type: ignore[attr-defined]
         for n in range(100):
             if n >= answered:
                 await until(lambda n=n: len(served.broker.fetches) > n)  # type: ignore[misc]
                 answer()
             assert (await client.receive(ApiKey.FETCH, 12))[0] == n + 1
+        await until(lambda: not served.door.unread_bytes)
+
+
+@on_uvloop
+async def test_what_clients_leave_unread_limits_the_next_fetches_until_they_are_gone() -> None:
+    async with serve() as served:
+        idler, reader = await served.connect(), await served.connect()
+        idler.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        idler.send(FetchRequest(max_bytes=50 << 20), 12)
+        await until(lambda: len(served.broker.fetches) == 1)
+        partition = FetchedPartition("t", 0)
+        partition.buffers, partition.size = [bytes(300 << 20)], 300 << 20
+        served.broker.fetches[0][1].done(FetchResponse([partition]))
+        assert served.broker.fetches[0][0].max_bytes == 50 << 20
+
+        reader.send(FetchRequest(max_bytes=50 << 20), 12)
+        await until(lambda: len(served.broker.fetches) == 2)
+        assert served.broker.fetches[1][0].max_bytes == 1 << 20
+        idler.writer.transport.abort()
+        await until(lambda: not served.door.unread_bytes)
 
 
 @on_uvloop
