@@ -41,6 +41,13 @@ class OsFile:
         return b"".join(parts)
 
     def pwritev(self, buffers: Sequence[Buffer], position: int, *, sync: bool = False) -> None:
+        try:
+            self._pwritev(buffers, position, sync)
+        except OSError as error:
+            error.filename = self.path  # what fails on a descriptor names no file, and somebody has to find it
+            raise
+
+    def _pwritev(self, buffers: Sequence[Buffer], position: int, sync: bool) -> None:
         flags = _DSYNC if sync else 0
         for start in range(0, len(buffers), _IOV_MAX):
             window = buffers if len(buffers) <= _IOV_MAX else buffers[start : start + _IOV_MAX]
@@ -61,7 +68,11 @@ class OsFile:
             written += step
 
     def sync(self) -> None:
-        _sync(self.fd)
+        try:
+            _sync(self.fd)
+        except OSError as error:
+            error.filename = self.path
+            raise
 
     def truncate(self, size: int) -> None:
         os.ftruncate(self.fd, size)
