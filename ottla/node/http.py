@@ -8,10 +8,13 @@ the node's work pays nothing for them.
 import asyncio
 import json
 import socket
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol
+
+import structlog
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 BACKLOG = 16
 READ_TIMEOUT_S = 5.0
+
+_log = structlog.get_logger(__name__)
 
 
 class Observed(Protocol):
@@ -116,6 +121,15 @@ def _make_server(listening: socket.socket, application: Any) -> Any:
 
     class Server(ThreadingMixIn, WSGIServer):
         daemon_threads = True
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """One line in the node's log; the library would print a traceback for each client that hangs up."""
+            del request
+            error = sys.exc_info()[1]
+            if isinstance(error, OSError):
+                _log.debug("http connection lost", peer=client_address[0], error=str(error))
+            else:
+                _log.error("http request failed", peer=client_address[0], exc_info=error)
 
     server = Server(listening.getsockname()[:2], Handler, bind_and_activate=False)
     server.socket.close()
