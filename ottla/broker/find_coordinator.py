@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
+import structlog
+
 from ottla.broker.broker import Broker
 from ottla.broker.context import RequestContext
 from ottla.broker.groups import group_coordinator
@@ -13,6 +15,8 @@ from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.types import NodeId
 from ottla.protocol.messages.find_coordinator_request import FindCoordinatorRequest
 from ottla.protocol.messages.find_coordinator_response import Coordinator, FindCoordinatorResponse
+
+logger = structlog.get_logger(__name__)
 
 SEVERAL_KEYS_SINCE = 4
 NOWHERE = Endpoint("", -1)
@@ -43,7 +47,7 @@ async def find_coordinator(
     several = context.api_version >= SEVERAL_KEYS_SINCE
     keys = request.coordinator_keys if several else [request.key]
     try:
-        topic = await _topic(broker, request.key_type)
+        topic = await _topic(broker, request.key_type, context)
     except ApiError as error:
         code = error.code
         if code in (ErrorCode.INVALID_REPLICATION_FACTOR, ErrorCode.NOT_CONTROLLER):
@@ -63,8 +67,10 @@ async def find_coordinator(
     )
 
 
-async def _topic(broker: Broker, key_type: int) -> TopicImage:
+async def _topic(broker: Broker, key_type: int, context: RequestContext) -> TopicImage:
     if key_type == KeyType.TRANSACTION:
+        if broker.extensions.setdefault("transactions asked for", context) is context:  # clients ask again and again
+            logger.warning("a client wants transactions, which this version does not serve", client=context.client_id)
         raise ApiError(ErrorCode.INVALID_REQUEST, "Transactions are not supported by this version of Ottla.")
     if key_type != KeyType.GROUP:
         raise ApiError(ErrorCode.INVALID_REQUEST, f"Nothing is coordinated for keys of type {key_type}.")

@@ -246,9 +246,11 @@ class Connection(asyncio.BufferedProtocol):
             self._write(buffers)
 
     def _write(self, buffers: list[Buffer]) -> None:
+        size = sum(map(len, buffers))
+        self.door.traffic.sent_bytes += size
         if len(buffers) == 1:
             self._transport.write(buffers[0])
-        elif sum(map(len, buffers)) < _JOIN_BELOW_BYTES:
+        elif size < _JOIN_BELOW_BYTES:
             self._transport.write(b"".join(buffers))
         else:
             self._transport.writelines(buffers)

@@ -60,6 +60,9 @@ class Dispatch:
             api_key, version, correlation_id, length = _HEADER.unpack_from(frame)
         except struct_error as error:
             raise DecodeError(f"request header: {error}") from None
+        traffic = connection.door.traffic
+        traffic.requests[api_key] += 1
+        traffic.received_bytes += len(frame)
         position = _HEADER_BYTES + length if length > 0 else _HEADER_BYTES
         if position > len(frame) or length < -1:
             raise DecodeError(f"request header: a client id of {length} bytes does not fit")

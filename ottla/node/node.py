@@ -228,4 +228,4 @@ class Node:
         """The figures of this moment."""
         from ottla.node.figures import figures
 
-        return figures(self._broker, self._partitions, len(self._kafka.connections))
+        return figures(self._broker, self._partitions, self._kafka)

@@ -209,7 +209,10 @@ def test_health_and_metrics_are_served(up: Callable[..., Up], tmp_path: Path) ->
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     cluster = up("--set", f"http_listener=localhost:{port}")
-    cluster.ready()
+    kafka_host, _, kafka_port = cluster.ready()["bootstrap"].rpartition(":")
+    with socket.create_connection((kafka_host, int(kafka_port)), 5) as client:
+        client.sendall(bytes([0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xFF, 0xFF]))  # ApiVersions, version 0
+        assert client.recv(4)
     for host in ("127.0.0.1", "[::1]"):
         with urllib.request.urlopen(f"http://{host}:{port}/health", timeout=5) as answer:
             assert json.load(answer)["status"] == "ok"
@@ -217,6 +220,9 @@ def test_health_and_metrics_are_served(up: Callable[..., Up], tmp_path: Path) ->
         assert answer.headers["Content-Type"].startswith("text/plain")
         text = answer.read().decode()
     assert "\nottla_partitions 0.0\n" in text
+    assert '\nottla_kafka_requests_total{api="api_versions"} 1.0\n' in text
+    assert "\nottla_kafka_received_bytes_total 10.0\n" in text
+    assert "\nottla_kafka_connections_accepted_total 1.0\n" in text
     assert "\nprocess_resident_memory_bytes " in text
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(f"http://localhost:{port}/", timeout=5)
