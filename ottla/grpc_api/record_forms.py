@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from struct import error as struct_error
 
 from ottla.broker.fetch_messages import FetchedPartition
-from ottla.core.errors import ApiError, ErrorCode
+from ottla.core.errors import ApiError, CorruptBatch, ErrorCode
 from ottla.records.aborted import AbortedFilter
 from ottla.records.batch import Compression, Record, decode_records, encode_batch, iterate_headers
 from ottla.v1 import records_pb2
@@ -16,6 +16,7 @@ from ottla.v1 import records_pb2
 MAX_STRUCTURED_REQUEST_BYTES = 4 << 20
 MAX_STRUCTURED_RESPONSE_BYTES = 1 << 20
 MAX_STRUCTURED_BATCH_BYTES = 16 << 20  # decompressed
+MAX_STRUCTURED_BATCH_RECORDS = 100_000  # about 1 KB of memory each; compressed, millions fit into a few kilobytes
 
 _NO_PRODUCER = records_pb2.ProducerSequence(producer_id=-1, producer_epoch=-1, base_sequence=-1)
 
@@ -73,6 +74,11 @@ def records_of(data: bytes, fetched: FetchedPartition, fetch_offset: int) -> tup
     for position, header in iterate_headers(data):
         if header.next_offset <= fetch_offset:
             continue
+        if header.record_count > MAX_STRUCTURED_BATCH_RECORDS:
+            raise CorruptBatch(
+                f"the batch at offset {header.base_offset} has {header.record_count} records, more than the "
+                f"{MAX_STRUCTURED_BATCH_RECORDS} that are given as messages: fetch it as a batch"
+            )
         records = decode_records(data, position, max_bytes=MAX_STRUCTURED_BATCH_BYTES, check_crc=False)
         next_offset = header.next_offset
         if not left_out(header, records):

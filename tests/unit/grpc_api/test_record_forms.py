@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ottla.broker.fetch_messages import FetchedPartition
-from ottla.core.errors import ApiError, ErrorCode
-from ottla.grpc_api.record_forms import batch_of, next_offset_of, records_of
+from ottla.core.errors import ApiError, CorruptBatch, ErrorCode
+from ottla.grpc_api.record_forms import MAX_STRUCTURED_BATCH_RECORDS, batch_of, next_offset_of, records_of
 from ottla.records.batch import Compression, Record, encode_batch, read_header
 from ottla.v1 import records_pb2
 
@@ -90,3 +90,10 @@ def test_reading_skips_what_lies_before_and_what_was_aborted() -> None:
     assert ([record.value for record in committed], next_offset) == ([b"good"], 4)
     uncommitted, next_offset = records_of(data, fetched(), 1)
     assert ([record.value for record in uncommitted], next_offset) == ([b"aborted", b"good"], 4)
+
+
+def test_a_small_batch_of_very_many_records_is_not_given_as_messages() -> None:
+    records = [Record(timestamp=0, value=b"")] * (MAX_STRUCTURED_BATCH_RECORDS + 1)
+    data = encode_batch(records, compression=Compression.ZSTD)
+    with pytest.raises(CorruptBatch, match="fetch it as a batch"):
+        records_of(data, fetched(), 0)
