@@ -3,6 +3,8 @@
 They know nothing of the broker and run wherever Python does. The transport is loaded when a client connects.
 """
 
+from logging import NullHandler, getLogger
+
 from ottla.client.admin import Admin
 from ottla.client.batches import Delivery
 from ottla.client.consumer import Consumer
@@ -78,3 +80,6 @@ __all__ = [
     "string_deserializer",
     "string_serializer",
 ]
+
+# An application that configures no logging is not written to on stderr by a library.
+getLogger("ottla.client").addHandler(NullHandler())
