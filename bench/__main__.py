@@ -1,7 +1,7 @@
 """Ottla beside Apache Kafka, in one run: `python -m bench`, or `make bench`.
 
-Both clusters run at the same time and are measured in turn, round after round, so that a machine whose speed drifts
-slows both. Ottla is durable (every acknowledged record synced); Kafka relies on the page cache, which is its default;
+The peers run by turns, each alone on the machine, round after round: what one leaves in the page cache would otherwise
+be written back while the other syncs, and a machine whose speed drifts slows both. Ottla is durable (every acknowledged record synced); Kafka relies on the page cache, which is its default;
 `--kafka-flush` makes Kafka sync each acknowledgement as well. A ratio is the median of Ottla's figure over the median
 of Kafka's. Prints a table, and with --json FILE writes all figures of all rounds.
 """
@@ -31,21 +31,18 @@ def main() -> None:
     options = _arguments()
     rounds: Rounds = {}
     console = Console(stderr=True)
-    with ExitStack() as stack:
-        clusters = []
+    for turn in range(options.rounds):
         for peer in options.peers:
-            cluster, start_s = _start(stack, peer, options)
-            time.sleep(3)
-            clusters.append(cluster)
-            figures = {"start_s": start_s, "memory_mib": cluster.memory_mib()}
-            rounds.setdefault("at rest", {})[peer] = [figures]
-        for turn in range(options.rounds):
-            for name in options.measures or MEASURES:
-                for cluster in clusters:
-                    console.print(f"round {turn + 1} of {options.rounds}: {name}, {cluster.name}", style="dim")
-                    peers.drop_page_cache_noise()
+            with ExitStack() as stack:
+                cluster, start_s = _start(stack, peer, options)
+                time.sleep(3)
+                at_rest = {"start_s": start_s, "memory_mib": cluster.memory_mib()}
+                rounds.setdefault("at rest", {}).setdefault(peer, []).append(at_rest)
+                for name in options.measures or MEASURES:
+                    console.print(f"round {turn + 1} of {options.rounds}: {name}, {peer}", style="dim")
+                    peers.write_back()
                     found = MEASURES[name](cluster, Options(seconds=options.seconds))
-                    rounds.setdefault(name, {}).setdefault(cluster.name, []).append(found)
+                    rounds.setdefault(name, {}).setdefault(peer, []).append(found)
     _print(rounds, options.peers)
     if options.json:
         machine = {"cores": os.cpu_count(), "system": platform.platform(), "python": sys.version.split()[0]}

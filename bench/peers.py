@@ -172,6 +172,6 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes], timeout_s: float
     raise TimeoutError(f"nothing listens on {port} after {timeout_s} s")
 
 
-def drop_page_cache_noise() -> None:
+def write_back() -> None:
     """Let dirty pages of the measure before reach the disk, so that they do not slow the next one."""
     os.sync()
