@@ -1,9 +1,10 @@
 """Ottla beside Apache Kafka, in one run: `python -m bench`, or `make bench`.
 
 The peers run by turns, each alone on the machine, round after round: what one leaves in the page cache would otherwise
-be written back while the other syncs, and a machine whose speed drifts slows both. Ottla is durable (every acknowledged record synced); Kafka relies on the page cache, which is its default;
-`--kafka-flush` makes Kafka sync each acknowledgement as well. A ratio is the median of Ottla's figure over the median
-of Kafka's. Prints a table, and with --json FILE writes all figures of all rounds.
+be written back while the other syncs, and a machine whose speed drifts slows both. Ottla is durable (every acknowledged
+record synced); Kafka relies on the page cache, which is its default; `--kafka-flush` makes Kafka sync each
+acknowledgement as well. A ratio is the median of Ottla's figure over the median of Kafka's. Prints a table, and with
+--json FILE writes all figures of all rounds.
 """
 
 import argparse
