@@ -87,7 +87,8 @@ def _first_write(cluster: Cluster) -> None:
         except KafkaException:  # Kafka listens before it takes requests
             if time.monotonic() > deadline:
                 raise
-    producer = cluster.producer(**{"linger.ms": 0})
+    # Not idempotent: librdkafka asks for a producer id before it is connected, and again half a second later.
+    producer = cluster.producer(**{"linger.ms": 0, "enable.idempotence": False})
     producer.produce(topic, b"first")
     if producer.flush(60):
         raise TimeoutError(f"{cluster.name} did not acknowledge its first record in 60 s")
