@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m tools.run_tests
 UP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up env test test-oldest check format proto protocol bench system docs wheel-check clean
+.PHONY: help up env test test-oldest soak check format proto protocol bench system docs wheel-check clean
 
 help:  ## Say what there is.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -49,6 +49,11 @@ test-oldest: system  ## Run the gRPC tests with the oldest grpcio and protobuf t
 	$(OLDEST_PIP) install --constraint $(VENV)-oldest/constraints.txt --editable . --group test \
 		--requirement tools/oldest.txt
 	$(VENV)-oldest/bin/python -m tools.run_tests --oldest
+
+# Minutes of what CI runs for seconds, with examples that no run had before.
+soak: env  ## Shake the log and the coordinators with many new random histories.
+	OTTLA_MODEL_EXAMPLES=3000 OTTLA_MODEL_STEPS=150 CI= $(BIN)/python -m pytest -q -n 2 --timeout=1800 \
+		tests/sim tests/unit/coordinators tests/unit/controller tests/unit/raft
 
 check: env  ## Check format, lint, types, layers, and that generated files are what makes them.
 	$(BIN)/ruff format --check --quiet .
