@@ -215,7 +215,8 @@ class _Recovery:
         base = segment.base_offset
         index = OffsetIndex(base, read_optional(self.files, segment.path(INDEX_SUFFIX)))
         time_index = TimeIndex(base, read_optional(self.files, segment.path(TIME_INDEX_SUFFIX)))
-        if not index.usable(file_size) or not time_index.usable():
+        if not self.clean or not index.usable(file_size) or not time_index.usable():
+            # After a crash they may speak of batches that a truncation has replaced since they were saved.
             return OffsetIndex(base), TimeIndex(base), 0
         index.truncate(self.recovery_point)
         if not len(index):

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from ottla.partitions.partition import Partition
 
 SAVE_EVERY_BYTES = 64 << 20
-# What a stop saves of an active segment: reading a smaller one at the next start takes less than the syncs would.
-SAVE_AT_STOP_BYTES = 1 << 20
 
 
 def prepare_sidecars(partition: "Partition", *, final: bool = False) -> SidecarJob | None:
@@ -45,7 +43,7 @@ def prepare_sidecars(partition: "Partition", *, final: bool = False) -> SidecarJ
     end = log.log_end_offset
     if (
         active.created
-        and (active.size >= SAVE_AT_STOP_BYTES if final else active.size - partition.saved_size >= SAVE_EVERY_BYTES)
+        and (final or active.size - partition.saved_size >= SAVE_EVERY_BYTES)
         and partition.saved_end != end
     ):
         if final:
