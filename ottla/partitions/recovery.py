@@ -8,9 +8,9 @@ bytes. An invalid byte below it is damage: `CorruptLog`, nothing is changed, and
 What survives above the recovery point is written and synced once more: when the process died after a failed sync, the
 kernel may hold pages as clean that never reached the disk.
 
-A journal that a node's partitions share can be added without a change of these files: its records are (topic id,
-partition, base offset, batch); batches at or above the log end found here are appended from it in order of offset
-before the partition opens, and its space is free once the recovery point has passed them.
+The journal that a node's partitions share comes first: before any log is opened, `journal.SharedJournal.recover` has
+written what it holds to its places. After a crash the indexes of the segments from the recovery point on are filled
+anew, so these segments are read from their beginning.
 """
 
 from dataclasses import dataclass, field
