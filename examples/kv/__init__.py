@@ -1,0 +1,1 @@
+"""A replicated key-value store: the smallest program on Ottla's consensus."""
