@@ -16,8 +16,8 @@ import structlog
 from ottla.core.errors import StorageError
 from ottla.core.ports import Disk, File
 from ottla.core.types import NodeId
-from ottla.raft.journal import JournalContent, decode, encode_entries, encode_start
 from ottla.raft.quorum import Committed, Entry, LogObserver, Snapshot, StateMachine
+from ottla.raft.single_voter_journal import JournalContent, decode, encode_entries, encode_start
 
 logger = structlog.get_logger(__name__)
 

@@ -6,9 +6,9 @@ import pytest
 
 from ottla.core.errors import CorruptLog, StorageError
 from ottla.core.types import NodeId
-from ottla.raft.journal import decode, encode_entries, encode_start
 from ottla.raft.quorum import Committed, Entry, Snapshot
 from ottla.raft.single_voter import JOURNAL_FILE, NEW_FILE, SingleVoterLog
+from ottla.raft.single_voter_journal import decode, encode_entries, encode_start
 from ottla.testing.sim.files import PowerCut, SimFiles
 from tests.unit.raft.disk import LoopDisk
 
