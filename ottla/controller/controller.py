@@ -199,8 +199,8 @@ class Controller:
 
     # The state machine
 
-    def apply(self, entry: Entry) -> None:
-        """Replay one committed entry."""
+    def apply(self, entry: Entry) -> bytes:
+        """Replay one committed entry. Whoever proposed it knows the result already, from the decision."""
         if self._proposed and self._proposed[0].data == entry.data:
             ours = self._proposed.popleft()
             image, delta = replace(ours.image, offset=entry.index, epoch=entry.term), ours.delta
@@ -213,6 +213,7 @@ class Controller:
         if not self._proposed:
             self._tentative = image
         self._publish(image, delta)
+        return b""
 
     def snapshot(self) -> Callable[[], bytes]:
         """The image now; what is returned encodes it and may run in a thread."""

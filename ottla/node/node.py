@@ -32,7 +32,9 @@ from ottla.node.doors import Doors, advertise, close
 from ottla.node.http import HttpDoor
 from ottla.node.listeners import Endpoint, bind, parse_endpoint
 from ottla.partitions.manager import PartitionManager
-from ottla.raft.single_voter import SingleVoterLog
+from ottla.raft.driver import RaftNode, RaftSettings
+from ottla.raft.quorum import Member, Membership
+from ottla.raft.transport import Alone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,9 +108,20 @@ class Node:
         self._cleanups.callback(worker.close)
         static_configs = config.static_configs()
         controller = Controller(identity.node_id, random=source, static_configs=static_configs)
-        quorum = SingleVoterLog.open(disk, METADATA_DIRECTORY, identity.node_id, controller)
+        member = Member(identity.node_id, identity.directory_id)
+        quorum = RaftNode.open(
+            RaftSettings(directory=METADATA_DIRECTORY, member=member),
+            controller,
+            bootstrap=Membership(frozenset([member])),
+            clock=clock,
+            random=source,
+            disk=disk,
+            transport=Alone(),
+        )
         self._cleanups.push_async_callback(quorum.close)
         controller.attach(quorum)
+        quorum.start()
+        await quorum.until_led()
         self._partitions = PartitionManager(disk, clock, worker=worker)
         self._partitions.open()
         self._cleanups.push_async_callback(self._close_partitions)

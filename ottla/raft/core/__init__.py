@@ -7,7 +7,7 @@ the comments name; where the source is "Consensus: Bridging Theory and Practice"
 """
 
 from ottla.raft.core.entries import Entry, EntryKind, HardState, ReadState, Snapshot
-from ottla.raft.core.errors import MembershipError, NotLeading, SafetyViolation
+from ottla.raft.core.errors import MembershipError, NotLeading, Overloaded, SafetyViolation
 from ottla.raft.core.membership import Member, Membership
 from ottla.raft.core.raft import Config, Raft, Ready
 
@@ -20,6 +20,7 @@ __all__ = [
     "Membership",
     "MembershipError",
     "NotLeading",
+    "Overloaded",
     "Raft",
     "ReadState",
     "Ready",

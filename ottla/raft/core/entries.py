@@ -12,11 +12,14 @@ class EntryKind(IntEnum):
     EMPTY = 0  # a new leader's first entry: it commits what earlier terms left (section 5.4.2)
     DATA = 1  # a proposal
     MEMBERSHIP = 2  # the members from here on
+    SESSION = 3  # opens a client's session; the client's id is the entry's index
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of the log. `client` and `sequence` name a proposal across retries; 0 and 0 where nobody retries."""
+    """One entry of the log. `client` (a session) and `sequence` name a proposal across retries; 0 and 0 where nobody
+    retries.
+    """
 
     index: int
     term: int

@@ -2,6 +2,7 @@
 
 OttlaError
 ├── NotLeading        ask the leader
+├── Overloaded        too much waits to be committed; try again later
 ├── MembershipError   a change of members that is not allowed, or not now
 └── SafetyViolation   something that Raft proves impossible: the member must not go on
 """
@@ -16,6 +17,10 @@ class NotLeading(OttlaError):
     def __init__(self, leader: Member | None, reason: str = "") -> None:
         super().__init__(reason or (f"{leader} leads" if leader else "nobody is known to lead"))
         self.leader = leader
+
+
+class Overloaded(OttlaError):
+    """Too many bytes of proposals wait to be committed. Nothing was proposed; try again later."""
 
 
 class MembershipError(OttlaError):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from zlib import crc32
 
 from ottla.raft.core.entries import Entry, EntryKind
-from ottla.raft.core.errors import MembershipError, NotLeading, SafetyViolation
+from ottla.raft.core.errors import MembershipError, NotLeading, Overloaded, SafetyViolation
 from ottla.raft.core.membership import Member, Membership
 from ottla.raft.core.messages import (
     AppendRequest,
@@ -89,13 +89,20 @@ class Leader(Role):
     # -- what users of the quorum ask
 
     def propose(self, data: bytes, client: int, sequence: int, resolved_below: int) -> tuple[int, int]:
-        raft, log = self.raft, self.raft.log
+        self._take_proposal(len(data))
+        return self._append(EntryKind.DATA, data, client, sequence, resolved_below), self.raft.term
+
+    def open_session(self) -> tuple[int, int]:
+        self._take_proposal(0)
+        return self._append(EntryKind.SESSION, b""), self.raft.term
+
+    def _take_proposal(self, size_bytes: int) -> None:
+        """Raise when none is taken now."""
         if self.successor is not None:
             raise NotLeading(self.successor, f"leadership is being handed to {self.successor}")
-        waiting = sum(entry.size_bytes for entry in log.entries[log.commit - log.base_index :])
-        if waiting + len(data) > raft.config.max_uncommitted_bytes and waiting:
-            raise NotLeading(raft.member, f"{waiting} bytes of proposals wait to be committed; try again later")
-        return self._append(EntryKind.DATA, data, client, sequence, resolved_below), raft.term
+        waiting = self.raft.log.uncommitted_bytes
+        if waiting and waiting + size_bytes > self.raft.config.max_uncommitted_bytes:
+            raise Overloaded(f"{waiting} bytes of proposals wait to be committed; try again later")
 
     def read(self, context: object) -> None:
         self.reads.ask(context)
@@ -118,6 +125,11 @@ class Leader(Role):
             self.successor, self._since_transfer = member, 0
             self._hand_over()
 
+    def best_successor(self) -> Member | None:
+        voters = self.raft.log.membership.voters
+        living = [(p.match, m) for m, p in self.progress.items() if p.active and m in voters]
+        return max(living)[1] if living else None
+
     def _append(self, kind: EntryKind, data: bytes, client: int = 0, sequence: int = 0, resolved_below: int = 0) -> int:
         raft = self.raft
         index = raft.log.last_index + 1
@@ -127,7 +139,7 @@ class Leader(Role):
         return index
 
     def _meet_members(self) -> None:
-        others = self.raft.log.membership.members - {self.raft.member}
+        others = sorted(self.raft.log.membership.members - {self.raft.member})
         self.progress = {m: self.progress.get(m) or Progress(self.raft.log.last_index + 1) for m in others}
 
     # -- sending

@@ -18,7 +18,7 @@ class RaftLog:
     """Indexes start at 1; index 0 of term 0 is the empty beginning that all logs have in common."""
 
     __slots__ = ("_memberships", "applied", "base_index", "base_term", "commit", "entries", "size_bytes", "snapshot",
-                 "stable")  # fmt: skip
+                 "stable", "uncommitted_bytes")  # fmt: skip
 
     def __init__(self, snapshot: Snapshot, entries: Sequence[Entry] = ()) -> None:
         self.entries: list[Entry] = []
@@ -30,7 +30,7 @@ class RaftLog:
         """The snapshot replaces everything."""
         self.snapshot = snapshot
         self.entries.clear()
-        self.size_bytes = 0
+        self.size_bytes = self.uncommitted_bytes = 0
         self.base_index, self.base_term = snapshot.index, snapshot.term
         self.stable = self.commit = self.applied = snapshot.index
         self._memberships: list[tuple[int, Membership]] = [(snapshot.index, snapshot.membership)]
@@ -99,7 +99,9 @@ class RaftLog:
             if entry.index != self.last_index + 1:
                 raise SafetyViolation(f"entry {entry.index} would follow entry {self.last_index}")
             self.entries.append(entry)
-            self.size_bytes += entry.size_bytes
+            size = entry.size_bytes
+            self.size_bytes += size
+            self.uncommitted_bytes += size
             if entry.kind is EntryKind.MEMBERSHIP:
                 self._memberships.append((entry.index, Membership.decode(entry.data)))
 
@@ -122,7 +124,9 @@ class RaftLog:
             raise SafetyViolation(f"entry {index} conflicts, but entries up to {self.commit} are committed")
         gone = self.entries[index - self.base_index - 1 :]
         del self.entries[index - self.base_index - 1 :]
-        self.size_bytes -= sum(entry.size_bytes for entry in gone)
+        size = sum(entry.size_bytes for entry in gone)
+        self.size_bytes -= size
+        self.uncommitted_bytes -= size
         self.stable = min(self.stable, index - 1)
         while self._memberships[-1][0] >= index:
             self._memberships.pop()
@@ -131,7 +135,10 @@ class RaftLog:
         """Never goes back; beyond the end of the log would be a violation."""
         if index > self.last_index:
             raise SafetyViolation(f"commit index {index} lies beyond the last entry {self.last_index}")
-        self.commit = max(self.commit, index)
+        if index > self.commit:
+            committed = self.entries[self.commit - self.base_index : index - self.base_index]
+            self.uncommitted_bytes -= sum(entry.size_bytes for entry in committed)
+            self.commit = index
 
     def compact(self, snapshot: Snapshot, keep_from: int) -> None:
         """Replace applied entries by a snapshot of what they led to, but keep those from `keep_from` on."""

@@ -128,9 +128,13 @@ class Raft:
         """Ask for a `ReadState` that names `context` (section 8); it is forgotten when leadership ends."""
         self.leading().read(context)
 
-    def add_voter(self, member: Member) -> int:
+    def open_session(self) -> tuple[int, int]:
+        """Append the entry that opens a client's session: its index is the client's id. Returns (index, term)."""
+        return self.leading().open_session()
+
+    def add_voter(self, member: Member, endpoint: str = "") -> int:
         """Bring a new member up to date as a learner, then make it a voter; the index of the first step."""
-        return self.leading().change(self.log.membership.with_learner(member))
+        return self.leading().change(self.log.membership.with_learner(member, endpoint))
 
     def remove(self, member: Member) -> int:
         """Remove a member; a leader that removes itself leads until that is committed."""
@@ -140,8 +144,13 @@ class Raft:
         """Hand over to a voter as soon as it has all entries; given up after an election's time-out."""
         self.leading().transfer(member)
 
+    def campaign(self) -> None:
+        """Seek to be elected now, without waiting for the time-out."""
+        if not isinstance(self.role, Leader):
+            roles.campaign(self)
+
     def unreachable(self, member: Member) -> None:
-        """The transport lost what was on its way to this member."""
+        """The connection to this member broke: what was on its way is lost, and the member may be dead."""
         self.role.unreachable(member)
 
     def compact(self, snapshot_index: int, data: bytes) -> Snapshot:
@@ -163,6 +172,22 @@ class Raft:
             for message in self._own.pop(done, ()):
                 self.step(message)
         self.role.stabilised()
+
+    # -- what a driver may ask
+
+    @property
+    def is_persisting(self) -> bool:
+        """The last ready, or one before it, waits for `persisted`."""
+        return bool(self._persisting)
+
+    @property
+    def is_handing_over(self) -> bool:
+        """A transfer of leadership is under way."""
+        return isinstance(self.role, Leader) and self.role.successor is not None
+
+    def best_successor(self) -> Member | None:
+        """The voter that lacks least of this leader's log; None when no other one answers."""
+        return self.role.best_successor() if isinstance(self.role, Leader) else None
 
     # -- output
 

@@ -32,8 +32,10 @@ class Role:
     def __init__(self, raft: "Raft") -> None:
         self.raft = raft
         self.elapsed = 0
-        config = raft.config
-        self.time_out = config.election_ticks + raft.random.randrange(0, config.election_ticks)
+        ticks = raft.config.election_ticks
+        self.time_out = ticks + raft.random.randrange(0, ticks)
+        if raft.term == 0:  # a new cluster: there is no leader that could be disturbed
+            self.time_out = 1 + self.time_out % ticks // 2
 
     def handle(self, message: Message) -> None:
         """A message of this member's own term."""
@@ -112,13 +114,27 @@ def campaign(raft: "Raft", *, transfer: bool = False) -> None:
 class Follower(Role):
     """Answers leaders and candidates."""
 
+    def __init__(self, raft: "Raft") -> None:
+        super().__init__(raft)
+        self.lost_leader = False  # its connection broke, and nothing was heard since
+
     @property
     def hears_leader(self) -> bool:
-        return self.raft.leader is not None and self.elapsed < self.raft.config.election_ticks
+        heard_lately = self.elapsed < self.raft.config.election_ticks and not self.lost_leader
+        return self.raft.leader is not None and heard_lately
+
+    def unreachable(self, member: Member) -> None:
+        """A dead leader need not be waited for: a broken connection is a better sign than silence. Should it live, the
+        others still hear it, and their answers to the pre-vote end the attempt.
+        """
+        if member == self.raft.leader and not self.lost_leader:
+            self.lost_leader = True
+            self.elapsed = max(self.elapsed, self.time_out - self.raft.random.randrange(1, 4))
 
     def _heard(self, message: Message) -> None:
         self.raft.leader = message.source
         self.elapsed = 0
+        self.lost_leader = False
 
     def _on_append(self, request: AppendRequest) -> None:
         """AppendEntries, receiver's side (figure 2)."""
@@ -207,7 +223,7 @@ class _Seeker(Role):
 
     def _ask(self, *, term: int, pre: bool, transfer: bool = False) -> None:
         raft, log = self.raft, self.raft.log
-        for voter in log.membership.voters - {raft.member}:
+        for voter in sorted(log.membership.voters - {raft.member}):
             request = VoteRequest(
                 source=raft.member, target=voter, term=term,
                 last_index=log.last_index, last_term=log.last_term, pre=pre, transfer=transfer,

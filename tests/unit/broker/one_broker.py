@@ -12,9 +12,9 @@ from ottla.controller.controller import Controller
 from ottla.controller.image import Endpoint
 from ottla.core.types import NodeId, Uuid
 from ottla.partitions.manager import PartitionManager
-from ottla.raft.single_voter import SingleVoterLog
 from ottla.testing.sim.files import SimFiles
 from tests.unit.raft.disk import LoopDisk
+from tests.unit.raft.one_voter import one_voter
 
 NODE = NodeId(1)
 LISTENER = "PLAINTEXT"
@@ -25,7 +25,7 @@ async def start_broker(files: SimFiles | None = None, configs: Mapping[str, str]
     random = Random(1)
     static = dict(configs or {})
     controller = Controller(NODE, random=random, static_configs=static)
-    controller.attach(SingleVoterLog.open(disk, "metadata", NODE, controller))
+    controller.attach(await one_voter(disk, controller, directory="metadata"))
     clock = LoopClock(asyncio.get_running_loop())
     partitions = PartitionManager(disk, clock)
     partitions.open()

@@ -10,7 +10,7 @@ from ottla.controller.image import Endpoint, MetadataImage
 from ottla.controller.replay import ImageBuilder
 from ottla.controller.requests import BrokerRegistration
 from ottla.core.types import NodeId, Uuid
-from ottla.raft.quorum import Committed, Entry, LogObserver, NotLeader
+from ottla.raft.quorum import Committed, Entry, LogObserver, Member, Membership, NotLeader, RequestId
 from ottla.v1 import metadata_pb2 as pb
 
 NODE = NodeId(1)
@@ -72,7 +72,11 @@ class HandQuorum:
     def leader(self) -> NodeId | None:
         return NODE if self.is_leader else None
 
-    def propose(self, data: bytes) -> Awaitable[Committed]:
+    @property
+    def membership(self) -> Membership:
+        raise NotImplementedError
+
+    def propose(self, data: bytes, request: RequestId | None = None) -> Awaitable[Committed]:
         future = Future()
         self.waiting.append((data, future))
         if self.automatic:
@@ -83,7 +87,7 @@ class HandQuorum:
         for data, future in self.waiting:
             self.commit_index += 1
             self._machine.apply(Entry(self.commit_index, self.term, data))
-            future.finish(Committed(self.commit_index, None))
+            future.finish(Committed(self.commit_index, b""))
         self.waiting.clear()
 
     def lose(self) -> None:
@@ -97,6 +101,18 @@ class HandQuorum:
         return self.commit_index
 
     def observe(self, observer: LogObserver, after_index: int) -> Callable[[], None]:
+        raise NotImplementedError
+
+    def open_session(self) -> Awaitable[int]:
+        raise NotImplementedError
+
+    def add_voter(self, member: Member, endpoint: str) -> Awaitable[None]:
+        raise NotImplementedError
+
+    def remove_member(self, member: Member) -> Awaitable[None]:
+        raise NotImplementedError
+
+    def transfer_leadership(self, node: NodeId) -> Awaitable[None]:
         raise NotImplementedError
 
 

@@ -16,10 +16,10 @@ from ottla.controller.requests import (
     NewTopic,
     TopicRef,
 )
-from ottla.raft.single_voter import SingleVoterLog
 from ottla.testing.sim.files import SimFiles
 from tests.unit.controller.cluster import NODE, registration
 from tests.unit.raft.disk import LoopDisk
+from tests.unit.raft.one_voter import one_voter
 
 NAMES = ("a", "b", "c.d", "c_d")
 Step = tuple[str, str, int]
@@ -84,7 +84,7 @@ def state(image: MetadataImage) -> Model:
 async def open_controller(files: SimFiles) -> Controller:
     controller = Controller(NODE, random=Random(1), static_configs={})
     # A small limit, so that snapshots are taken on the way.
-    controller.attach(SingleVoterLog.open(LoopDisk(files), "metadata", NODE, controller, compact_after_bytes=500))
+    controller.attach(await one_voter(LoopDisk(files), controller, snapshot_after_bytes=500))
     await controller.register_broker(registration())
     return controller
 
