@@ -10,6 +10,11 @@ from ottla.partitions.tail import TailBudget
 
 # What a log has queued beyond this goes straight to its own file: writing it twice would cost more than a sync.
 JOURNAL_COMMIT_BYTES: Final = 8 << 10
+# After so much of an active segment its indexes and the producers are saved: what a start after a crash has to read
+# below the recovery point, headers only.
+SAVE_EVERY_BYTES: Final = 16 << 20
+# The same at a stop: to read less than this at the next start takes less than the syncs would.
+SAVE_AT_STOP_BYTES: Final = 1 << 20
 
 
 class Writes(Protocol):
@@ -32,8 +37,8 @@ class Environment:
     they do goes into the next round: small commits of all logs as one of the journal, a large one as a job of its own.
     """
 
-    __slots__ = ("_armed", "_dirty", "_held", "checkpoint", "clock", "disk", "journal", "open_files", "tail_budget",
-                 "worker")  # fmt: skip
+    __slots__ = ("_armed", "_dirty", "_held", "checkpoint", "clock", "disk", "journal", "open_files",
+                 "save_at_stop_bytes", "save_every_bytes", "tail_budget", "worker")  # fmt: skip
 
     def __init__(
         self,
@@ -50,6 +55,7 @@ class Environment:
         self.tail_budget = tail_budget or TailBudget()
         self.checkpoint: Callable[[Callable[[Exception | None], None]], None] = _no_checkpoint
         self.journal = journal
+        self.save_every_bytes, self.save_at_stop_bytes = SAVE_EVERY_BYTES, SAVE_AT_STOP_BYTES
         self._dirty: list[Writes] = []
         self._held: list[Writes] = []  # wait for the journal's commit that is under way
         self._armed = False

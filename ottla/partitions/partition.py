@@ -62,7 +62,6 @@ class Partition:
         "producers",
         "recovery_limit",
         "recovery_point",
-        "saved_end",
         "saved_size",
         "snapshots",
         "state",
@@ -121,9 +120,9 @@ class Partition:
         # What is to be saved beside the log.
         self.unsaved: list[Segment] = [s for s in recovered.segments[:-1] if s.index is not None]
         self.snapshots: list[tuple[int, bytes]] = []
-        self.saved_size, self.saved_end = recovered.segments[-1].size, -1
+        self.saved_size = recovered.saved_size
         self.aborted_changed = bool(recovered.aborted)
-        self.epochs_changed = False
+        self.epochs_changed = recovered.epochs_changed
 
     # -- what others see
 

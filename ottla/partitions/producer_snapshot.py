@@ -1,12 +1,13 @@
 """Producer states and aborted transactions as files, in Kafka's layouts (`.snapshot`, `.txnindex`)."""
 
+from collections.abc import Iterable
 from struct import Struct
 
 from crc32c import crc32c
 
 from ottla.core.ports import Files
 from ottla.partitions.producer_state import AbortedTransaction, ProducedBatch, Producer, ProducerStates
-from ottla.partitions.segment import SNAPSHOT_SUFFIX
+from ottla.partitions.segment import SNAPSHOT_SUFFIX, file_name
 from ottla.partitions.segment_files import read_optional
 
 _VERSION = 1
@@ -55,24 +56,32 @@ def decode_snapshot(data: bytes) -> list[Producer] | None:
     return producers
 
 
-def snapshot_offsets(names: list[str]) -> list[int]:
+def snapshot_offsets(names: Iterable[str]) -> list[int]:
     """Offsets of the snapshots among the names of a directory, ascending."""
     stems = (name.removesuffix(SNAPSHOT_SUFFIX) for name in names if name.endswith(SNAPSHOT_SUFFIX))
     return sorted(int(stem) for stem in stems if stem.isdecimal())
 
 
-def load_latest_snapshot(files: Files, directory: str, end_offset: int, states: ProducerStates) -> int:
-    """Restore the newest usable snapshot at or below `end_offset`; the offset from which on the log must be read."""
-    for offset in reversed(snapshot_offsets(files.list_directory(directory))):
-        path = f"{directory}/{offset:020d}{SNAPSHOT_SUFFIX}"
-        if offset > end_offset:
-            files.remove(path)  # of a log end that is gone
+def restore_snapshot(files: Files, directory: str, names: set[str], limit: int, states: ProducerStates) -> int:
+    """Restore the newest usable snapshot at or below `limit`; the offset from which on the log must be read.
+
+    Newer ones go, durably: other batches than those they speak of may get these offsets.
+    """
+    found, removed = 0, False
+    for offset in reversed(snapshot_offsets(names)):
+        path = f"{directory}/{file_name(offset, SNAPSHOT_SUFFIX)}"
+        if offset > limit:
+            files.remove(path)
+            removed = True
             continue
         producers = decode_snapshot(files.read_bytes(path))
         if producers is not None:
             states.restore(producers, offset)
-            return offset
-    return 0
+            found = offset
+            break
+    if removed:
+        files.sync_directory(directory)
+    return found
 
 
 def encode_aborted(aborted: list[AbortedTransaction]) -> bytes:

@@ -1,43 +1,45 @@
 """From the files of a partition to its state, after a clean stop and after a crash alike.
 
-The recovery point (`recovery-point-offset-checkpoint`, written about once a second and at a stop) says up to which
-offset the log was durable. What lies below it is trusted: only its last batches are looked at. What lies above it is
-validated batch by batch. The first invalid byte above it is a torn tail: cut off, and reported with the number of
-bytes. An invalid byte below it is damage: `CorruptLog`, nothing is changed, and the partition stays offline.
+Two offsets say how much of it must be read. The recovery point (`recovery-point-offset-checkpoint`, written about once
+a second and at a stop) says up to where the log was durable: what lies below it is trusted, what lies above it is
+validated batch by batch. The newest producer snapshot at or below it is written after all that it speaks for: up to its
+offset the index files are complete, and so are leader epochs and producers. So only headers are read between the two,
+and of what lies below the snapshot nothing but the ends of the segments.
+
+The first invalid byte above the recovery point is a torn tail: cut off, and reported with the number of bytes. An
+invalid byte below it is damage: `CorruptLog`, the log is not changed, and the partition stays offline.
 
 What survives above the recovery point is written and synced once more: when the process died after a failed sync, the
-kernel may hold pages as clean that never reached the disk.
+kernel may hold pages as clean that never reached the disk. What the sidecars say of it is forgotten before anything
+can be appended, or the next crash would find them true of other records.
 
 The journal that a node's partitions share comes first: before any log is opened, `journal.SharedJournal.recover` has
-written what it holds to its places. After a crash the indexes of the segments from the recovery point on are filled
-anew, so these segments are read from their beginning.
+written what it holds to its places.
 """
 
 from dataclasses import dataclass, field
 
-from ottla.core.errors import CorruptBatch, StorageError
+from ottla.core.errors import CorruptBatch, CorruptLog, StorageError
 from ottla.core.ports import File, Files
 from ottla.partitions.checkpoints import LEADER_EPOCH_FILE, read_epochs
 from ottla.partitions.config import LogConfig
 from ottla.partitions.epoch_cache import EpochCache
-from ottla.partitions.index import OffsetIndex, TimeIndex
-from ottla.partitions.producer_snapshot import encode_aborted, load_latest_snapshot, read_aborted
+from ottla.partitions.producer_snapshot import encode_aborted, read_aborted, restore_snapshot
 from ottla.partitions.producer_state import AbortedTransaction, ProducerStates
 from ottla.partitions.reading import damage
 from ottla.partitions.segment import (
     CLEANED_SUFFIX,
     DELETED_SUFFIX,
-    INDEX_SUFFIX,
     LOG_SUFFIX,
     MAX_RELATIVE_OFFSET,
     SEGMENT_SUFFIXES,
-    TIME_INDEX_SUFFIX,
     TRANSACTION_INDEX_SUFFIX,
     Segment,
 )
-from ottla.partitions.segment_files import read_optional, walk_headers
+from ottla.partitions.segment_files import walk_headers
+from ottla.partitions.trusted_indexes import resume, trust
 from ottla.partitions.validation import read_end_marker
-from ottla.records.header import HEADER_BYTES, BatchHeader, read_header, validate
+from ottla.records.header import BatchHeader, read_header, validate
 
 _CHUNK_BYTES = 1 << 20
 
@@ -50,8 +52,10 @@ class RecoveredLog:
     segments: list[Segment]
     log_start_offset: int
     epochs: list[tuple[int, int]] = field(default_factory=list)
+    epochs_changed: bool = False  # their file says something else
     producers: ProducerStates = field(default_factory=ProducerStates)
     aborted: list[AbortedTransaction] = field(default_factory=list)
+    saved_size: int = 0  # of the active segment: where what its sidecars say ends
     truncated_bytes: int = 0
     truncated_at: str = ""
     error: Exception | None = None  # the partition is to stay offline
@@ -100,8 +104,12 @@ class _Recovery:
         self.gaps = gaps or (config.cleanup_compact and not recovery_point)
         self.files, self.directory, self.config = files, directory, config
         self.recovery_point, self.log_start_offset = recovery_point, log_start_offset
-        self.names = files.list_directory(directory)
+        self.names = set(files.list_directory(directory))
+        self.snapshot_offset = 0
+        self.producers = ProducerStates()
         self.scanned_epochs: list[tuple[int, int]] = []
+        self.scanned_aborted: list[AbortedTransaction] = []
+        self.saved_size = 0
         self.truncated_bytes = 0
         self.truncated_at = ""
 
@@ -115,9 +123,12 @@ class _Recovery:
                     self.directory, 0, f"no segment is left of a log that was durable to {self.recovery_point}"
                 )
             return empty_log(self.directory, self.log_start_offset)
-        first = max(sum(segment.base_offset <= self.recovery_point for segment in segments) - 1, 0)
+        self.snapshot_offset = restore_snapshot(
+            self.files, self.directory, self.names, self.recovery_point, self.producers
+        )
+        first = max(sum(segment.base_offset <= self.snapshot_offset for segment in segments) - 1, 0)
         for n in range(first):
-            self._trust(segments[n], segments[n + 1].base_offset)
+            trust(self.files, segments[n], segments[n + 1].base_offset, self.names)
         kept = segments[:first]
         for n, segment in enumerate(segments[first:], first):
             cut = self._scan(segment)
@@ -125,6 +136,8 @@ class _Recovery:
             if cut or (n + 1 < len(segments) and self._has_hole(segment, segments[n + 1])):
                 self._remove(segments[n + 1 :])
                 break
+        for segment in kept[first:-1]:
+            segment.seal()
         end_offset = kept[-1].next_offset
         if end_offset < self.recovery_point:
             raise damage(
@@ -136,11 +149,20 @@ class _Recovery:
         if end_offset < self.log_start_offset:  # records were deleted before they were durable
             self._remove(kept)
             return empty_log(self.directory, self.log_start_offset)
-        log = RecoveredLog(self.directory, kept, max(self.log_start_offset, kept[0].base_offset))
+        return self._recovered(kept, end_offset)
+
+    def _recovered(self, segments: list[Segment], end_offset: int) -> RecoveredLog:
+        log = RecoveredLog(self.directory, segments, max(self.log_start_offset, segments[0].base_offset))
         log.truncated_bytes, log.truncated_at = self.truncated_bytes, self.truncated_at
-        log.epochs = self._epochs(end_offset)
-        log.aborted = self._aborted(kept, end_offset)
-        self._producers(log, end_offset)
+        log.saved_size = self.saved_size
+        saved_epochs: list[tuple[int, int]] = []
+        if LEADER_EPOCH_FILE in self.names:
+            saved_epochs = read_epochs(self.files, f"{self.directory}/{LEADER_EPOCH_FILE}")
+        log.epochs = self._epochs(saved_epochs, log.log_start_offset)
+        log.epochs_changed = log.epochs != saved_epochs
+        log.aborted = self._aborted(segments, end_offset)
+        log.producers = self.producers
+        log.producers.end_offset = end_offset
         return log
 
     def _has_hole(self, segment: Segment, following: Segment) -> bool:
@@ -151,7 +173,8 @@ class _Recovery:
         """
         if segment.next_offset == following.base_offset:
             return False
-        if self.gaps and segment.next_offset < following.base_offset:
+        gaps = self.gaps or following.base_offset <= self.recovery_point
+        if gaps and segment.next_offset < following.base_offset:
             segment.next_offset = following.base_offset
             return False
         return True
@@ -166,33 +189,14 @@ class _Recovery:
         segments.sort(key=lambda segment: segment.base_offset)
         return segments
 
-    def _trust(self, segment: Segment, next_offset: int) -> None:
-        """A sealed segment below the recovery point: its numbers come from its indexes."""
-        segment.next_offset = next_offset
-        segment.index = segment.time_index = None
-        tail = TimeIndex(segment.base_offset, read_optional(self.files, segment.path(TIME_INDEX_SUFFIX)))
-        if len(tail) and tail.usable():
-            segment.max_timestamp, segment.max_timestamp_offset = tail.entry(len(tail) - 1)
-        else:
-            self._walk(segment, 0)
-
-    def _walk(self, segment: Segment, position: int) -> None:
-        file = self.files.open(segment.path())
-        try:
-            for _, header in walk_headers(file, segment.path(), position, segment.written):
-                if header.max_timestamp > segment.max_timestamp:
-                    segment.max_timestamp, segment.max_timestamp_offset = header.max_timestamp, header.last_offset
-        finally:
-            file.close()
-
     def _scan(self, segment: Segment) -> bool:
-        """Validate from the recovery point on; whether the segment was cut."""
+        """Read from the snapshot on, validate from the recovery point on; whether the segment was cut."""
         path, file_size = segment.path(), segment.written
-        index, time_index, start = self._usable_indexes(segment, file_size)
-        segment.index, segment.time_index = index, time_index
-        segment.size = start
         file = self.files.open(path)
         try:
+            resume(self.files, file, segment, self.snapshot_offset, self.names)
+            self.saved_size = segment.size
+            self._walk(file, segment, file_size)
             reason = self._validate(file, segment, file_size)
             valid = segment.size
             segment.written = valid
@@ -207,37 +211,23 @@ class _Recovery:
             self._make_durable(file, segment)
         finally:
             file.close()
-        segment.index_flushed = segment.time_index_flushed = 0
         return bool(reason)
 
-    def _usable_indexes(self, segment: Segment, file_size: int) -> tuple[OffsetIndex, TimeIndex, int]:
-        """Indexes below the recovery point, and the position from which on both are to be filled again."""
-        base = segment.base_offset
-        index = OffsetIndex(base, read_optional(self.files, segment.path(INDEX_SUFFIX)))
-        time_index = TimeIndex(base, read_optional(self.files, segment.path(TIME_INDEX_SUFFIX)))
-        if not self.clean or not index.usable(file_size) or not time_index.usable():
-            # After a crash they may speak of batches that a truncation has replaced since they were saved.
-            return OffsetIndex(base), TimeIndex(base), 0
-        index.truncate(self.recovery_point)
-        if not len(index):
-            return index, TimeIndex(base), 0
-        offset, position = index.entry(len(index) - 1)
-        time_index.truncate(offset)
-        if len(time_index):
-            segment.max_timestamp, segment.max_timestamp_offset = time_index.entry(len(time_index) - 1)
-        file = self.files.open(segment.path())
+    def _walk(self, file: File, segment: Segment, file_size: int) -> None:
+        """Account for the batches below the recovery point; what else there is, `_validate` judges."""
+        if segment.next_offset >= self.recovery_point:
+            return
         try:
-            header = read_header(file.pread(HEADER_BYTES, position))
-            segment.first_timestamp = read_header(file.pread(HEADER_BYTES, 0)).max_timestamp
-        except CorruptBatch:
-            header = None
-        finally:
-            file.close()
-        if header is None or header.last_offset != offset:
-            return OffsetIndex(base), TimeIndex(base), 0  # the index does not belong to this log
-        index.truncate(offset)
-        segment.next_offset = header.base_offset
-        return index, time_index, position
+            for position, header in walk_headers(file, segment.path(), segment.size, file_size):
+                if header.base_offset < segment.next_offset or header.last_offset_delta < 0:
+                    return
+                if header.next_offset > self.recovery_point or position + header.size_bytes > file_size:
+                    return
+                self._account(file, segment, header)
+                if header.next_offset == self.recovery_point:
+                    return
+        except CorruptLog:
+            return
 
     def _validate(self, file: File, segment: Segment, file_size: int) -> str:
         """Account for every valid batch; why it ended before the end of the file, or nothing."""
@@ -264,10 +254,7 @@ class _Recovery:
                 or header.last_offset - segment.base_offset > MAX_RELATIVE_OFFSET
             ):  # the CRC does not cover the base offset
                 return f"a batch with base offset {header.base_offset} where {segment.next_offset} was due"
-            if not segment.size:
-                segment.first_timestamp = header.max_timestamp
-            self._note(header)
-            segment.add(header.size_bytes, header.last_offset, header.max_timestamp, self.config.index_interval_bytes)
+            self._account(file, segment, header)
         return ""
 
     @staticmethod
@@ -284,10 +271,22 @@ class _Recovery:
         except CorruptBatch:
             return 0
 
-    def _note(self, header: BatchHeader) -> None:
+    def _account(self, file: File, segment: Segment, header: BatchHeader) -> None:
+        """The batch at the end of the segment is part of the log."""
+        if not segment.size:
+            segment.first_timestamp = header.max_timestamp
         epoch = header.partition_leader_epoch
         if epoch >= 0 and (not self.scanned_epochs or self.scanned_epochs[-1][0] != epoch):
             self.scanned_epochs.append((epoch, header.base_offset))
+        if header.producer_id >= 0 and header.base_offset >= self.snapshot_offset:
+            if header.is_control:
+                marker = read_end_marker(file.pread(header.size_bytes, segment.size))
+                aborted = self.producers.record_marker(header, header.base_offset, header.max_timestamp, marker)
+                if aborted is not None:
+                    self.scanned_aborted.append(aborted)
+            else:
+                self.producers.record(header, header.base_offset, header.max_timestamp)
+        segment.add(header.size_bytes, header.last_offset, header.max_timestamp, self.config.index_interval_bytes)
 
     @staticmethod
     def _count_torn(file: File, valid: int, file_size: int) -> int:
@@ -326,45 +325,25 @@ class _Recovery:
             if name.endswith((CLEANED_SUFFIX, DELETED_SUFFIX, ".tmp")):
                 self.files.remove(f"{self.directory}/{name}")
 
-    def _epochs(self, end_offset: int) -> list[tuple[int, int]]:
-        cache = EpochCache(read_epochs(self.files, f"{self.directory}/{LEADER_EPOCH_FILE}"))
-        cache.truncate_end(end_offset)
+    def _epochs(self, saved: list[tuple[int, int]], log_start_offset: int) -> list[tuple[int, int]]:
+        """Below the snapshot as they were saved, above it as the batches say."""
+        cache = EpochCache(saved)
+        cache.truncate_end(self.snapshot_offset)
         for epoch, start in self.scanned_epochs:
             cache.assign(epoch, start)
+        cache.truncate_start(log_start_offset)
         return cache.entries
 
     def _aborted(self, segments: list[Segment], end_offset: int) -> list[AbortedTransaction]:
         aborted: list[AbortedTransaction] = []
         for segment in segments:
             path = segment.path(TRANSACTION_INDEX_SUFFIX)
+            if path.rpartition("/")[2] not in self.names:
+                continue
             entries = read_aborted(self.files, path)
             kept = [entry for entry in entries if entry.last_offset < end_offset]
             if len(kept) != len(entries):  # of a log end that is gone; other records may get these offsets
                 self.files.write_atomically(path, encode_aborted(kept))
             aborted += kept
-        return aborted
-
-    def _producers(self, log: RecoveredLog, end_offset: int) -> None:
-        """The latest snapshot, and the batches since."""
-        producers = log.producers
-        offset = load_latest_snapshot(self.files, self.directory, end_offset, producers)
-        known = {(aborted.producer_id, aborted.last_offset) for aborted in log.aborted}
-        for segment in log.segments:
-            if segment.next_offset <= offset or not segment.size:
-                continue
-            position = segment.index.lookup(offset) if segment.index is not None else 0
-            file = self.files.open(segment.path())
-            try:
-                for at, header in walk_headers(file, segment.path(), position, segment.written):
-                    if header.producer_id < 0 or header.base_offset < offset:
-                        continue
-                    if not header.is_control:
-                        producers.record(header, header.base_offset, header.max_timestamp)
-                        continue
-                    marker = read_end_marker(file.pread(header.size_bytes, at))
-                    aborted = producers.record_marker(header, header.base_offset, header.max_timestamp, marker)
-                    if aborted is not None and (aborted.producer_id, aborted.last_offset) not in known:
-                        log.aborted.append(aborted)
-            finally:
-                file.close()
-        producers.end_offset = end_offset
+        known = {(entry.producer_id, entry.last_offset) for entry in aborted}
+        return aborted + [e for e in self.scanned_aborted if (e.producer_id, e.last_offset) not in known]

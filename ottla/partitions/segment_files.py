@@ -1,7 +1,6 @@
 """The index files beside a `.log` file: loading them, rebuilding what cannot be used, writing them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from ottla.core.errors import CorruptBatch
 from ottla.core.ports import File, Files
@@ -12,17 +11,6 @@ from ottla.records.header import HEADER_BYTES, BatchHeader, read_header
 
 CHUNK_BYTES = 1 << 20
 INDEX_INTERVAL_BYTES = 4096
-
-
-@dataclass(slots=True)
-class IndexBytes:
-    """What is to be written beside a segment: entries from the position that the files hold already."""
-
-    segment: Segment
-    index: bytes
-    index_position: int
-    time_index: bytes
-    time_index_position: int
 
 
 def load_index(files: Files, segment: Segment) -> OffsetIndex:
@@ -78,3 +66,15 @@ def read_optional(files: Files, path: str) -> bytes:
         return files.read_bytes(path)
     except FileNotFoundError:
         return b""
+
+
+def replace_file(files: Files, path: str, content: bytes) -> None:
+    """New content under `path`, or the old one; the new one is durable once the directory is synced."""
+    file = files.open(path + ".tmp", create=True)
+    try:
+        file.truncate(0)
+        file.pwritev([content], 0)
+        file.sync()
+    finally:
+        file.close()
+    files.rename(path + ".tmp", path)

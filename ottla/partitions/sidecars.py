@@ -1,7 +1,8 @@
 """Writing what lies beside the log files: indexes, transaction index, producer snapshots, leader epochs.
 
-None of it is needed to keep a record; all of it makes the next start short. It is saved before the recovery point
-passes what it describes: recovery trusts it below that point, and makes it anew above.
+None of it is needed to keep a record; all of it makes the next start short. Producer snapshots come last: the offset of
+one says up to where everything else was durable before (`recovery` trusts it that far, and no further than the recovery
+point). What an index file holds below that offset is never written again in place, so no crash can tear it.
 """
 
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from ottla.partitions.segment import (
     Segment,
     file_name,
 )
+from ottla.partitions.segment_files import replace_file
 
 _SNAPSHOTS_KEPT = 2
 
@@ -60,22 +62,28 @@ class SidecarJob:
     def __call__(self) -> None:
         files, directory = self.files, self.directory
         for tail in self.indexes:
-            file = files.open(tail.path, create=True)
-            try:
-                if tail.data:
-                    file.pwritev([tail.data], tail.position)
-                file.truncate(tail.position + len(tail.data))
-                file.sync()
-            finally:
-                file.close()
+            if tail.position:
+                _append(files, tail)
+            else:
+                replace_file(files, tail.path, tail.data)
         for path, data in self.transaction_indexes:
-            files.write_atomically(path, data)
-        for offset, data in self.snapshots:
-            files.write_atomically(f"{directory}/{file_name(offset, SNAPSHOT_SUFFIX)}", data)
+            replace_file(files, path, data)
         if self.epochs is not None:
-            files.write_atomically(f"{directory}/{LEADER_EPOCH_FILE}", self.epochs)
-        if self.snapshots:
-            for offset in snapshot_offsets(files.list_directory(directory))[:-_SNAPSHOTS_KEPT]:
-                if offset not in self.kept_snapshots:
-                    files.remove(f"{directory}/{file_name(offset, SNAPSHOT_SUFFIX)}")
+            replace_file(files, f"{directory}/{LEADER_EPOCH_FILE}", self.epochs)
         files.sync_directory(directory)
+        if not self.snapshots:
+            return
+        for offset, data in self.snapshots:
+            replace_file(files, f"{directory}/{file_name(offset, SNAPSHOT_SUFFIX)}", data)
+        files.sync_directory(directory)
+        for offset in snapshot_offsets(files.list_directory(directory))[:-_SNAPSHOTS_KEPT]:
+            if offset not in self.kept_snapshots:
+                files.remove(f"{directory}/{file_name(offset, SNAPSHOT_SUFFIX)}")
+
+
+def _append(files: Files, tail: IndexTail) -> None:
+    file = files.open(tail.path, create=True)
+    try:
+        file.pwritev([tail.data], tail.position, sync=True)
+    finally:
+        file.close()

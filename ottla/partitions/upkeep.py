@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from ottla.partitions.config import LogConfig
     from ottla.partitions.partition import Partition
 
-SAVE_EVERY_BYTES = 64 << 20
-
 
 def prepare_sidecars(partition: "Partition", *, final: bool = False) -> SidecarJob | None:
-    """What is to be written beside the log now; None when there is nothing. `final`: the partition closes."""
+    """What is to be written beside the log now; None when there is nothing. `final`: the node stops."""
     log = partition.log
-    active = log.active
+    active, environment = log.active, partition.environment
     if partition.error is not None or not (active.created or log.segments[0].created):
         return None
-    job = SidecarJob(partition.environment.disk.files, log.directory)
+    if partition.recovery_limit is not None:  # a truncation is about to change all of it
+        return None
+    job = SidecarJob(environment.disk.files, log.directory)
     durable = log.durable_end_offset
     job.kept_snapshots = {segment.base_offset for segment in log.segments}
     for segment in [segment for segment in partition.unsaved if segment.next_offset <= durable]:
@@ -40,17 +40,11 @@ def prepare_sidecars(partition: "Partition", *, final: bool = False) -> SidecarJ
         partition.unsaved.remove(segment)
     job.snapshots = [snapshot for snapshot in partition.snapshots if snapshot[0] <= durable]
     partition.snapshots = [snapshot for snapshot in partition.snapshots if snapshot[0] > durable]
-    end = log.log_end_offset
-    if (
-        active.created
-        and (final or active.size - partition.saved_size >= SAVE_EVERY_BYTES)
-        and partition.saved_end != end
-    ):
-        if final:
-            active.seal()
+    enough = environment.save_at_stop_bytes if final else environment.save_every_bytes
+    if active.created and active.size - partition.saved_size >= enough:
         job.add_index(active)
-        job.snapshots.append((end, encode_snapshot(partition.producers)))
-        partition.saved_size, partition.saved_end = active.size, end
+        job.snapshots.append((log.log_end_offset, encode_snapshot(partition.producers)))
+        partition.saved_size = active.size
     if partition.aborted_changed:
         partition.aborted_changed = False
         for segment in log.segments:
@@ -62,11 +56,10 @@ def prepare_sidecars(partition: "Partition", *, final: bool = False) -> SidecarJ
             if entries:
                 job.add_transactions(segment, encode_aborted(entries))
             partition.aborted_changed |= any(entry.last_offset >= durable for entry in partition.aborted)
-    if partition.epochs_changed:
+    if job.snapshots and partition.epochs_changed:  # above the latest snapshot, a start learns them from the batches
         partition.epochs_changed = False
         job.epochs = encode_epochs(partition.epochs.entries)
-    changed = job.indexes or job.snapshots or job.transaction_indexes or job.epochs is not None
-    return job if changed else None
+    return job if job.indexes or job.snapshots or job.transaction_indexes else None
 
 
 def expire(partition: "Partition", *, by_retention: bool = True) -> None:

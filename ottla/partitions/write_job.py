@@ -6,6 +6,7 @@ from ottla.core.ports import Disk, File
 from ottla.core.types import Uuid
 from ottla.partitions.checkpoints import PARTITION_METADATA_FILE, encode_partition_metadata
 from ottla.partitions.segment import Segment
+from ottla.partitions.segment_files import replace_file
 
 
 class Run:
@@ -86,15 +87,7 @@ def open_or_create(disk: Disk, segment: Segment, topic_id: Uuid) -> File:
     new = not files.exists(metadata)
     if new:  # its names need no order: nothing in the directory counts before this function returns
         files.make_directory(directory)
-        temporary = files.open(metadata + ".tmp", create=True)
-        try:
-            content = encode_partition_metadata(topic_id)
-            temporary.truncate(0)
-            temporary.pwritev([content], 0)
-            temporary.sync()
-        finally:
-            temporary.close()
-        files.rename(metadata + ".tmp", metadata)
+        replace_file(files, metadata, encode_partition_metadata(topic_id))
     file = files.open(segment.path(), create=True)
     files.sync_directory(directory)
     if new:

@@ -45,9 +45,11 @@ class Ack:
 class Node:
     """Starts, stops and crashes; time passes only in its methods. By default each log is synced by itself."""
 
-    def __init__(self, seed: int, config: LogConfig, *, journal_bytes: int = 0, **disk_settings: Any) -> None:
+    def __init__(
+        self, seed: int, config: LogConfig, *, journal_bytes: int = 0, save_bytes: int = 1 << 20, **disk_settings: Any
+    ) -> None:
         self.random = Random(seed)
-        self.journal_bytes = journal_bytes
+        self.journal_bytes, self.save_bytes = journal_bytes, save_bytes
         self.clock = SimClock()
         self.disk = SimDisk(self.clock, self.random, **disk_settings)
         self.config = config
@@ -61,8 +63,10 @@ class Node:
         self.manager = PartitionManager(
             self.disk, self.clock, worker=SimWorker(self.disk), journal_bytes=self.journal_bytes
         )
-        self.manager.environment.tail_budget.limit_bytes = 2000  # so that reads come from files, too
-        self.manager.environment.open_files.limit = 3
+        environment = self.manager.environment
+        environment.tail_budget.limit_bytes = 2000  # so that reads come from files, too
+        environment.open_files.limit = 3
+        environment.save_every_bytes = environment.save_at_stop_bytes = self.save_bytes
         self.manager.open()
         self.partition: Partition = self.manager.create(TOPIC, TOPIC_ID, 0, self.config)
 

@@ -38,10 +38,11 @@ class LogModel(RuleBasedStateMachine):
         seed=st.integers(0, 2**32),
         page_cache=st.sampled_from([False, False, False, True]),
         journal_bytes=st.sampled_from([0, 8192, 32_768]),
+        save_bytes=st.sampled_from([500, 1500, 1 << 20]),
     )
-    def start(self, seed: int, page_cache: bool, journal_bytes: int) -> None:
+    def start(self, seed: int, page_cache: bool, journal_bytes: int, save_bytes: int) -> None:
         self.config = replace(CONFIG, flush_on_ack=not page_cache)
-        self.node = Node(seed, self.config, journal_bytes=journal_bytes)
+        self.node = Node(seed, self.config, journal_bytes=journal_bytes, save_bytes=save_bytes)
         self.entries: list[Entry] = []  # from the log start to the log end
         self.log_start = 0
         self.certain_start = 0  # what a crash cannot take back
