@@ -125,6 +125,7 @@ def delete_records(partition: "Partition", offset: int, done: Callable[[int | Ap
     partition.move_log_start(offset)
 
     def saved(error: Exception | None) -> None:
+        error = error or partition.error  # a checkpoint passes over a partition that failed
         if error is not None:
             done(ApiError(ErrorCode.KAFKA_STORAGE_ERROR, str(error)))
         else:

@@ -251,3 +251,16 @@ def test_a_small_batch_of_millions_of_records_costs_a_compacted_topic_no_more_th
             _, most_bytes = tracemalloc.get_traced_memory()
             tracemalloc.stop()
         assert most_bytes < 10 << 20
+
+
+def test_a_deletion_that_a_failed_partition_cannot_save_is_not_acknowledged() -> None:
+    node = Node(1, LogConfig())
+    for _ in range(3):
+        node.append(make_batch([b"v"]))
+    node.settle()
+    node.manager.checkpoint(lambda _: None)  # under way: what is deleted now waits for the next one
+    node.fail_next("write", OSError(5, "injected"))
+    node.append(make_batch([b"v"]))
+    answer = node.call(node.partition.delete_records, 2)
+    assert isinstance(answer, ApiError)
+    assert answer.code is ErrorCode.KAFKA_STORAGE_ERROR
