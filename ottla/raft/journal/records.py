@@ -104,6 +104,7 @@ def decode_records(body: bytes) -> Iterator[HardState | Entry]:
                 raise DecodeError(f"a record of the unknown kind {tag[0]}")
     except (struct.error, ValueError) as error:
         raise DecodeError(f"a record that is none: {error}") from error
+    raise DecodeError("the records do not end where they should")
 
 
 def _encode_state(state: HardState) -> bytes:

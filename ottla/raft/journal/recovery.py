@@ -51,7 +51,7 @@ class Recovered:
 
 
 def recover(files: Files, directory: str, member: Member, bootstrap: Membership, segment_bytes: int) -> Recovered:
-    """Raises CorruptLog for damage, StorageError for another's or a newer journal; then no file that counts was changed."""
+    """Raises CorruptLog for damage, StorageError for another's journal or a newer one; no file that counts is changed then."""
     files.make_directory(directory)
     files.sync_directory(directory.rpartition("/")[0])
     names = files.list_directory(directory)
