@@ -34,6 +34,7 @@ from ottla.partitions.journal_frames import (
     read_epoch,
     read_frames,
 )
+from ottla.partitions.lanes import run_in_lanes
 from ottla.partitions.segment import LOG_SUFFIX, Segment, file_name
 from ottla.partitions.write_job import WriteJob
 
@@ -231,7 +232,8 @@ class SharedJournal:
 
         def work() -> None:
             assert journal.file is not None
-            _sync(self._disk.files, segments)
+            for segment in segments:
+                _sync(self._disk.files, segment)
             self._reset(journal, journal.file, epoch)
 
         def synced(_: None, error: Exception | None) -> None:
@@ -267,8 +269,13 @@ class SharedJournal:
         self._epoch += 1
         epoch = self._epoch
 
-        def work() -> None:
-            _sync(self._disk.files, segments)
+        def synced(errors: dict[int, Exception]) -> None:
+            if errors:
+                finished(None, next(iter(errors.values())))
+            else:
+                self._disk.submit(reset, finished)
+
+        def reset() -> None:
             for journal in self._files:
                 assert journal.file is not None
                 self._reset(journal, journal.file, epoch)
@@ -286,7 +293,7 @@ class SharedJournal:
             if self._waiting:
                 self._retire_all()
 
-        self._disk.submit(work, finished)
+        run_in_lanes(self._disk, [partial(_sync, self._disk.files, segment) for segment in segments], synced)
 
 
 def _beginning(files: Files, path: str) -> bytes:
@@ -297,18 +304,17 @@ def _beginning(files: Files, path: str) -> bytes:
         file.close()
 
 
-def _sync(files: Files, segments: Sequence[Segment] | set[Segment]) -> None:
-    for segment in segments:
-        try:
-            file = files.open(segment.path())
-        except FileNotFoundError:  # forgotten by retention, or its topic was deleted
-            continue
-        try:
-            file.sync()
-        finally:
-            file.close()
-        if segment.failed:  # the kernel tells of it once, and then takes the pages for clean
-            raise StorageError(f"{segment.path()} failed before")
+def _sync(files: Files, segment: Segment) -> None:
+    try:
+        file = files.open(segment.path())
+    except FileNotFoundError:  # forgotten by retention, or its topic was deleted
+        return
+    try:
+        file.sync()
+    finally:
+        file.close()
+    if segment.failed:  # the kernel tells of it once, and then takes the pages for clean
+        raise StorageError(f"{segment.path()} failed before")
 
 
 def _redo(files: Files, entries: Sequence[Redo]) -> int:

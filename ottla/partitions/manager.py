@@ -26,6 +26,7 @@ from ottla.partitions.cleaner import Cleaner
 from ottla.partitions.config import LogConfig
 from ottla.partitions.environment import Environment
 from ottla.partitions.journal import DEFAULT_FILE_BYTES, SharedJournal
+from ottla.partitions.lanes import run_in_lanes
 from ottla.partitions.partition import Partition
 from ottla.partitions.recovery import RecoveredLog, empty_log, recover
 from ottla.partitions.sidecars import SidecarJob
@@ -264,27 +265,28 @@ class PartitionManager:
             watermarks[key] = partition.high_watermark
             if partition.cleaned_to:
                 cleaned[key] = partition.cleaned_to
-            job = prepare_sidecars(partition)
+            job = prepare_sidecars(partition, final=self._stopped)
             if job is not None:
                 sidecars.append((partition, job))
         offsets = (durable, starts, watermarks, cleaned)
         saved = self._saved
         files = self.environment.disk.files
 
-        def write() -> list[tuple[Partition, Exception]]:
-            failed: list[tuple[Partition, Exception]] = []
-            for partition, job in sidecars:
-                try:
-                    job()
-                except OSError as error:
-                    durable.pop((partition.topic, partition.index), None)
-                    failed.append((partition, error))
+        def sidecars_saved(errors: dict[int, Exception]) -> None:
+            for n in errors:
+                partition = sidecars[n][0]
+                durable.pop((partition.topic, partition.index), None)
+            if offsets == saved:
+                written(errors, None)
+            else:
+                self.environment.disk.submit(write, lambda _, error: written(errors, error))
+
+        def write() -> None:
             for name, new, old in zip(_CHECKPOINT_FILES, offsets, saved, strict=True):
                 if new != old:
                     files.write_atomically(name, encode_offsets(new))
-            return failed
 
-        def written(failed: list[tuple[Partition, Exception]] | None, error: Exception | None) -> None:
+        def written(errors: dict[int, Exception], error: Exception | None) -> None:
             if error is None:
                 self._saved = offsets
                 self._recovery_points, self._log_starts = durable, starts
@@ -292,8 +294,8 @@ class PartitionManager:
                     partition.recovery_point = durable.get(key, 0)
             else:
                 logger.error("could not write the offset checkpoints", error=str(error))
-            for partition, cause in failed or ():
-                partition.log.fail(cause)
+            for n, cause in errors.items():
+                sidecars[n][0].log.fail(cause)
             if self._checkpoint_waiters:
                 self._checkpoint()
             else:
@@ -301,10 +303,7 @@ class PartitionManager:
             for done in waiters:
                 done(error)
 
-        if offsets == saved and not sidecars:
-            written(None, None)
-        else:
-            self.environment.disk.submit(write, written)
+        run_in_lanes(self.environment.disk, [job for _, job in sidecars], sidecars_saved)
 
     def housekeeping(self) -> None:
         """Retention and the expiry of producers: to be called every `log.retention.check.interval.ms`."""

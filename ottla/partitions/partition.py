@@ -4,10 +4,13 @@
 
 `Log` knows bytes and ends; the replica adds Kafka's rules: who may append what, what a producer waits for, how far a
 consumer may look. Everything happens on the loop and nothing awaits; what is not at hand comes through a callback.
+
+A partition without a `role` has one replica: what is durable is committed. With several, the role
+(`replication.leading`, `replication.following`) hears of every move of the log, and moves the high watermark.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError, DecodeError
@@ -36,6 +39,27 @@ _CURSORS = 32
 _JOIN_FROM_VIEWS = 32  # more buffers than this cost a socket more than one copy does
 
 
+class ReplicaRole(Protocol):
+    """What one of several replicas is for the others; always on the loop."""
+
+    @property
+    def has_enough_replicas(self) -> bool:
+        """Whether the committed ISR reaches `min.insync.replicas`."""
+
+    @property
+    def latest_is_known(self) -> bool:
+        """Whether the high watermark is at least what earlier leaders showed (KIP-207)."""
+
+    def appended(self) -> None:
+        """A client's batch is at the log end."""
+
+    def synced(self, end_offset: int) -> None:
+        """What the log holds below `end_offset` counts as committed here."""
+
+    def failed(self) -> None:
+        """The log is out of service."""
+
+
 class Partition:
     """See the module. `watchers` are called when an offset that readers see, or the leadership, moved."""
 
@@ -62,6 +86,7 @@ class Partition:
         "producers",
         "recovery_limit",
         "recovery_point",
+        "role",
         "saved_size",
         "snapshots",
         "state",
@@ -90,6 +115,7 @@ class Partition:
         self.leader_epoch, self.is_leader = leader_epoch, is_leader
         self.state = State.ONLINE
         self.error: Exception | None = None
+        self.role: ReplicaRole | None = None  # None: there is no other replica
         self.high_watermark = 0
         self.recovery_limit: int | None = None  # a truncation is about to cut here: nothing above counts as durable
         self.recovery_point = 0  # as last saved
@@ -100,9 +126,8 @@ class Partition:
         self._committed_waiters = Waiters()
         self.watchers: set[Callable[[], None]] = set()
         self.restart(recovered)
-        # A single replica: what survived is committed.
+        # A single replica: what survived is committed. Of one among several, `start_replicated` tells.
         self.high_watermark = self.log.log_end_offset
-        self.producers.replicated(self.high_watermark)
         self.last_stable_offset = self._stable_offset()
         if recovered.error is not None:
             self.log.fail(recovered.error)
@@ -144,6 +169,36 @@ class Partition:
     def remove_watcher(self, watcher: Callable[[], None]) -> None:
         self.watchers.discard(watcher)
 
+    # -- roles
+
+    def start_replicated(self, high_watermark: int) -> None:
+        """One of several replicas: only what the checkpoint of the high watermark says is known to be committed."""
+        self.high_watermark = max(min(high_watermark, self.log.log_end_offset), self.log_start_offset)
+        self.last_stable_offset = self._stable_offset()
+
+    def become_leader(self, leader_epoch: int, role: ReplicaRole | None) -> None:
+        """This replica leads; the epoch begins at the log end. It appends nothing under an epoch that it led before."""
+        self.leader_epoch, self.role, self.is_leader = leader_epoch, role, True
+        self.epochs_changed |= self.epochs.assign(leader_epoch, self.log.log_end_offset)
+        self._notify()
+
+    def become_follower(self, leader_epoch: int, role: ReplicaRole) -> None:
+        """Another replica leads, or none does: whoever waits here is sent away."""
+        self.leader_epoch, self.role, self.is_leader = leader_epoch, role, False
+        self.epochs.truncate_end(self.log.log_end_offset)  # an epoch that was led without a record
+        self.refuse_waiting(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        self._written_waiters.fail(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        self._notify()
+
+    def refuse_waiting(self, code: ErrorCode) -> None:
+        """Answer all who wait for the high watermark."""
+        self._committed_waiters.fail(code)
+
+    @property
+    def latest_is_known(self) -> bool:
+        """Whether the high watermark may be shown as the end of the log: else OFFSET_NOT_AVAILABLE (KIP-207)."""
+        return self.role is None or self.role.latest_is_known
+
     # -- append
 
     def append(self, batch: memoryview, *, acks: int, done: Done | None, origin: Origin = Origin.CLIENT) -> Appended:
@@ -155,8 +210,11 @@ class Partition:
         """
         if self.state is not State.ONLINE:
             raise self._storage_error()
-        if not self.is_leader and origin is not Origin.REPLICATION:
+        if not self.is_leader:
             raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        role = self.role
+        if role is not None and acks == -1 and not role.has_enough_replicas:
+            raise ApiError(ErrorCode.NOT_ENOUGH_REPLICAS, f"{self.name} has fewer than min.insync.replicas in sync")
         now_ms = self.environment.clock.time_ms()
         config = self.config
         header = check_batch(batch, config, origin, now_ms)
@@ -179,22 +237,46 @@ class Partition:
         base_offset = log.log_end_offset
         last_offset = base_offset + header.last_offset_delta
         append_time_ms = -1
-        if origin is not Origin.REPLICATION:
-            if config.log_append_time:
-                append_time_ms = header.max_timestamp = now_ms
-                patch_log_append_time(batch, 0, now_ms)
-            patch_base_offset(batch, 0, base_offset, self.leader_epoch)
-            epoch = self.leader_epoch
-        else:
-            epoch = header.partition_leader_epoch
+        if config.log_append_time:
+            append_time_ms = header.max_timestamp = now_ms
+            patch_log_append_time(batch, 0, now_ms)
+        epoch = self.leader_epoch
+        patch_base_offset(batch, 0, base_offset, epoch)
         if epoch != self.epochs.latest:
             self.epochs_changed |= self.epochs.assign(epoch, base_offset)
         log.append(batch, header, last_offset, now_ms)
         if header.producer_id >= 0:
             self._record(header, base_offset, now_ms, marker)
+        if role is not None:
+            role.appended()
         if done is not None:
             self._wait(acks, last_offset + 1, done)
         return Appended(base_offset, last_offset, append_time_ms, self.log_start_offset)
+
+    def append_replicated(self, batch: memoryview) -> None:
+        """Queue a batch of the leader as it is: it was judged there, and its offsets are the leader's.
+
+        Raises ApiError when it was damaged on the way, or does not follow the last one. The buffer belongs to the
+        partition from here on. A compacted log has gaps.
+        """
+        if self.state is not State.ONLINE:
+            raise self._storage_error()
+        log = self.log
+        now_ms = self.environment.clock.time_ms()
+        header = check_batch(batch, self.config, Origin.REPLICATION, now_ms)
+        base_offset, epoch = header.base_offset, header.partition_leader_epoch
+        gap = base_offset - log.log_end_offset
+        if gap < 0 or (gap and not self.config.cleanup_compact) or header.last_offset_delta < 0:
+            raise ApiError(
+                ErrorCode.CORRUPT_MESSAGE,
+                f"{self.name} got offsets {base_offset} to {header.last_offset} where {log.log_end_offset} was due",
+            )
+        marker = read_end_marker(batch) if header.producer_id >= 0 and header.is_control else None
+        if epoch != self.epochs.latest:
+            self.epochs_changed |= self.epochs.assign(epoch, base_offset)
+        log.append(batch, header, header.last_offset, now_ms)
+        if header.producer_id >= 0:
+            self._record(header, base_offset, now_ms, marker)
 
     def _record(self, header: BatchHeader, base_offset: int, now_ms: int, marker: EndMarker | None) -> None:
         if marker is not None:
@@ -223,9 +305,12 @@ class Partition:
         log = self.log
         if self._written_waiters:
             self._written_waiters.reached(log.written_end_offset)
-        committed = log.durable_end_offset if self.config.flush_on_ack else log.written_end_offset
-        if committed > self.high_watermark:
-            self._advance(committed)
+        synced = log.durable_end_offset if self.config.flush_on_ack else log.written_end_offset
+        role = self.role
+        if role is not None:
+            role.synced(synced)
+        elif synced > self.high_watermark:
+            self.advance(synced)
 
     def on_roll(self, sealed: Segment) -> None:
         self.unsaved.append(sealed)
@@ -236,9 +321,12 @@ class Partition:
         self.state, self.error = State.OFFLINE, error
         self._written_waiters.fail(ErrorCode.KAFKA_STORAGE_ERROR)
         self._committed_waiters.fail(ErrorCode.KAFKA_STORAGE_ERROR)
+        if self.role is not None:
+            self.role.failed()
         self._notify()
 
-    def _advance(self, high_watermark: int) -> None:
+    def advance(self, high_watermark: int) -> None:
+        """The high watermark moved on."""
         self.high_watermark = high_watermark
         self.producers.replicated(high_watermark)
         self.last_stable_offset = self._stable_offset()
@@ -247,7 +335,7 @@ class Partition:
             self._notify()
 
     def _stable_offset(self) -> int:
-        unstable = self.producers.first_unstable_offset()
+        unstable = self.producers.first_unstable_offset(self.high_watermark)
         return self.high_watermark if unstable is None else min(unstable, self.high_watermark)
 
     def _notify(self) -> None:
@@ -343,6 +431,7 @@ class Partition:
         size = len(found.buffer)
         result = self._result([found.buffer] if size else [], size)
         if found.next_offset >= 0:
+            result.next_offset = found.next_offset
             cursors = self.log.cursors
             cursors[found.next_offset] = found.segment, found.next_position
             if len(cursors) > _CURSORS:
@@ -458,23 +547,11 @@ class Partition:
         self.is_leader = False
         log = self.log
 
-        def flushed(_: object, __: Exception | None) -> None:
-            job = upkeep.prepare_sidecars(self, final=True)
-            if job is None:
-                done()
-            else:
-                self.environment.disk.submit(job, saved)
-
-        def saved(_: object, error: Exception | None) -> None:
-            if error is not None:
-                log.fail(error)
-            done()
-
         def settled(_: object, __: Exception | None) -> None:
             log.flush()
-            log.exclusive(lambda: None, flushed)
+            log.exclusive(lambda: None, lambda _, __: done())
 
-        if self.error is not None:
+        if self.error is not None or (log.idle and not log.dirty):
             done()
         else:
             log.exclusive(lambda: None, settled)

@@ -167,11 +167,11 @@ class ProducerStates:
         if self._ended:
             self._ended = deque(ended for ended in self._ended if ended[1] >= high_watermark)
 
-    def first_unstable_offset(self) -> int | None:
+    def first_unstable_offset(self, high_watermark: int) -> int | None:
         """First offset of the oldest transaction that readers of committed data must wait for."""
         oldest = next(iter(self._open), None)
-        for first, _ in self._ended:
-            if oldest is None or first < oldest:
+        for first, marker in self._ended:
+            if marker >= high_watermark and (oldest is None or first < oldest):
                 oldest = first
         return oldest
 

@@ -48,6 +48,8 @@ class ReadResult:
     high_watermark: int
     last_stable_offset: int
     log_start_offset: int
+    next_offset: int = -1
+    """After the last batch, when it was read from a file; -1: look into the last buffer."""
     aborted: list[tuple[int, int]] = field(default_factory=list)
     """(producer id, first offset) of transactions aborted within; only for READ_COMMITTED."""
 
