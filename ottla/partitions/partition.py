@@ -177,13 +177,13 @@ class Partition:
         self.last_stable_offset = self._stable_offset()
 
     def become_leader(self, leader_epoch: int, role: ReplicaRole | None) -> None:
-        """This replica leads; the epoch begins at the log end. It appends nothing under an epoch that it led before."""
+        """Lead from now on; the epoch begins at the log end, and must be none that an earlier incarnation led."""
         self.leader_epoch, self.role, self.is_leader = leader_epoch, role, True
         self.epochs_changed |= self.epochs.assign(leader_epoch, self.log.log_end_offset)
         self._notify()
 
     def become_follower(self, leader_epoch: int, role: ReplicaRole) -> None:
-        """Another replica leads, or none does: whoever waits here is sent away."""
+        """Follow, or wait for a leader: whoever waits here is sent away."""
         self.leader_epoch, self.role, self.is_leader = leader_epoch, role, False
         self.epochs.truncate_end(self.log.log_end_offset)  # an epoch that was led without a record
         self.refuse_waiting(ErrorCode.NOT_LEADER_OR_FOLLOWER)

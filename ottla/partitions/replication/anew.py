@@ -1,0 +1,58 @@
+"""Begins a partition's log anew at a later offset: its leader has nothing any more that would follow the last record."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ottla.core.ports import Files
+from ottla.partitions.checkpoints import LEADER_EPOCH_FILE
+from ottla.partitions.recovery import empty_log
+from ottla.partitions.segment import LOG_SUFFIX, SEGMENT_SUFFIXES
+
+if TYPE_CHECKING:
+    from ottla.partitions.partition import Partition
+
+
+def start_anew(partition: "Partition", offset: int, done: Callable[[Exception | None], None]) -> None:
+    """Forget every record; `offset` is log start and log end when `done(None)` comes. Nothing may be appended until then.
+
+    The new log start is durable before the first file goes: a crash in between finds a log that ends before its start,
+    and recovery takes that for this very thing.
+    """
+    log, environment = partition.log, partition.environment
+    partition.recovery_limit = min(partition.recovery_point, log.durable_end_offset)
+    partition.move_log_start(offset)
+
+    def remove() -> None:
+        _remove_files(environment.disk.files, log.directory)
+
+    def removed(_: None, error: Exception | None) -> None:
+        partition.recovery_limit = None
+        if error is not None:
+            log.fail(error)
+        else:
+            partition.cleaned_to = 0
+            log.abandon()
+            partition.restart(empty_log(log.directory, offset))
+            partition.start_replicated(offset)
+            partition.epochs_changed = True
+        done(error)
+
+    def start_is_known(error: Exception | None) -> None:
+        if error is None:
+            log.replacing(remove, removed)
+        else:
+            removed(None, error)
+
+    environment.checkpoint(start_is_known)
+
+
+def _remove_files(files: Files, directory: str) -> None:
+    if not files.exists(directory):
+        return
+    names = files.list_directory(directory)
+    # Logs last, the oldest one at the very end: whatever a crash leaves ends before the new start.
+    logs = sorted((name for name in names if name.endswith(LOG_SUFFIX)), reverse=True)
+    others = [n for n in names if n == LEADER_EPOCH_FILE or (n.endswith(SEGMENT_SUFFIXES) and n not in logs)]
+    for name in (*others, *logs):
+        files.remove(f"{directory}/{name}")
+    files.sync_directory(directory)

@@ -1,0 +1,178 @@
+"""The role of a partition that this node leads with other replicas: `LeaderState`, the slots that read, the waiters.
+
+A slot is one follower's subscription (`serving`). It is told when there is something to send; what it reads, and when,
+is its connection's affair.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from ottla.core.error_codes import ErrorCode
+from ottla.core.ports import Clock
+from ottla.core.types import NodeId
+from ottla.partitions.replication.divergence import Agreed, BeginAnew, Diverged, LogView, compare
+from ottla.partitions.replication.leader import LeaderState
+from ottla.partitions.replication.types import AlterPartition, Assignment, IsrChange, Verdict
+
+if TYPE_CHECKING:
+    from ottla.partitions.partition import Partition
+
+
+class Reader(Protocol):
+    """A follower's subscription to this partition."""
+
+    def grown(self) -> None:
+        """There are new batches."""
+
+    def moved(self) -> None:
+        """The high watermark or the log start moved."""
+
+    def end(self, code: ErrorCode) -> None:
+        """Nothing comes any more; the follower is told why."""
+
+
+class Leading:
+    """One leader epoch. `propose_soon(self)` is called when the controller is to be asked for another ISR."""
+
+    def __init__(
+        self,
+        partition: "Partition",
+        assignment: Assignment,
+        *,
+        node: NodeId,
+        lag_time_max_ms: float,
+        broker_epochs: Mapping[NodeId, int],
+        clock: Clock,
+        propose_soon: Callable[["Leading"], None],
+    ) -> None:
+        self.partition = partition
+        self.readers: dict[NodeId, Reader] = {}
+        self._clock, self._propose_soon = clock, propose_soon
+        log = partition.log
+        config = partition.config
+        self.state = LeaderState(
+            node=node,
+            leader_epoch=assignment.leader_epoch,
+            epoch_start_offset=log.log_end_offset,
+            high_watermark=partition.high_watermark,
+            durable_end_offset=log.durable_end_offset if config.flush_on_ack else log.written_end_offset,
+            replicas=assignment.replicas,
+            isr=assignment.isr,
+            partition_epoch=assignment.partition_epoch,
+            min_insync_replicas=config.min_insync_replicas,
+            lag_time_max_ms=lag_time_max_ms,
+            now_ms=clock.monotonic_ms(),
+        )
+        self.state.eligible(broker_epochs)
+
+    # -- what the partition asks and tells
+
+    @property
+    def has_enough_replicas(self) -> bool:
+        return self.state.has_enough_replicas
+
+    @property
+    def latest_is_known(self) -> bool:
+        return self.state.latest_is_known
+
+    def appended(self) -> None:
+        self.state.log_end_offset = self.partition.log.log_end_offset
+        for reader in self.readers.values():
+            reader.grown()
+
+    def synced(self, end_offset: int) -> None:
+        state = self.state
+        state.min_insync_replicas = self.partition.config.min_insync_replicas
+        if state.synced(end_offset, self.partition.log.log_end_offset):
+            self._advance()
+
+    def failed(self) -> None:
+        self.end(ErrorCode.KAFKA_STORAGE_ERROR)
+
+    # -- what followers tell
+
+    def subscribe(
+        self, node: NodeId, broker_epoch: int, end_offset: int, last_epoch: int, reader: Reader
+    ) -> Agreed | Diverged | BeginAnew:
+        """A follower's log ends there; when they agree, `reader` is told of everything from now on."""
+        self.unsubscribe(node, ErrorCode.NONE)
+        partition = self.partition
+        self.state.subscribed(node, broker_epoch)
+        view = LogView(partition.epochs, partition.log_start_offset, partition.log.log_end_offset)
+        answer = compare(view, end_offset, last_epoch)
+        if isinstance(answer, Agreed):
+            self.readers[node] = reader
+        return answer
+
+    def unsubscribe(self, node: NodeId, code: ErrorCode, reader: Reader | None = None) -> None:
+        """End what a follower reads; only if it is `reader`, when that is given."""
+        found = self.readers.get(node)
+        if found is not None and (reader is None or reader is found):
+            del self.readers[node]
+            found.end(code)
+
+    def reported(self, node: NodeId, durable_end_offset: int, log_end_offset: int, log_start_offset: int) -> None:
+        """How far a subscribed follower is."""
+        state = self.state
+        if state.reported(node, durable_end_offset, log_end_offset, log_start_offset, self._clock.monotonic_ms()):
+            self._advance()
+        if state.proposal_due:
+            self._propose_soon(self)
+
+    # -- what the controller says
+
+    def committed(self, assignment: Assignment) -> None:
+        """A new state of the partition in the same leader epoch."""
+        state = self.state
+        moved = state.committed(
+            assignment.replicas, assignment.isr, assignment.partition_epoch, self._clock.monotonic_ms()
+        )
+        for node in [node for node in self.readers if node not in state.followers]:
+            self.unsubscribe(node, ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        if moved:
+            self._advance()
+        if not state.has_enough_replicas:
+            # The high watermark stands still now: whoever waits would wait in vain, perhaps for long.
+            self.partition.refuse_waiting(ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND)
+        if state.proposal_due:
+            self._propose_soon(self)
+
+    def answered(self, change: IsrChange, verdict: Verdict) -> None:
+        """The controller refused a proposal, or nobody knows what became of it; it is asked again at the next tick."""
+        if self.state.answered(change, verdict, self._clock.monotonic_ms()):
+            self._advance()
+
+    def take_proposal(self) -> AlterPartition | None:
+        """What is to be sent to the controller now."""
+        change = self.state.take_proposal()
+        if change is None:
+            return None
+        return AlterPartition(topic_id=self.partition.topic_id, index=self.partition.index, change=change)
+
+    def tick(self) -> None:
+        """Time passed."""
+        state = self.state
+        state.tick(self._clock.monotonic_ms())
+        if state.proposal_due:
+            self._propose_soon(self)
+
+    def brokers_changed(self, broker_epochs: Mapping[NodeId, int], registered: Mapping[NodeId, int]) -> None:
+        """Of those that are not fenced, and of all."""
+        self.state.eligible(broker_epochs)
+        for node in self.state.followers:
+            if (epoch := registered.get(node)) is not None:
+                self.state.restarted(node, epoch)
+
+    def log_start_moved(self) -> None:
+        for reader in self.readers.values():
+            reader.moved()
+
+    def end(self, code: ErrorCode) -> None:
+        """This leadership is over: followers are told, and look for the next one."""
+        for node in list(self.readers):
+            self.unsubscribe(node, code)
+
+    def _advance(self) -> None:
+        self.partition.advance(self.state.high_watermark)
+        for reader in self.readers.values():
+            reader.moved()
