@@ -1,6 +1,7 @@
 """A node's data directory: who owns it, who it belongs to, and which format it has.
 
-`meta.properties` is Kafka's (cluster id, node id, directory id). The marker `ottla.format` says that Ottla made the
+`meta.properties` is Kafka's (cluster id, node id, directory id); `quorum.voters` says with whom the cluster began, and
+`cluster.secret` is the same on all of its nodes. The marker `ottla.format` says that Ottla made the
 directory and in which version; a newer version is refused, and `--fresh` deletes nothing that lacks the marker. The
 lock is an flock, so it ends with the process that holds it, however that ends.
 """
@@ -15,12 +16,17 @@ from types import TracebackType
 
 from ottla.core.errors import StorageError
 from ottla.core.types import NodeId, Uuid, format_uuid, parse_uuid
+from ottla.node.voters import Voter, membership
+from ottla.node.voters import encode as encode_voters
+from ottla.node.voters import read as read_voters
+from ottla.raft.core.membership import Member, Membership
 
 FORMAT_VERSION = 1
 MARKER = "ottla.format"
 META = "meta.properties"
 LOCK = ".lock"
 SECRET = "cluster.secret"
+VOTERS = "quorum.voters"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +36,17 @@ class Identity:
     cluster_id: Uuid
     node_id: NodeId
     directory_id: Uuid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Formatting:
+    """What a node of a cluster is formatted with. `voters` and `secret` are the same on each of its first nodes; no
+    voters: the node waits to be added to a cluster that there is.
+    """
+
+    identity: Identity
+    secret: bytes
+    voters: tuple[Voter, ...]
 
 
 class DataDirectory:
@@ -53,7 +70,8 @@ class DataDirectory:
                 _empty(path)
             is_new = not (path / MARKER).exists()
             if is_new:
-                _format(path, node_id, cluster_id)
+                alone = Identity(cluster_id=cluster_id or random_uuid(), node_id=node_id, directory_id=random_uuid())
+                _format(path, alone, _new_secret(path), None)
             _check_format(path)
             identity = _read_identity(path)
             _check_owner(path, identity, node_id, cluster_id)
@@ -64,8 +82,15 @@ class DataDirectory:
 
     @property
     def secret(self) -> bytes:
-        """What internal services of this cluster ask for."""
-        return (self.path / SECRET).read_bytes()
+        """What nodes of this cluster prove to each other that they know."""
+        return (self.path / SECRET).read_bytes().strip()
+
+    @property
+    def bootstrap(self) -> Membership:
+        """The members that this node's quorum began with; nobody, when it waits to be added."""
+        if not (self.path / VOTERS).exists():
+            return Membership(frozenset([Member(self.identity.node_id, self.identity.directory_id)]))
+        return membership(read_voters(self.path / VOTERS))
 
     def close(self) -> None:
         """Give up the lock."""
@@ -131,23 +156,66 @@ def _empty(path: Path) -> None:
             entry.unlink()
 
 
-def _format(path: Path, node_id: NodeId, cluster_id: Uuid | None) -> None:
-    foreign = [entry.name for entry in _entries(path) if entry.name not in (META, SECRET) and entry.suffix != ".tmp"]
+def format_directory(path: Path, formatting: Formatting, *, fresh: bool = False) -> None:
+    """Make `path` the data directory of a node of a cluster. Raises StorageError when it holds anything already;
+    `fresh` empties it first, if it bears the marker.
+    """
+    _make(path)
+    lock = _lock(path)
+    try:
+        if fresh:
+            _empty(path)
+        if (path / MARKER).exists():
+            owner = _read_identity(path)
+            raise StorageError(
+                f"{path} is formatted already, for node {owner.node_id} of cluster {format_uuid(owner.cluster_id)}: "
+                "choose another directory"
+            )
+        _format(path, formatting.identity, formatting.secret, formatting.voters)
+    finally:
+        os.close(lock)
+
+
+def is_formatted(path: Path) -> bool:
+    """Whether a node's data lie there."""
+    return (path / MARKER).exists()
+
+
+def read_identity(path: Path) -> Identity:
+    """Of a formatted directory. Raises StorageError."""
+    return _read_identity(path)
+
+
+def new_secret() -> bytes:
+    """For a new cluster."""
+    return secrets.token_hex(32).encode()
+
+
+def _new_secret(path: Path) -> bytes:
+    """One that somebody has put there already stays."""
+    known = path / SECRET
+    return known.read_bytes().strip() if known.exists() else new_secret()
+
+
+def _format(path: Path, identity: Identity, secret: bytes, voters: tuple[Voter, ...] | None) -> None:
+    ours = (META, SECRET, VOTERS)
+    foreign = [entry.name for entry in _entries(path) if entry.name not in ours and entry.suffix != ".tmp"]
     if foreign:
         raise StorageError(
             f"{path} is not empty and not an Ottla data directory (it holds {foreign[0]!r}, and no {MARKER}): "
             "choose an empty one"
         )
-    if not (path / SECRET).exists():
-        _write(path / SECRET, secrets.token_hex(32).encode() + b"\n", mode=0o600)
+    _write(path / SECRET, secret + b"\n", mode=0o600)
+    if voters is not None:
+        _write(path / VOTERS, encode_voters(voters))
     _write(
         path / META,
         (
             "# Written by Ottla; do not change.\n"
             "version=1\n"
-            f"cluster.id={format_uuid(cluster_id or random_uuid())}\n"
-            f"node.id={node_id}\n"
-            f"directory.id={format_uuid(random_uuid())}\n"
+            f"cluster.id={format_uuid(identity.cluster_id)}\n"
+            f"node.id={identity.node_id}\n"
+            f"directory.id={format_uuid(identity.directory_id)}\n"
         ).encode(),
     )
     # Last: the marker says that everything else is there.
