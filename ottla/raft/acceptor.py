@@ -151,6 +151,8 @@ class QuorumServer:
                 ("grpc.max_send_message_length", -1),
                 ("grpc.max_concurrent_streams", 100),
                 ("grpc.max_metadata_size", 16 << 10),
+                ("grpc.keepalive_time_ms", 10_000),  # frees what a vanished peer has left open
+                ("grpc.keepalive_timeout_ms", 5_000),
                 ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a share
                 ("grpc.http2.bdp_probe", 0),
                 ("grpc.http2.lookahead_bytes", 4 << 20),
@@ -173,4 +175,4 @@ class QuorumServer:
 
     async def stop(self) -> None:
         """After the transport was closed."""
-        await self._server.stop(None)
+        await self._server.stop(1)

@@ -35,9 +35,13 @@ METHOD = "/ottla.v1.Quorum/Exchange"
 JITTER = 0.5  # the part of a delay that is drawn: nodes that lost each other at once do not dial at once
 
 
-def channel_options(max_message_bytes: int) -> list[tuple[str, int]]:
+def channel_options(max_message_bytes: int, handshake_ms: int) -> list[tuple[str, int]]:
     """For a channel that lives as long as one stream."""
+    give_up_ms = handshake_ms + 500  # an attempt to connect outlives its channel; but not by gRPC's 20 s
     return [
+        ("grpc.min_reconnect_backoff_ms", give_up_ms),
+        ("grpc.initial_reconnect_backoff_ms", give_up_ms),
+        ("grpc.max_reconnect_backoff_ms", give_up_ms),
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", -1),  # bounded before it comes here
         ("grpc.use_local_subchannel_pool", 1),  # no other channel's connection, nor its backoff
@@ -78,7 +82,7 @@ class Dialler:
         """One connection, from dialling to its end. Whether a link stood. Raises TimeoutError."""
         transport = self._transport
         limits = transport.limits
-        options = channel_options(limits.max_message_bytes)
+        options = channel_options(limits.max_message_bytes, limits.handshake_ms)
         if transport.credentials is None:
             channel = grpc.aio.insecure_channel(peer.endpoint, options)
         else:

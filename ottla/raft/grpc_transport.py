@@ -17,7 +17,7 @@ import grpc
 import grpc.aio
 import structlog
 
-from ottla.core.errors import DecodeError
+from ottla.core.errors import ConfigError, DecodeError
 from ottla.core.types import NodeId, Uuid
 from ottla.raft import wire
 from ottla.raft.acceptor import Acceptor
@@ -73,7 +73,12 @@ class GrpcTransport:
         credentials: grpc.ChannelCredentials | None = None,
         limits: Limits | None = None,
     ) -> None:
-        """`secret`: the cluster's. `credentials`: for dialling with TLS; the server's ones are where it is bound."""
+        """`secret`: the cluster's. `credentials`: for dialling with TLS; the server's ones are where it is bound.
+
+        Raises ConfigError without a secret.
+        """
+        if not secret:
+            raise ConfigError("the quorum's transport needs the cluster's secret, and it is empty")
         self.cluster_id = cluster_id
         self.member = member
         self.secret = secret
@@ -190,12 +195,12 @@ class GrpcTransport:
         peer.outgoing.clear()
         level = _log.error if end.ending is Ending.MALFORMED else _log.info
         level("a quorum link has ended", peer=peer.node, how=end.ending.name, detail=end.detail)
-        if end.ending is Ending.RESET:
-            self._receiver.unreachable(peer.node)
         if peer.endpoint:
             self._dial(peer, self.limits.reconnect_ms)
-        elif self._peers.get(peer.node) is peer and peer.link is None:
-            del self._peers[peer.node]
+        else:
+            self._peers.pop(peer.node, None)
+        if end.ending is Ending.RESET:
+            self._receiver.unreachable(peer.node)
 
     def refused(self, node: NodeId) -> None:
         """Nothing listens where the peer should be, or it hung up before a link stood."""
@@ -204,7 +209,7 @@ class GrpcTransport:
 
     def tell_once(self, peer: object, event: str, detail: str) -> None:
         """A warning that is not repeated until a link with this peer stands. Strangers cannot fill the log with it."""
-        key = (peer, event)
+        key = (peer, event, detail)
         if key not in self._told and len(self._told) < 256:
             self._told.add(key)
             _log.warning(event, peer=peer, detail=detail)
