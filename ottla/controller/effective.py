@@ -1,7 +1,8 @@
 """What a config's value is in the end, and where it comes from.
 
 A topic's own value comes first, then the broker's dynamic one, the dynamic one of all brokers, the static one of the
-broker's configuration, the default (Kafka's order).
+broker's configuration, the default (Kafka's order). A cluster that was founded with several nodes has a few defaults of
+its own, e.g. three replicas, which it keeps: they stand in its image.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,13 +41,18 @@ class EffectiveConfigs:
     """The configs of one image as one broker sees them."""
 
     def __init__(self, image: MetadataImage, static: Mapping[str, str], node_id: NodeId) -> None:
-        self._image = image
+        self._image, self._static, self._node_id = image, static, node_id
         self._broker_layers: Sequence[tuple[ConfigSource, Mapping[str, str]]] = (
             (ConfigSource.DYNAMIC_BROKER, image.configs(ResourceType.BROKER, str(node_id))),
             (ConfigSource.DYNAMIC_DEFAULT_BROKER, image.configs(ResourceType.BROKER, ALL_BROKERS)),
             (ConfigSource.STATIC_BROKER, static),
         )
+        self._founded = image.default_configs
         self._topic_defaults: dict[str, str] | None = None
+
+    def on(self, image: MetadataImage) -> "EffectiveConfigs":
+        """The same broker's on another image."""
+        return EffectiveConfigs(image, self._static, self._node_id)
 
     def broker_candidates(self, name: str) -> list[SourcedValue]:
         """Every value of a broker config, the one in force first."""
@@ -64,7 +70,7 @@ class EffectiveConfigs:
         for _, layer in self._broker_layers:
             if name in layer:
                 return layer[name]
-        return BROKER_CONFIGS[name].default
+        return self._default(name)
 
     def integer(self, name: str) -> int:
         """A broker config that is a whole number."""
@@ -98,7 +104,7 @@ class EffectiveConfigs:
         return self._topic_defaults
 
     def _find_topic_defaults(self) -> dict[str, str]:
-        layers = [layer for _, layer in self._broker_layers if layer]
+        layers = [layer for layer in (*(layer for _, layer in self._broker_layers), self._founded) if layer]
         if not layers:
             return {}
         defaults = {}
@@ -110,6 +116,9 @@ class EffectiveConfigs:
                     break
         return defaults
 
+    def _default(self, name: str) -> str | None:
+        return self._founded.get(name, BROKER_CONFIGS[name].default)
+
     def _candidates(self, field: ConfigField, names: Sequence[Synonym]) -> Iterator[SourcedValue]:
         for source, layer in self._broker_layers:
             for synonym in names:
@@ -118,10 +127,9 @@ class EffectiveConfigs:
                     yield SourcedValue(synonym.name, raw, source, synonym.convert(raw))
         found = False
         for synonym in names:
-            broker_field = BROKER_CONFIGS.get(synonym.name)
-            if broker_field is not None and broker_field.default is not None:
+            default = self._default(synonym.name) if synonym.name in BROKER_CONFIGS else None
+            if default is not None:
                 found = True
-                default = broker_field.default
                 yield SourcedValue(synonym.name, default, ConfigSource.DEFAULT, synonym.convert(default))
         if not found:
             yield SourcedValue(field.name, field.default, ConfigSource.DEFAULT, field.default)

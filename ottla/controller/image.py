@@ -10,7 +10,7 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import Final
 
-from ottla.core.types import NodeId, Uuid
+from ottla.core.types import ZERO_UUID, NodeId, Uuid
 
 NO_LEADER: Final = NodeId(-1)
 ALL_BROKERS: Final = ""  # the resource name of cluster-wide broker configs
@@ -30,9 +30,21 @@ class ResourceType(IntEnum):
     GROUP = 32
 
 
+class LeaderRecovery(IntEnum):
+    """Kafka's numbers of what a leader is in: after an unclean election it first has to recover (KIP-704)."""
+
+    RECOVERED = 0
+    RECOVERING = 1
+
+
 @dataclass(frozen=True, slots=True)
 class PartitionImage:
-    """One partition: who has it, who leads it."""
+    """One partition: who has it, who leads it.
+
+    `elr` holds the eligible leader replicas (KIP-966): out of sync, but with every committed record, because nothing is
+    committed while the ISR is below `min.insync.replicas`. `last_known_elr` were eligible and then lost records.
+    `replicas` are, while a reassignment is under way (KIP-455), its target and after that what is `removing`.
+    """
 
     index: int
     leader: NodeId  # NO_LEADER: none
@@ -40,6 +52,21 @@ class PartitionImage:
     replicas: tuple[NodeId, ...]
     isr: tuple[NodeId, ...]
     partition_epoch: int = 0
+    elr: tuple[NodeId, ...] = ()
+    last_known_elr: tuple[NodeId, ...] = ()
+    adding: tuple[NodeId, ...] = ()
+    removing: tuple[NodeId, ...] = ()
+    recovery: LeaderRecovery = LeaderRecovery.RECOVERED
+
+    @property
+    def is_reassigning(self) -> bool:
+        """Whether a reassignment is under way."""
+        return bool(self.adding or self.removing)
+
+    @property
+    def target_replicas(self) -> tuple[NodeId, ...]:
+        """The replicas when the reassignment that is under way, if any, has ended."""
+        return tuple(r for r in self.replicas if r not in self.removing) if self.removing else self.replicas
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +98,16 @@ class BrokerImage:
     rack: str | None = None
     grpc: Endpoint | None = None
     fenced: bool = False
+    in_controlled_shutdown: bool = False
+    directory_id: Uuid = ZERO_UUID  # of its data; ZERO_UUID: not told
+    replication: Endpoint | None = None  # where other brokers fetch its partitions
+    boot_id: str = ""  # of its operating system; another one means that the page cache is gone
+    features: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # what it supports: lowest and highest level
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it may lead and join ISRs."""
+        return not self.fenced and not self.in_controlled_shutdown
 
 
 ResourceKey = tuple[ResourceType, str]
@@ -88,6 +125,15 @@ class MetadataImage:
     resource_configs: Mapping[ResourceKey, Mapping[str, str]] = field(default_factory=dict)
     features: Mapping[str, int] = field(default_factory=dict)
     next_producer_id: int = 0
+    last_broker_epoch: int = 0  # the newest that was given out
+    default_configs: Mapping[str, str] = field(
+        default_factory=dict
+    )  # of brokers, where nobody sets them: written when it was founded
+
+    @property
+    def active_brokers(self) -> frozenset[NodeId]:
+        """Those that may lead and join ISRs."""
+        return frozenset(one.id for one in self.brokers.values() if one.is_active)
 
     def partition(self, topic: str, index: int) -> PartitionImage | None:
         """The partition, or None when there is no such topic or index."""
@@ -118,6 +164,7 @@ class MetadataDelta:
     brokers: frozenset[NodeId] = frozenset()
     configs: frozenset[ResourceKey] = frozenset()
     features: bool = False
+    default_configs: bool = False
 
     @property
     def created(self) -> list[TopicImage]:

@@ -1,17 +1,18 @@
 """Committed records → the next image and what changed.
 
-A batch costs as much as the records in it, plus one shallow copy of each mapping that it touches: never a step per
-topic for each record.
+Nothing is decided here: a record says what becomes of what it names, so that every node comes to the same. A batch
+costs as much as the records in it, plus one shallow copy of each mapping that it touches: never a step per topic for
+each record.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from ottla.controller.broker_records import broker_of
 from ottla.controller.image import (
     INTERNAL_TOPICS,
     BrokerImage,
-    Endpoint,
     MetadataDelta,
     MetadataImage,
     PartitionImage,
@@ -19,13 +20,35 @@ from ottla.controller.image import (
     ResourceType,
     TopicImage,
 )
+from ottla.controller.partition_records import Change, applied, change_of, difference, partition_of
 from ottla.core.errors import OttlaError
-from ottla.core.types import NodeId, Uuid
+from ottla.core.types import ZERO_UUID, NodeId, Uuid
 from ottla.v1 import metadata_pb2 as pb
+
+BATCH_VERSION: Final = 1
+"""What records mean is counted, so that a node stops at what it would misread. Raise it when the replay changes."""
 
 
 class InvalidMetadata(OttlaError):
-    """A committed record that does not fit the state before it, or that this version does not know."""
+    """A committed record that does not fit the state before it."""
+
+
+class NewerMetadata(InvalidMetadata):
+    """A record that this version does not know: the node must not go on, as others understand more of the log."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"the metadata log holds {what} that this version does not know: it was written by a newer version of "
+            "Ottla; start that version"
+        )
+
+
+def batch_of(data: bytes) -> pb.MetadataBatch:
+    """A committed entry or a snapshot. Raises NewerMetadata."""
+    batch = pb.MetadataBatch.FromString(data)
+    if batch.version > BATCH_VERSION:
+        raise NewerMetadata(f"records of version {batch.version}")
+    return batch
 
 
 class ImageBuilder:
@@ -38,7 +61,9 @@ class ImageBuilder:
         self._brokers: dict[NodeId, BrokerImage] | None = None
         self._configs: dict[ResourceKey, dict[str, str]] = {}
         self._features: dict[str, int] | None = None
+        self._default_configs: dict[str, str] | None = None
         self._next_producer_id = base.next_producer_id
+        self._last_broker_epoch = base.last_broker_epoch
         self._open: dict[Uuid, list[PartitionImage]] = {}  # partitions of topics under change
         self._changed_topics: set[str] = set()
         self._changed_brokers: set[NodeId] = set()
@@ -49,10 +74,7 @@ class ImageBuilder:
         for record in records:
             kind = record.WhichOneof("record")
             if kind is None:
-                raise InvalidMetadata(
-                    "the metadata log holds a record of a kind that this version does not know: it was written by a "
-                    "newer version of Ottla; start that version"
-                )
+                raise NewerMetadata("a record of a kind")
             _HANDLERS[kind](self, getattr(record, kind))
         return self
 
@@ -71,6 +93,8 @@ class ImageBuilder:
             resource_configs=self._merged_configs(),
             features=base.features if self._features is None else self._features,
             next_producer_id=self._next_producer_id,
+            last_broker_epoch=self._last_broker_epoch,
+            default_configs=base.default_configs if self._default_configs is None else self._default_configs,
         )
         return image, self._delta(image)
 
@@ -85,6 +109,7 @@ class ImageBuilder:
             brokers=frozenset(self._changed_brokers),
             configs=frozenset(self._configs),
             features=self._features is not None,
+            default_configs=self._default_configs is not None,
         )
 
     # Topics
@@ -120,31 +145,22 @@ class ImageBuilder:
         partitions = self._partitions(record.topic_id)
         if record.partition != len(partitions):
             raise InvalidMetadata(f"partition {record.partition} is created as number {len(partitions)} of its topic")
-        partitions.append(
-            PartitionImage(
-                index=record.partition,
-                leader=NodeId(record.leader),
-                leader_epoch=record.leader_epoch,
-                replicas=self._nodes(record.replicas),
-                isr=self._nodes(record.isr),
-                partition_epoch=record.partition_epoch,
-            )
-        )
+        partitions.append(partition_of(record, self._nodes))
 
     def _partition_change(self, record: pb.PartitionChangeRecord) -> None:
-        partitions = self._partitions(record.topic_id)
-        if not 0 <= record.partition < len(partitions):
-            raise InvalidMetadata(f"partition {record.partition} is changed, of {len(partitions)} that exist")
-        before = partitions[record.partition]
-        elected = record.HasField("leader")
-        partitions[record.partition] = replace(
-            before,
-            leader=NodeId(record.leader) if elected else before.leader,
-            leader_epoch=before.leader_epoch + elected,
-            replicas=self._nodes(record.replicas) or before.replicas,
-            isr=self._nodes(record.isr) or before.isr,
-            partition_epoch=before.partition_epoch + 1,
-        )
+        self._change(record.topic_id, (record.partition,), change_of(record, self._nodes))
+
+    def _partition_changes(self, record: pb.PartitionChangesRecord) -> None:
+        change = change_of(record.change, self._nodes)
+        for topic in record.topics:
+            self._change(topic.topic_id, topic.partitions, change)
+
+    def _change(self, topic_id: bytes, indexes: Iterable[int], change: Change) -> None:
+        partitions = self._partitions(topic_id)
+        for index in indexes:
+            if not 0 <= index < len(partitions):
+                raise InvalidMetadata(f"partition {index} is changed, of {len(partitions)} that exist")
+            partitions[index] = applied(partitions[index], change)
 
     def _remove_topic(self, record: pb.RemoveTopicRecord) -> None:
         topics = self._own_topics()
@@ -167,14 +183,7 @@ class ImageBuilder:
         for partitions in [*self._open.values(), *(self._partitions(topic.id) for topic in led)]:
             for position, partition in enumerate(partitions):
                 if partition.leader == record.broker_id:
-                    partitions[position] = PartitionImage(
-                        partition.index,
-                        partition.leader,
-                        partition.leader_epoch + 1,
-                        partition.replicas,
-                        partition.isr,
-                        partition.partition_epoch + 1,
-                    )
+                    partitions[position] = applied(partition, difference(partition, partition, renew=True))
 
     def _nodes(self, ids: Iterable[int]) -> tuple[NodeId, ...]:
         # Thousands of partitions have the same few replica sets: one tuple for each set.
@@ -189,16 +198,27 @@ class ImageBuilder:
         return self._brokers
 
     def _register_broker(self, record: pb.RegisterBrokerRecord) -> None:
-        broker_id = NodeId(record.broker_id)
-        self._own_brokers()[broker_id] = BrokerImage(
-            id=broker_id,
-            epoch=record.broker_epoch,
-            incarnation_id=Uuid(record.incarnation_id),
-            listeners={e.listener: Endpoint(e.host, e.port) for e in record.endpoints},
-            rack=record.rack or None,
-            grpc=Endpoint(record.grpc_host, record.grpc_port) if record.grpc_host else None,
-        )
-        self._changed_brokers.add(broker_id)
+        broker = broker_of(record)
+        self._own_brokers()[broker.id] = broker
+        self._last_broker_epoch = max(self._last_broker_epoch, broker.epoch)
+        self._changed_brokers.add(broker.id)
+
+    def _broker_change(self, record: pb.BrokerChangeRecord) -> None:
+        before = self._own_brokers().get(NodeId(record.broker_id))
+        if before is None:
+            raise InvalidMetadata(f"a changed broker {record.broker_id} does not exist")
+        after = before
+        if record.HasField("fenced"):
+            after = replace(after, fenced=record.fenced)
+        if record.HasField("in_controlled_shutdown"):
+            after = replace(after, in_controlled_shutdown=record.in_controlled_shutdown)
+        if record.HasField("directory_id"):
+            after = replace(after, directory_id=Uuid(record.directory_id or ZERO_UUID))
+        self._own_brokers()[before.id] = after
+        self._changed_brokers.add(before.id)
+
+    def _broker_epoch(self, record: pb.BrokerEpochRecord) -> None:
+        self._last_broker_epoch = max(self._last_broker_epoch, record.last_broker_epoch)
 
     def _unregister_broker(self, record: pb.UnregisterBrokerRecord) -> None:
         if self._own_brokers().pop(NodeId(record.broker_id), None) is None:
@@ -214,6 +234,11 @@ class ImageBuilder:
             configs[record.name] = record.value
         else:
             configs.pop(record.name, None)
+
+    def _default_config(self, record: pb.DefaultConfigRecord) -> None:
+        if self._default_configs is None:
+            self._default_configs = dict(self._base.default_configs)
+        self._default_configs[record.name] = record.value
 
     def _merged_configs(self) -> Mapping[ResourceKey, Mapping[str, str]]:
         if not self._configs:
@@ -244,4 +269,8 @@ _HANDLERS: Final[Mapping[str, Callable[[ImageBuilder, Any], None]]] = {
     "renew_leaderships": ImageBuilder._renew_leaderships,
     "producer_ids": ImageBuilder._producer_ids,
     "feature_level": ImageBuilder._feature_level,
+    "partition_changes": ImageBuilder._partition_changes,
+    "broker_change": ImageBuilder._broker_change,
+    "broker_epoch": ImageBuilder._broker_epoch,
+    "default_config": ImageBuilder._default_config,
 }

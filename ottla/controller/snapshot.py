@@ -2,41 +2,24 @@
 
 from collections.abc import Iterator
 
+from ottla.controller.broker_records import broker_record
 from ottla.controller.image import MetadataDelta, MetadataImage
+from ottla.controller.partition_records import partition_record
 from ottla.v1 import metadata_pb2 as pb
 
 
 def snapshot_records(image: MetadataImage) -> Iterator[pb.MetadataRecord]:
     """Replayed on an empty image, they give `image`."""
     for broker in image.brokers.values():
-        yield pb.MetadataRecord(
-            register_broker=pb.RegisterBrokerRecord(
-                broker_id=broker.id,
-                incarnation_id=broker.incarnation_id,
-                broker_epoch=broker.epoch,
-                rack=broker.rack or "",
-                endpoints=[
-                    pb.BrokerEndpoint(listener=name, host=endpoint.host, port=endpoint.port)
-                    for name, endpoint in broker.listeners.items()
-                ],
-                grpc_host=broker.grpc.host if broker.grpc else "",
-                grpc_port=broker.grpc.port if broker.grpc else 0,
-            )
-        )
+        yield broker_record(broker)
+    if image.last_broker_epoch > max((broker.epoch for broker in image.brokers.values()), default=0):
+        yield pb.MetadataRecord(broker_epoch=pb.BrokerEpochRecord(last_broker_epoch=image.last_broker_epoch))
     for topic in image.topics.values():
         yield pb.MetadataRecord(topic=pb.TopicRecord(name=topic.name, topic_id=topic.id))
         for partition in topic.partitions:
-            yield pb.MetadataRecord(
-                partition=pb.PartitionRecord(
-                    topic_id=topic.id,
-                    partition=partition.index,
-                    leader=partition.leader,
-                    leader_epoch=partition.leader_epoch,
-                    partition_epoch=partition.partition_epoch,
-                    replicas=partition.replicas,
-                    isr=partition.isr,
-                )
-            )
+            yield partition_record(topic.id, partition)
+    for name, value in image.default_configs.items():
+        yield pb.MetadataRecord(default_config=pb.DefaultConfigRecord(name=name, value=value))
     for (resource_type, resource_name), configs in image.resource_configs.items():
         for name, value in configs.items():
             yield pb.MetadataRecord(
@@ -64,4 +47,5 @@ def delta_between(before: MetadataImage, after: MetadataImage) -> MetadataDelta:
         brokers=frozenset(b for b in brokers if before.brokers.get(b) != after.brokers.get(b)),
         configs=frozenset(k for k in keys if before.configs(*k) != after.configs(*k)),
         features=before.features != after.features,
+        default_configs=before.default_configs != after.default_configs,
     )

@@ -19,14 +19,18 @@ class MetadataBatch(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     RECORDS_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    version: builtins.int
+    """of what the records mean; a reader stops at one that it does not know"""
     @property
     def records(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___MetadataRecord]: ...
     def __init__(
         self,
         *,
         records: collections.abc.Iterable[global___MetadataRecord] | None = ...,
+        version: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["records", b"records"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["records", b"records", "version", b"version"]) -> None: ...
 
 global___MetadataBatch = MetadataBatch
 
@@ -44,6 +48,10 @@ class MetadataRecord(google.protobuf.message.Message):
     RENEW_LEADERSHIPS_FIELD_NUMBER: builtins.int
     PRODUCER_IDS_FIELD_NUMBER: builtins.int
     FEATURE_LEVEL_FIELD_NUMBER: builtins.int
+    PARTITION_CHANGES_FIELD_NUMBER: builtins.int
+    BROKER_CHANGE_FIELD_NUMBER: builtins.int
+    BROKER_EPOCH_FIELD_NUMBER: builtins.int
+    DEFAULT_CONFIG_FIELD_NUMBER: builtins.int
     @property
     def topic(self) -> global___TopicRecord: ...
     @property
@@ -64,6 +72,14 @@ class MetadataRecord(google.protobuf.message.Message):
     def producer_ids(self) -> global___ProducerIdsRecord: ...
     @property
     def feature_level(self) -> global___FeatureLevelRecord: ...
+    @property
+    def partition_changes(self) -> global___PartitionChangesRecord: ...
+    @property
+    def broker_change(self) -> global___BrokerChangeRecord: ...
+    @property
+    def broker_epoch(self) -> global___BrokerEpochRecord: ...
+    @property
+    def default_config(self) -> global___DefaultConfigRecord: ...
     def __init__(
         self,
         *,
@@ -77,10 +93,14 @@ class MetadataRecord(google.protobuf.message.Message):
         renew_leaderships: global___RenewLeadershipsRecord | None = ...,
         producer_ids: global___ProducerIdsRecord | None = ...,
         feature_level: global___FeatureLevelRecord | None = ...,
+        partition_changes: global___PartitionChangesRecord | None = ...,
+        broker_change: global___BrokerChangeRecord | None = ...,
+        broker_epoch: global___BrokerEpochRecord | None = ...,
+        default_config: global___DefaultConfigRecord | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["config", b"config", "feature_level", b"feature_level", "partition", b"partition", "partition_change", b"partition_change", "producer_ids", b"producer_ids", "record", b"record", "register_broker", b"register_broker", "remove_topic", b"remove_topic", "renew_leaderships", b"renew_leaderships", "topic", b"topic", "unregister_broker", b"unregister_broker"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["config", b"config", "feature_level", b"feature_level", "partition", b"partition", "partition_change", b"partition_change", "producer_ids", b"producer_ids", "record", b"record", "register_broker", b"register_broker", "remove_topic", b"remove_topic", "renew_leaderships", b"renew_leaderships", "topic", b"topic", "unregister_broker", b"unregister_broker"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["record", b"record"]) -> typing.Literal["topic", "partition", "partition_change", "remove_topic", "config", "register_broker", "unregister_broker", "renew_leaderships", "producer_ids", "feature_level"] | None: ...
+    def HasField(self, field_name: typing.Literal["broker_change", b"broker_change", "broker_epoch", b"broker_epoch", "config", b"config", "default_config", b"default_config", "feature_level", b"feature_level", "partition", b"partition", "partition_change", b"partition_change", "partition_changes", b"partition_changes", "producer_ids", b"producer_ids", "record", b"record", "register_broker", b"register_broker", "remove_topic", b"remove_topic", "renew_leaderships", b"renew_leaderships", "topic", b"topic", "unregister_broker", b"unregister_broker"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["broker_change", b"broker_change", "broker_epoch", b"broker_epoch", "config", b"config", "default_config", b"default_config", "feature_level", b"feature_level", "partition", b"partition", "partition_change", b"partition_change", "partition_changes", b"partition_changes", "producer_ids", b"producer_ids", "record", b"record", "register_broker", b"register_broker", "remove_topic", b"remove_topic", "renew_leaderships", b"renew_leaderships", "topic", b"topic", "unregister_broker", b"unregister_broker"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["record", b"record"]) -> typing.Literal["topic", "partition", "partition_change", "remove_topic", "config", "register_broker", "unregister_broker", "renew_leaderships", "producer_ids", "feature_level", "partition_changes", "broker_change", "broker_epoch", "default_config"] | None: ...
 
 global___MetadataRecord = MetadataRecord
 
@@ -116,16 +136,35 @@ class PartitionRecord(google.protobuf.message.Message):
     PARTITION_EPOCH_FIELD_NUMBER: builtins.int
     REPLICAS_FIELD_NUMBER: builtins.int
     ISR_FIELD_NUMBER: builtins.int
+    ELR_FIELD_NUMBER: builtins.int
+    LAST_KNOWN_ELR_FIELD_NUMBER: builtins.int
+    ADDING_FIELD_NUMBER: builtins.int
+    REMOVING_FIELD_NUMBER: builtins.int
+    LEADER_RECOVERY_STATE_FIELD_NUMBER: builtins.int
     topic_id: builtins.bytes
     partition: builtins.int
     leader: builtins.int
     """node id; -1: none"""
     leader_epoch: builtins.int
     partition_epoch: builtins.int
+    leader_recovery_state: builtins.int
+    """Kafka's numbers: 0 recovered, 1 recovering"""
     @property
     def replicas(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]: ...
     @property
     def isr(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]: ...
+    @property
+    def elr(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """eligible leader replicas (KIP-966)"""
+
+    @property
+    def last_known_elr(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]: ...
+    @property
+    def adding(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """a reassignment under way (KIP-455)"""
+
+    @property
+    def removing(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]: ...
     def __init__(
         self,
         *,
@@ -136,14 +175,19 @@ class PartitionRecord(google.protobuf.message.Message):
         partition_epoch: builtins.int = ...,
         replicas: collections.abc.Iterable[builtins.int] | None = ...,
         isr: collections.abc.Iterable[builtins.int] | None = ...,
+        elr: collections.abc.Iterable[builtins.int] | None = ...,
+        last_known_elr: collections.abc.Iterable[builtins.int] | None = ...,
+        adding: collections.abc.Iterable[builtins.int] | None = ...,
+        removing: collections.abc.Iterable[builtins.int] | None = ...,
+        leader_recovery_state: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["isr", b"isr", "leader", b"leader", "leader_epoch", b"leader_epoch", "partition", b"partition", "partition_epoch", b"partition_epoch", "replicas", b"replicas", "topic_id", b"topic_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["adding", b"adding", "elr", b"elr", "isr", b"isr", "last_known_elr", b"last_known_elr", "leader", b"leader", "leader_epoch", b"leader_epoch", "leader_recovery_state", b"leader_recovery_state", "partition", b"partition", "partition_epoch", b"partition_epoch", "removing", b"removing", "replicas", b"replicas", "topic_id", b"topic_id"]) -> None: ...
 
 global___PartitionRecord = PartitionRecord
 
 @typing.final
 class PartitionChangeRecord(google.protobuf.message.Message):
-    """What changes of a partition. Every change raises the partition epoch; a change of leader raises the leader epoch."""
+    """What changes of a partition. Every change raises the partition epoch; a leader, even the same one, the leader epoch."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -152,9 +196,15 @@ class PartitionChangeRecord(google.protobuf.message.Message):
     LEADER_FIELD_NUMBER: builtins.int
     ISR_FIELD_NUMBER: builtins.int
     REPLICAS_FIELD_NUMBER: builtins.int
+    ELR_FIELD_NUMBER: builtins.int
+    LAST_KNOWN_ELR_FIELD_NUMBER: builtins.int
+    ADDING_FIELD_NUMBER: builtins.int
+    REMOVING_FIELD_NUMBER: builtins.int
+    LEADER_RECOVERY_STATE_FIELD_NUMBER: builtins.int
     topic_id: builtins.bytes
     partition: builtins.int
     leader: builtins.int
+    leader_recovery_state: builtins.int
     @property
     def isr(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """empty: unchanged"""
@@ -163,6 +213,16 @@ class PartitionChangeRecord(google.protobuf.message.Message):
     def replicas(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """empty: unchanged"""
 
+    @property
+    def elr(self) -> global___NodeIds:
+        """this and what follows: absent: unchanged"""
+
+    @property
+    def last_known_elr(self) -> global___NodeIds: ...
+    @property
+    def adding(self) -> global___NodeIds: ...
+    @property
+    def removing(self) -> global___NodeIds: ...
     def __init__(
         self,
         *,
@@ -171,12 +231,80 @@ class PartitionChangeRecord(google.protobuf.message.Message):
         leader: builtins.int | None = ...,
         isr: collections.abc.Iterable[builtins.int] | None = ...,
         replicas: collections.abc.Iterable[builtins.int] | None = ...,
+        elr: global___NodeIds | None = ...,
+        last_known_elr: global___NodeIds | None = ...,
+        adding: global___NodeIds | None = ...,
+        removing: global___NodeIds | None = ...,
+        leader_recovery_state: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_leader", b"_leader", "leader", b"leader"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_leader", b"_leader", "isr", b"isr", "leader", b"leader", "partition", b"partition", "replicas", b"replicas", "topic_id", b"topic_id"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_leader", b"_leader", "_leader_recovery_state", b"_leader_recovery_state", "adding", b"adding", "elr", b"elr", "last_known_elr", b"last_known_elr", "leader", b"leader", "leader_recovery_state", b"leader_recovery_state", "removing", b"removing"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_leader", b"_leader", "_leader_recovery_state", b"_leader_recovery_state", "adding", b"adding", "elr", b"elr", "isr", b"isr", "last_known_elr", b"last_known_elr", "leader", b"leader", "leader_recovery_state", b"leader_recovery_state", "partition", b"partition", "removing", b"removing", "replicas", b"replicas", "topic_id", b"topic_id"]) -> None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_leader", b"_leader"]) -> typing.Literal["leader"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_leader_recovery_state", b"_leader_recovery_state"]) -> typing.Literal["leader_recovery_state"] | None: ...
 
 global___PartitionChangeRecord = PartitionChangeRecord
+
+@typing.final
+class NodeIds(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IDS_FIELD_NUMBER: builtins.int
+    @property
+    def ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        ids: collections.abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["ids", b"ids"]) -> None: ...
+
+global___NodeIds = NodeIds
+
+@typing.final
+class PartitionChangesRecord(google.protobuf.message.Message):
+    """The same change of many partitions: what a fence or a burst of ISR changes comes to."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CHANGE_FIELD_NUMBER: builtins.int
+    TOPICS_FIELD_NUMBER: builtins.int
+    @property
+    def change(self) -> global___PartitionChangeRecord:
+        """without topic and partition"""
+
+    @property
+    def topics(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PartitionsOfTopic]: ...
+    def __init__(
+        self,
+        *,
+        change: global___PartitionChangeRecord | None = ...,
+        topics: collections.abc.Iterable[global___PartitionsOfTopic] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["change", b"change"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["change", b"change", "topics", b"topics"]) -> None: ...
+
+global___PartitionChangesRecord = PartitionChangesRecord
+
+@typing.final
+class PartitionsOfTopic(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TOPIC_ID_FIELD_NUMBER: builtins.int
+    PARTITIONS_FIELD_NUMBER: builtins.int
+    topic_id: builtins.bytes
+    @property
+    def partitions(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        topic_id: builtins.bytes = ...,
+        partitions: collections.abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["partitions", b"partitions", "topic_id", b"topic_id"]) -> None: ...
+
+global___PartitionsOfTopic = PartitionsOfTopic
 
 @typing.final
 class RemoveTopicRecord(google.protobuf.message.Message):
@@ -235,6 +363,14 @@ class RegisterBrokerRecord(google.protobuf.message.Message):
     ENDPOINTS_FIELD_NUMBER: builtins.int
     GRPC_HOST_FIELD_NUMBER: builtins.int
     GRPC_PORT_FIELD_NUMBER: builtins.int
+    DIRECTORY_ID_FIELD_NUMBER: builtins.int
+    FENCED_FIELD_NUMBER: builtins.int
+    IN_CONTROLLED_SHUTDOWN_FIELD_NUMBER: builtins.int
+    REPLICATION_HOST_FIELD_NUMBER: builtins.int
+    REPLICATION_PORT_FIELD_NUMBER: builtins.int
+    BOOT_ID_FIELD_NUMBER: builtins.int
+    FEATURES_FIELD_NUMBER: builtins.int
+    PREVIOUS_BROKER_EPOCH_FIELD_NUMBER: builtins.int
     broker_id: builtins.int
     incarnation_id: builtins.bytes
     """16 random bytes, new at every start"""
@@ -242,8 +378,24 @@ class RegisterBrokerRecord(google.protobuf.message.Message):
     rack: builtins.str
     grpc_host: builtins.str
     grpc_port: builtins.int
+    directory_id: builtins.bytes
+    """of its data; empty: not told"""
+    fenced: builtins.bool
+    """until it says that it is ready"""
+    in_controlled_shutdown: builtins.bool
+    replication_host: builtins.str
+    """where other brokers fetch its partitions"""
+    replication_port: builtins.int
+    boot_id: builtins.str
+    """of its operating system; empty: not told"""
+    previous_broker_epoch: builtins.int
+    """under which it stopped in order; 0: it did not (KIP-966)"""
     @property
     def endpoints(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___BrokerEndpoint]: ...
+    @property
+    def features(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___FeatureRange]:
+        """what it supports"""
+
     def __init__(
         self,
         *,
@@ -254,10 +406,90 @@ class RegisterBrokerRecord(google.protobuf.message.Message):
         endpoints: collections.abc.Iterable[global___BrokerEndpoint] | None = ...,
         grpc_host: builtins.str = ...,
         grpc_port: builtins.int = ...,
+        directory_id: builtins.bytes = ...,
+        fenced: builtins.bool = ...,
+        in_controlled_shutdown: builtins.bool = ...,
+        replication_host: builtins.str = ...,
+        replication_port: builtins.int = ...,
+        boot_id: builtins.str = ...,
+        features: collections.abc.Iterable[global___FeatureRange] | None = ...,
+        previous_broker_epoch: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["broker_epoch", b"broker_epoch", "broker_id", b"broker_id", "endpoints", b"endpoints", "grpc_host", b"grpc_host", "grpc_port", b"grpc_port", "incarnation_id", b"incarnation_id", "rack", b"rack"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["boot_id", b"boot_id", "broker_epoch", b"broker_epoch", "broker_id", b"broker_id", "directory_id", b"directory_id", "endpoints", b"endpoints", "features", b"features", "fenced", b"fenced", "grpc_host", b"grpc_host", "grpc_port", b"grpc_port", "in_controlled_shutdown", b"in_controlled_shutdown", "incarnation_id", b"incarnation_id", "previous_broker_epoch", b"previous_broker_epoch", "rack", b"rack", "replication_host", b"replication_host", "replication_port", b"replication_port"]) -> None: ...
 
 global___RegisterBrokerRecord = RegisterBrokerRecord
+
+@typing.final
+class FeatureRange(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    LOWEST_FIELD_NUMBER: builtins.int
+    HIGHEST_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    lowest: builtins.int
+    highest: builtins.int
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        lowest: builtins.int = ...,
+        highest: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["highest", b"highest", "lowest", b"lowest", "name", b"name"]) -> None: ...
+
+global___FeatureRange = FeatureRange
+
+@typing.final
+class BrokerChangeRecord(google.protobuf.message.Message):
+    """What changes of a broker; absent: unchanged."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    BROKER_ID_FIELD_NUMBER: builtins.int
+    FENCED_FIELD_NUMBER: builtins.int
+    IN_CONTROLLED_SHUTDOWN_FIELD_NUMBER: builtins.int
+    DIRECTORY_ID_FIELD_NUMBER: builtins.int
+    broker_id: builtins.int
+    fenced: builtins.bool
+    in_controlled_shutdown: builtins.bool
+    directory_id: builtins.bytes
+    """empty: the next registration may bring any"""
+    def __init__(
+        self,
+        *,
+        broker_id: builtins.int = ...,
+        fenced: builtins.bool | None = ...,
+        in_controlled_shutdown: builtins.bool | None = ...,
+        directory_id: builtins.bytes | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_directory_id", b"_directory_id", "_fenced", b"_fenced", "_in_controlled_shutdown", b"_in_controlled_shutdown", "directory_id", b"directory_id", "fenced", b"fenced", "in_controlled_shutdown", b"in_controlled_shutdown"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_directory_id", b"_directory_id", "_fenced", b"_fenced", "_in_controlled_shutdown", b"_in_controlled_shutdown", "broker_id", b"broker_id", "directory_id", b"directory_id", "fenced", b"fenced", "in_controlled_shutdown", b"in_controlled_shutdown"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_directory_id", b"_directory_id"]) -> typing.Literal["directory_id"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_fenced", b"_fenced"]) -> typing.Literal["fenced"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_in_controlled_shutdown", b"_in_controlled_shutdown"]) -> typing.Literal["in_controlled_shutdown"] | None: ...
+
+global___BrokerChangeRecord = BrokerChangeRecord
+
+@typing.final
+class BrokerEpochRecord(google.protobuf.message.Message):
+    """In snapshots: the newest broker epoch that was given out, when that broker is registered no more."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LAST_BROKER_EPOCH_FIELD_NUMBER: builtins.int
+    last_broker_epoch: builtins.int
+    def __init__(
+        self,
+        *,
+        last_broker_epoch: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["last_broker_epoch", b"last_broker_epoch"]) -> None: ...
+
+global___BrokerEpochRecord = BrokerEpochRecord
 
 @typing.final
 class BrokerEndpoint(google.protobuf.message.Message):
@@ -351,3 +583,23 @@ class FeatureLevelRecord(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["level", b"level", "name", b"name"]) -> None: ...
 
 global___FeatureLevelRecord = FeatureLevelRecord
+
+@typing.final
+class DefaultConfigRecord(google.protobuf.message.Message):
+    """The value of a broker config in this cluster where nobody sets it: written when the cluster is founded."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    value: builtins.str
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        value: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "value", b"value"]) -> None: ...
+
+global___DefaultConfigRecord = DefaultConfigRecord
