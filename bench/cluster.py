@@ -1,16 +1,14 @@
 """A running cluster under measurement, whoever made it, and what it costs: processor seconds and memory."""
 
-import os
 import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+from bench import costs
 
 
 @dataclass(kw_only=True)
@@ -67,17 +65,8 @@ class Cluster:
 
     def cpu_s(self) -> float:
         """User and system time of all the cluster's processes so far."""
-        total = 0.0
-        for pid in self.pids:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            total += (int(fields[11]) + int(fields[12])) / TICKS_PER_S
-        return total
+        return sum(map(costs.cpu_s, self.pids))
 
     def memory_mib(self) -> float:
         """Proportional set size, the mean of the nodes."""
-        return sum(map(_pss_mib, self.pids)) / len(self.pids)
-
-
-def _pss_mib(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
+        return sum(map(costs.pss_mib, self.pids)) / len(self.pids)

@@ -1,0 +1,1 @@
+"""The quorum by itself: three processes over loopback, with real syncs."""
