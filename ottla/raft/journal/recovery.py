@@ -51,7 +51,9 @@ class Recovered:
 
 
 def recover(files: Files, directory: str, member: Member, bootstrap: Membership, segment_bytes: int) -> Recovered:
-    """Raises CorruptLog for damage, StorageError for another's journal or a newer one; no file that counts is changed then."""
+    """Raises CorruptLog for damage, StorageError for the journal of another member or of a newer version; no file that
+    counts was changed then.
+    """
     files.make_directory(directory)
     files.sync_directory(directory.rpartition("/")[0])
     names = files.list_directory(directory)
@@ -188,7 +190,6 @@ class _Log:
         if entry.index <= outline.base.index and not self.restarts:
             # It replaces what stood in a segment that is gone, as all of it was in a snapshot later.
             outline.restart(Place(entry.index - 1, UNKNOWN_TERM))
-            self.entries.clear()
         outline.put(entry.index, entry.term)
         del self.entries[entry.index - outline.base.index - 1 :]
         self.entries.append(entry)

@@ -74,7 +74,6 @@ def create_segment(files: Files, directory: str, number: int, opening: Opening) 
     try:
         file = files.open(new, create=True)
         try:
-            file.truncate(0)
             for position in range(0, opening.size, len(_ZEROS)):
                 file.pwritev([_ZEROS[: opening.size - position]], position)
             file.pwritev([head], 0)

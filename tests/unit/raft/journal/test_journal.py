@@ -221,6 +221,18 @@ def test_a_received_snapshot_replaces_the_whole_log() -> None:
     assert [(e.index, e.term) for e in stored.entries] == [(51, 4), (52, 4), (53, 4)]
 
 
+def test_a_received_snapshot_alone_is_two_new_files_and_carries_the_hard_state_with_it() -> None:
+    subject = opened()
+    received = Handed(HardState(4, TWO), snapshot(50, 3))
+    done = operations(subject, lambda: subject.persist(entries(1, 3), received))
+    assert [one for one in done if one in ("sync", "rename", "sync_directory")] == 2 * [
+        "sync",
+        "rename",
+        "sync_directory",
+    ]
+    assert subject.restart().hard_state == HardState(4, TWO)
+
+
 def test_of_two_received_snapshots_only_the_last_one_is_written() -> None:
     subject = opened()
     subject.persist(Handed(HardState(3, None), snapshot(50, 3)), entries(51, 53, 3), Handed(snapshot=snapshot(60, 3)))
@@ -272,7 +284,7 @@ def test_trim_lets_go_of_older_snapshots_and_of_segments_that_the_snapshot_stand
 
 
 def test_the_size_is_what_was_written_since_the_snapshot() -> None:
-    subject = opened()
+    subject = opened(20_000)
     sizes = [subject.journal.size_bytes]
     for index in range(1, 11):
         subject.persist(entries(index, index + 1, size=30))
@@ -325,6 +337,23 @@ def test_a_snapshot_that_cannot_be_saved_leaves_the_journal_as_it_was() -> None:
     assert subject.names() == before
     subject.persist(entries(10, 12))
     assert len(subject.restart().entries) == 11
+
+
+def test_what_a_failed_snapshot_left_behind_is_not_part_of_the_next_one() -> None:
+    subject = opened()
+    subject.persist(entries(1, 10))
+
+    def before(operation: str, path: str) -> None:
+        if operation in ("sync", "remove") and "saved" in path:
+            raise OSError(errno.EIO, "it failed")
+
+    subject.files.before = before
+    with pytest.raises(OSError, match="it failed"):
+        subject.save(snapshot(5, size=500))
+    subject.heal()
+    own = snapshot(6, size=10)
+    subject.save(own)
+    assert subject.restart().snapshot == own
 
 
 # -- failures

@@ -134,6 +134,11 @@ def test_missing_snapshots_and_segments_are_missed() -> None:
     for path in paths(subject, ".snapshot"):
         subject.files.remove(path)
     assert refused(subject) is not None
+    subject = Subject()
+    subject.open()
+    subject.persist(entries(1, 3))
+    subject.files.remove(paths(subject, ".snapshot")[0])  # it says who the first members were
+    assert refused(subject) is not None
     subject = several_segments()
     for path in paths(subject, ".segment"):
         subject.files.remove(path)
