@@ -127,3 +127,56 @@ class Worker(Protocol):
         The function is a module's own and its arguments can be pickled; `files` is the worker's view of the same
         data directory, `pause(seconds)` lets it work at a bounded rate.
         """
+
+
+class Channel(Protocol):
+    """An open stream of bytes to another process."""
+
+    @property
+    def queued_bytes(self) -> int:
+        """What was sent and the other side's machine has not taken yet."""
+
+    def send(self, buffers: Sequence[Buffer]) -> None:
+        """Queue bytes, in order; nothing happens when the channel is closed. The buffers must not change any more."""
+
+    def close(self) -> None:
+        """End it when everything queued has left."""
+
+    def abort(self) -> None:
+        """End it now."""
+
+
+class Receiver(Protocol):
+    """What the user of a channel hears, on its loop. Bytes are received straight into its own memory."""
+
+    def opened(self, channel: Channel) -> None: ...
+    def buffer(self) -> memoryview:
+        """Where the next bytes go; not empty."""
+
+    def received(self, count: int) -> None:
+        """`count` bytes are in the buffer."""
+
+    def drained(self) -> None:
+        """Little is queued again, after much was."""
+
+    def closed(self, error: Exception | None) -> None:
+        """No more, whoever ended it; also when the channel could not be opened. Comes once, and last."""
+
+
+class Listener(Protocol):
+    """A place where channels are accepted."""
+
+    @property
+    def port(self) -> int: ...
+    def close(self) -> None:
+        """Accept no more; what is open stays open."""
+
+
+class Network(Protocol):
+    """Streams between processes."""
+
+    def connect(self, host: str, port: int, receiver: Receiver) -> None:
+        """Open a channel: `receiver.opened`, or `closed` when nobody is there."""
+
+    def listen(self, host: str, port: int, accept: Callable[[str], Receiver]) -> Listener:
+        """Accept channels; `accept(peer's address)` gives each its receiver. Port 0: any that is free; OSError."""

@@ -179,7 +179,8 @@ class Partition:
     def become_leader(self, leader_epoch: int, role: ReplicaRole | None) -> None:
         """Lead from now on; the epoch begins at the log end, and must be none that an earlier incarnation led."""
         self.leader_epoch, self.role, self.is_leader = leader_epoch, role, True
-        self.epochs_changed |= self.epochs.assign(leader_epoch, self.log.log_end_offset)
+        if role is not None:  # followers may come with epochs that this log never saw
+            self.epochs.assign(leader_epoch, self.log.log_end_offset)
         self._notify()
 
     def become_follower(self, leader_epoch: int, role: ReplicaRole) -> None:

@@ -1,4 +1,4 @@
-"""Begins a partition's log anew at a later offset: its leader has nothing any more that would follow the last record."""
+"""Begins a partition's log anew at a later offset: its leader has nothing any more that follows the last record."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def start_anew(partition: "Partition", offset: int, done: Callable[[Exception | None], None]) -> None:
-    """Forget every record; `offset` is log start and log end when `done(None)` comes. Nothing may be appended until then.
+    """Forget every record; `offset` is log start and log end when `done(None)` comes, before which nothing is appended.
 
     The new log start is durable before the first file goes: a crash in between finds a log that ends before its start,
     and recovery takes that for this very thing.
     """
     log, environment = partition.log, partition.environment
-    partition.recovery_limit = min(partition.recovery_point, log.durable_end_offset)
+    partition.recovery_limit = 0  # whatever is left of the old records after a crash is not damaged, it is gone
     partition.move_log_start(offset)
 
     def remove() -> None:

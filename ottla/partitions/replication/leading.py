@@ -47,6 +47,7 @@ class Leading:
     ) -> None:
         self.partition = partition
         self.readers: dict[NodeId, Reader] = {}
+        self._is_new = True
         self._clock, self._propose_soon = clock, propose_soon
         log = partition.log
         config = partition.config
@@ -76,6 +77,9 @@ class Leading:
         return self.state.latest_is_known
 
     def appended(self) -> None:
+        if self._is_new:  # from here on the epoch can be told from its records, and its start is worth being saved
+            self._is_new = False
+            self.partition.epochs_changed = True
         self.state.log_end_offset = self.partition.log.log_end_offset
         for reader in self.readers.values():
             reader.grown()
@@ -162,13 +166,14 @@ class Leading:
         for node in self.state.followers:
             if (epoch := registered.get(node)) is not None:
                 self.state.restarted(node, epoch)
+        self.tick()
 
     def log_start_moved(self) -> None:
         for reader in self.readers.values():
             reader.moved()
 
     def end(self, code: ErrorCode) -> None:
-        """This leadership is over: followers are told, and look for the next one."""
+        """End this leadership: followers are told, and look for the next one."""
         for node in list(self.readers):
             self.unsubscribe(node, code)
 
