@@ -17,6 +17,12 @@ class PowerCut(BaseException):
     """The machine stops in the middle of an operation. Not an Exception: no handler on the way may go on."""
 
 
+class ShortWrite(OSError):
+    """A write that fails in its middle: `part` of the bytes, 0 to 1, are in the file."""
+
+    part = 0.0
+
+
 class Inode:
     """Content of a file: what is read now, what is on the platter, what lies between."""
 
@@ -43,6 +49,12 @@ class Inode:
     def fail_sync(self) -> None:
         """The writes are no dirty pages any more, nothing brings them to the platter. Sizes are journaled apart."""
         self.unsynced = [(size, data) for size, data in self.unsynced if data is None]
+
+    def after_power_cut(self) -> "Inode":
+        """A copy of what is durable."""
+        copy = Inode()
+        copy.durable, copy.content = bytearray(self.durable), bytearray(self.durable)
+        return copy
 
     def crash(self, random: Random) -> None:
         for position, data in self.unsynced:
@@ -86,6 +98,13 @@ class Directory:
             _apply(self.durable, change)
         self.pending.clear()
 
+    def after_power_cut(self) -> "Directory":
+        """A copy of what is durable."""
+        copy = Directory()
+        copy.durable = {name: node.after_power_cut() for name, node in self.durable.items()}
+        copy.entries = dict(copy.durable)
+        return copy
+
     def crash(self, random: Random) -> None:
         in_order = random.random() < 0.5
         keep = random.randrange(0, len(self.pending) + 1)
@@ -115,7 +134,11 @@ class SimFile:
 
     def pwritev(self, buffers: Sequence[Buffer], position: int, *, sync: bool = False) -> None:
         for buffer in buffers:
-            self._files.happens("write", self.path)
+            try:
+                self._files.happens("write", self.path)
+            except ShortWrite as error:
+                self.inode.write(position, bytes(buffer)[: int(len(buffer) * error.part)])
+                raise
             self.inode.write(position, bytes(buffer))
             position += len(buffer)
         if sync:
@@ -127,6 +150,7 @@ class SimFile:
         except OSError:
             self.inode.fail_sync()
             raise
+        self._files.syncs += 1
         self.inode.sync()
 
     def truncate(self, size: int) -> None:
@@ -152,6 +176,7 @@ class SimFiles:
         self.root = Directory()
         self.before: Callable[[str, str], None] | None = None
         self.operations = 0
+        self.syncs = 0  # what is durable changes only when this does, or at a crash
 
     def happens(self, operation: str, path: str) -> None:
         self.operations += 1
@@ -160,7 +185,29 @@ class SimFiles:
 
     def crash(self, random: Random) -> None:
         """The power is cut and comes back: only what is durable is left, and chance adds some of the rest."""
+        self.syncs += 1
         self.root.crash(random)
+
+    def after_power_cut(self) -> "SimFiles":
+        """A copy of what a power cut would leave at the least: only what is durable."""
+        copy = SimFiles()
+        copy.root = self.root.after_power_cut()
+        return copy
+
+    def flip_bit(self, path: str, random: Random) -> bool:
+        """The medium decays: one bit of a file that is synced is another one. What ends it, zeros, is left alone.
+
+        False when there is nothing to damage.
+        """
+        inode = self._inode(path)
+        used = len(inode.durable.rstrip(b"\0"))
+        if inode.unsynced or not used:
+            return False
+        position, bit = random.randrange(0, used), 1 << random.randrange(0, 8)
+        inode.durable[position] ^= bit
+        inode.content[position] ^= bit
+        self.syncs += 1
+        return True
 
     def open(self, path: str, *, create: bool = False) -> SimFile:
         self.happens("open", path)
@@ -225,6 +272,7 @@ class SimFiles:
 
     def sync_directory(self, path: str) -> None:
         self.happens("sync_directory", path)
+        self.syncs += 1
         self._directory(path).sync()
 
     def read_bytes(self, path: str) -> bytes:

@@ -3,6 +3,7 @@
 Each node has an `asyncio` loop of its own, so production code with tasks and futures runs unchanged. One callback runs
 at a time: those of one node first in, first out; between nodes the seed decides whose turn it is. When nobody has
 anything to do, time jumps to the next timer. Nothing waits for real, and the same seed replays the same history.
+What belongs to no node (a message on its way, the plan of faults) is planned with `World.call_at` and `call_later`.
 """
 
 import asyncio
@@ -20,15 +21,20 @@ Ts = TypeVarTuple("Ts")
 
 
 class World:
-    """Time, and whose turn it is. `before_each` is called before every callback, e.g. to check invariants."""
+    """Time, and whose turn it is.
+
+    `before_each` is called before every callback of a node, `after_each` after it, with the loop that it ran on: for
+    invariants.
+    """
 
     def __init__(self, random: Random) -> None:
         self.random = random
         self.now_s = 0.0
         self.events = 0
         self.before_each: Callable[[], None] | None = None
+        self.after_each: Callable[[SimLoop], None] | None = None
         self._ready: list[SimLoop] = []  # loops that have something to run
-        self._timers: list[tuple[float, int, asyncio.TimerHandle, SimLoop]] = []
+        self._timers: list[tuple[float, int, asyncio.TimerHandle | WorldTimer, SimLoop | None]] = []
         self._count = 0
 
     def new_loop(self, name: str) -> "SimLoop":
@@ -36,20 +42,32 @@ class World:
 
     def step(self, until_s: float) -> bool:
         """Run one callback that is due at or before `until_s`; whether there was one."""
+        ready, timers = self._ready, self._timers
         while True:
-            if self._ready:
-                loop = self._ready[self.random.randrange(0, len(self._ready))]
+            if ready:
+                loop = ready[int(self.random.random() * len(ready)) if len(ready) > 1 else 0]
                 if self.before_each is not None:
                     self.before_each()
                 self.events += 1
                 loop.run_one()
+                if self.after_each is not None:
+                    self.after_each(loop)
                 return True
-            if not self._timers or self._timers[0][0] > until_s:
+            if not timers or timers[0][0] > until_s:
                 return False
-            at, _, handle, loop = heappop(self._timers)
-            self.now_s = max(self.now_s, at)
-            if not handle.cancelled() and loop.alive:
-                loop.add_ready(handle)
+            at, _, handle, owner = heappop(timers)
+            if handle.cancelled():
+                continue
+            if at > self.now_s:
+                self.now_s = at
+            if owner is None:
+                assert isinstance(handle, WorldTimer)
+                self.events += 1
+                handle.callback(*handle.arguments)
+                return True
+            if owner.alive:
+                assert isinstance(handle, asyncio.TimerHandle)
+                owner.add_ready(handle)
 
     def run_for(self, seconds: float) -> None:
         """Let that much virtual time pass."""
@@ -65,6 +83,17 @@ class World:
             if not self.step(end):
                 raise AssertionError(f"the condition does not hold after {within_s} s of virtual time")
 
+    def call_at(self, at_s: float, callback: Callable[..., object], *arguments: Any) -> "WorldTimer":
+        """Plan something that belongs to no node."""
+        timer = WorldTimer(callback, arguments)
+        self._count += 1
+        heappush(self._timers, (at_s, self._count, timer, None))
+        return timer
+
+    def call_later(self, delay_s: float, callback: Callable[..., object], *arguments: Any) -> "WorldTimer":
+        """Like `call_at`, from now."""
+        return self.call_at(self.now_s + delay_s, callback, *arguments)
+
     def add_timer(self, at_s: float, handle: asyncio.TimerHandle, loop: "SimLoop") -> None:
         self._count += 1
         heappush(self._timers, (at_s, self._count, handle, loop))
@@ -76,19 +105,36 @@ class World:
         self._ready.remove(loop)
 
 
+class WorldTimer:
+    """A callback that belongs to no node."""
+
+    __slots__ = ("_cancelled", "arguments", "callback")
+
+    def __init__(self, callback: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+        self.callback, self.arguments = callback, arguments
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        self._cancelled = True
+
+    def cancelled(self) -> bool:
+        return self._cancelled
+
+
 class SimLoop(asyncio.AbstractEventLoop):
     """The loop of one node. What a real loop does with sockets and threads is not here: nodes use the ports."""
 
     def __init__(self, world: World, name: str) -> None:
         self.world, self.name = world, name
         self.alive = True
+        self.paused = False
         self.failures: list[dict[str, Any]] = []
         self._queue: deque[asyncio.Handle] = deque()
 
     # -- the world's side
 
     def add_ready(self, handle: asyncio.Handle) -> None:
-        if not self._queue:
+        if not self._queue and not self.paused:
             self.world.mark_ready(self)
         self._queue.append(handle)
 
@@ -109,7 +155,22 @@ class SimLoop(asyncio.AbstractEventLoop):
         self.alive = False
         if self._queue:
             self._queue.clear()
-            self.world.unmark_ready(self)
+            if not self.paused:
+                self.world.unmark_ready(self)
+
+    def pause(self) -> None:
+        """The process stands still (SIGSTOP, a machine that swaps): what is due piles up until `resume`."""
+        if not self.paused:
+            self.paused = True
+            if self._queue:
+                self.world.unmark_ready(self)
+
+    def resume(self) -> None:
+        """All that was due meanwhile is done now."""
+        if self.paused:
+            self.paused = False
+            if self._queue:
+                self.world.mark_ready(self)
 
     def complete(self, coroutine: Coroutine[Any, Any, T], *, within_s: float = 60.0) -> T:
         """Run the world until the coroutine, as a task of this node, is done."""
