@@ -60,6 +60,11 @@ class Progress:
         if self.snapshot is None:
             self.snapshot, self.offset = snapshot, 0
 
+    def send_next_snapshot(self, snapshot: Snapshot) -> None:
+        """The one that was being sent has arrived."""
+        self.snapshot = None
+        self.send_snapshot(snapshot)
+
     def await_reply(self, number: int, heartbeat_round: int) -> None:
         self.awaited, self.sent_round = number, heartbeat_round
 
