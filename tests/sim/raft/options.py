@@ -1,0 +1,86 @@
+"""What a seed decides before a run begins: how big the cluster is, which faults there are and how strong.
+
+Swarm testing (Groce et al. 2012): a run with every fault at once makes little progress and so reaches little; runs that
+each leave out most of them reach what no single mixture would.
+"""
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final
+
+ACTIONS: Final = {
+    "power cut": 3, "kill": 3, "cut leader off": 2, "split": 2, "one-way cuts": 2, "bad links": 3, "reset": 3,
+    "slow disk": 2, "failing disk": 1, "full disk": 1, "clock": 1, "add": 3, "remove": 3, "replace disk": 2,
+    "transfer": 3, "bit flip": 1, "power cut in a job": 3, "power cut everywhere": 1, "pause": 2,
+}  # fmt: skip
+"""What the nemesis can do, and how often one is in a run's mixture relative to the others."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Options:
+    """One run."""
+
+    voters: int
+    spares: int
+    actions: tuple[str, ...]
+    every_s: float
+    """On average between two actions of the nemesis."""
+    lasts_s: float
+    """On average until a fault that lasts is mended."""
+    duration_s: float
+    wire: bool
+    clients: int
+    think_s: float
+    in_sessions: float
+    """The part of the clients that propose in sessions."""
+    large: float
+    """The part of the proposals that are large."""
+    keys: int
+    # the base line, also while nothing special happens
+    loss: float
+    duplicates: float
+    late: float
+    delay_ms: tuple[float, float]
+    slowest_sync_ms: float
+    drift: float
+    settings: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def draw(cls, random: Random) -> "Options":
+        names = list(ACTIONS)
+        wanted = random.choice([0, 1, 2, 3, 3, 4, 5, 6, 8])
+        actions: list[str] = []
+        while len(actions) < wanted:
+            name = random.choices(names, [ACTIONS[n] for n in names])[0]
+            if name not in actions:
+                actions.append(name)
+        rough = random.random()
+        return cls(
+            voters=random.choices([1, 2, 3, 4, 5], [4, 6, 55, 5, 30])[0],
+            spares=random.choice([0, 1, 1, 2]),
+            actions=tuple(actions),
+            every_s=random.choice([0.3, 0.6, 1.0, 2.0]),
+            lasts_s=random.choice([0.3, 1.0, 2.0, 4.0]),
+            duration_s=random.choice([8.0, 12.0, 20.0]),
+            wire=random.random() < 0.25,
+            clients=random.choice([1, 2, 3, 4]),
+            think_s=random.choice([0.02, 0.05, 0.1, 0.2]),
+            in_sessions=random.choice([0.0, 0.5, 0.5, 1.0]),
+            large=random.choice([0.0, 0.0, 0.05]),
+            keys=random.choice([1, 2, 4]),
+            loss=random.choice([0.01, 0.05, 0.15]) if rough < 0.3 else 0.0,
+            duplicates=random.choice([0.0, 0.0, 0.02, 0.2]),
+            late=random.choice([0.0, 0.0, 0.01, 0.05]),
+            delay_ms=random.choice([(0.1, 1.0), (0.1, 1.0), (0.5, 8.0), (1.0, 40.0)]),
+            slowest_sync_ms=random.choice([0.5, 3.0, 3.0, 15.0, 60.0]),
+            drift=random.choice([0.0, 0.0, 0.02, 0.1]),
+            settings={
+                "max_append_bytes": random.choice([200, 1000, 100_000]),
+                "max_in_flight_bytes": random.choice([400, 4000, 1_000_000]),
+                "max_uncommitted_bytes": random.choice([600, 4000, 1_000_000, 1_000_000]),
+                "chunk_bytes": random.choice([30, 100, 1000]),
+                "kept_entries": random.choice([0, 1, 5, 50]),
+                "snapshot_after_bytes": random.choice([600, 2000, 6000, 1_000_000]),
+                "segment_bytes": random.choice([500, 2000, 8000]),
+            },
+        )
