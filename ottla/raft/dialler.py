@@ -24,15 +24,16 @@ from ottla.raft.handshake import (
     encode_proof,
     prove,
 )
-from ottla.raft.links import End, Ending, Link
+from ottla.raft.links import End, Ending, Link, Peer
 
 if TYPE_CHECKING:
-    from ottla.raft.grpc_transport import GrpcTransport, Peer
+    from ottla.raft.grpc_transport import GrpcTransport
 
     Call = grpc.aio.StreamStreamCall[bytes, bytes]
 
 METHOD = "/ottla.v1.Quorum/Exchange"
 JITTER = 0.5  # the part of a delay that is drawn: nodes that lost each other at once do not dial at once
+PATIENCE = 10  # attempts before it is worth a line that a peer listens and does not talk: at a start it is usual
 
 
 def channel_options(max_message_bytes: int, handshake_ms: int) -> list[tuple[str, int]]:
@@ -58,28 +59,40 @@ class Dialler:
     def __init__(self, transport: "GrpcTransport") -> None:
         self._transport = transport
 
-    async def run(self, peer: "Peer", delay_ms: float) -> None:
+    async def run(self, peer: Peer, delay_ms: float) -> None:
         """Dial, first after `delay_ms`, and run the link; and so on, until cancelled."""
-        limits = self._transport.limits
+        transport, limits = self._transport, self._transport.limits
+        in_vain = 0  # attempts in which somebody listened, and nothing came of it
         while True:
             await asyncio.sleep(delay_ms * (1 - JITTER * random.random()) / 1000)
             longest_ms = limits.reconnect_max_ms
+            why = ""
             try:
                 async with asyncio.timeout(limits.handshake_ms / 1000):
                     refused = await _is_refused(peer.endpoint)
                 if refused:
-                    self._transport.refused(peer.node)
                     longest_ms = limits.refused_max_ms
+                    transport.refused(peer.node)
                 elif await self._converse(peer):
-                    delay_ms = 0
+                    delay_ms = in_vain = 0
             except TimeoutError:  # silence, of which nothing follows
-                pass
+                why = "it is silent"
+            except grpc.aio.AioRpcError as error:  # UNAVAILABLE: it is about to start, or to end
+                longest_ms = limits.refused_max_ms
+                why = f"{error.code().name}: {error.details()}"
+                transport.refused(peer.node)
             except (OSError, ValueError) as error:  # no such host or port, no way to it
-                self._transport.tell_once(peer.node, "a peer of the quorum cannot be dialled", str(error))
+                transport.tell_once(peer.node, "a peer of the quorum cannot be dialled", str(error))
+            in_vain += bool(why)
+            if in_vain == PATIENCE:
+                transport.tell_once(peer.node, "a peer of the quorum cannot be talked to", why)
             delay_ms = min(max(limits.reconnect_ms, delay_ms * 2), longest_ms)
 
-    async def _converse(self, peer: "Peer") -> bool:
-        """One connection, from dialling to its end. Whether a link stood. Raises TimeoutError."""
+    async def _converse(self, peer: Peer) -> bool:
+        """One connection, from dialling to its end. Whether a link stood.
+
+        Raises TimeoutError, and AioRpcError when the peer was UNAVAILABLE.
+        """
         transport = self._transport
         limits = transport.limits
         options = channel_options(limits.max_message_bytes, limits.handshake_ms)
@@ -98,7 +111,11 @@ class Dialler:
                 transport.fell(peer, link, End(Ending.CLOSED))
             raise
         except grpc.aio.AioRpcError as error:
-            self._hung_up(peer, error)
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                raise
+            if error.code() is not grpc.StatusCode.ALREADY_EXISTS:  # the peer's own stream is on its way here
+                why = f"{error.code().name}: {error.details()}"
+                transport.tell_once(peer.node, "a peer of the quorum hung up", why)
         except (Refused, DecodeError) as error:
             transport.tell_once(peer.node, "a peer of the quorum was refused", str(error))
         finally:
@@ -106,7 +123,7 @@ class Dialler:
             await channel.close()
         return link is not None
 
-    async def _greet(self, peer: "Peer", call: "Call") -> tuple[Link, bytes]:
+    async def _greet(self, peer: Peer, call: "Call") -> tuple[Link, bytes]:
         """The handshake; the link that stands, and the frame that it is to begin with.
 
         Raises AioRpcError, Refused, DecodeError.
@@ -130,13 +147,6 @@ class Dialler:
             own_proof = b""
         # Else this node decides, now: had the peer's own stream come before, this task would be cancelled.
         return transport.establish(peer, theirs, call, ours.nonce, dialled=True), own_proof
-
-    def _hung_up(self, peer: "Peer", error: grpc.aio.AioRpcError) -> None:
-        if error.code() is grpc.StatusCode.ALREADY_EXISTS:  # the peer's own stream is on its way here
-            return
-        if error.code() is grpc.StatusCode.UNAVAILABLE:
-            self._transport.refused(peer.node)
-        self._transport.tell_once(peer.node, "a peer of the quorum hung up", f"{error.code().name}: {error.details()}")
 
 
 async def _frame(call: "Call") -> bytes:

@@ -25,7 +25,7 @@ from ottla.raft.core.member import Member
 from ottla.raft.core.messages import Message
 from ottla.raft.dialler import Dialler
 from ottla.raft.handshake import NONCE_BYTES, Hello, Standing
-from ottla.raft.links import End, Ending, Link, Outgoing, Stream
+from ottla.raft.links import End, Ending, Link, Outgoing, Peer, Stream
 from ottla.raft.transport import Receiver
 
 _log = structlog.get_logger(__name__)
@@ -45,20 +45,6 @@ class Limits:
     reconnect_ms: int = 50  # before dialling again; doubles ...
     reconnect_max_ms: int = 1_000  # ... up to this
     refused_max_ms: int = 150  # or this, where the peer's host answers that nothing listens, which costs it nothing
-
-
-class Peer:
-    """What this node has to do with one other node."""
-
-    __slots__ = ("dialling", "endpoint", "last_stream", "link", "node", "outgoing")
-
-    def __init__(self, node: NodeId, outgoing: Outgoing) -> None:
-        self.node = node
-        self.endpoint = ""  # empty: it has to dial
-        self.outgoing = outgoing
-        self.link: Link | None = None
-        self.dialling: asyncio.Task[None] | None = None
-        self.last_stream = b""
 
 
 class GrpcTransport:
@@ -106,9 +92,12 @@ class GrpcTransport:
             self._dial(peer)
 
     def reach(self, endpoints: Mapping[NodeId, str]) -> None:
-        """These are the peers. One without an endpoint is waited for; so is one that is not named, once it dials."""
-        for node in [node for node in self._peers if node not in endpoints]:
-            self._part_from(self._peers.pop(node))
+        """Whom this node may dial, and where. A peer that is not named, or has no endpoint, may still dial it."""
+        for peer in list(self._peers.values()):
+            if peer.node not in endpoints:
+                peer.endpoint = ""
+                if peer.link is None or peer.link.standing.dialled:
+                    self._part_from(self._peers.pop(peer.node))
         for node, endpoint in endpoints.items():
             if node == self.member.node:
                 continue

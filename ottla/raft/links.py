@@ -1,4 +1,4 @@
-"""One stream that stands between two nodes: a task that reads, a task that writes, and how it ends."""
+"""One stream that stands between two nodes: a task that reads, a task that writes, what waits, and how it ends."""
 
 import asyncio
 from collections import deque
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import grpc.aio
 
 from ottla.core.errors import DecodeError
+from ottla.core.types import NodeId
 from ottla.raft.core.member import Member
 from ottla.raft.handshake import Standing
 
@@ -171,6 +172,20 @@ class Link:
             self.end(End(Ending.MALFORMED, str(error)))
         except Exception as error:
             self.end(_reset(error))
+
+
+class Peer:
+    """What this node has to do with one other node."""
+
+    __slots__ = ("dialling", "endpoint", "last_stream", "link", "node", "outgoing")
+
+    def __init__(self, node: NodeId, outgoing: Outgoing) -> None:
+        self.node = node
+        self.endpoint = ""  # empty: it has to dial
+        self.outgoing = outgoing
+        self.link: Link | None = None
+        self.dialling: asyncio.Task[None] | None = None
+        self.last_stream = b""
 
 
 def _reset(error: Exception) -> End:

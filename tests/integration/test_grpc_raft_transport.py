@@ -253,6 +253,18 @@ async def test_a_peer_that_is_named_no_more_is_parted_from(start: Nodes) -> None
     assert one.lost == []
 
 
+@pytest.mark.parametrize(("own", "new"), [(1, 2), (2, 1)])
+async def test_a_stream_that_another_dialled_outlives_not_being_named(start: Nodes, own: int, new: int) -> None:
+    node, other = await start(own), await start(new)
+    node.reach(other)
+    other.transport.reach({})
+    await connected(node, other)
+    other.transport.reach({NodeId(3): ""})
+    await exchange(node, other)
+    assert set(other.links) == {own}
+    assert node.lost == other.lost == []
+
+
 async def test_a_peer_that_moved_is_found_at_its_new_place(start: Nodes) -> None:
     one, two = await start(1), await start(2)
     one.reach(two)
