@@ -81,7 +81,7 @@ class PartitionManager:
         self._clean = CLEAN_STOP_FILE in self._directories
         if self._clean:
             files.remove(CLEAN_STOP_FILE)
-            files.sync_directory("")
+        files.sync_directory("")  # after a crash, directories may be there whose names are not durable yet
         if (journal := self.environment.journal) is not None:
             redone = journal.recover(clean=self._clean)
             if redone:
