@@ -32,6 +32,12 @@ def prepare_sidecars(partition: "Partition", *, final: bool = False) -> SidecarJ
         return None
     if partition.recovery_limit is not None:  # a truncation is about to change all of it
         return None
+    grown = active.size - partition.saved_size
+    save_active = active.created and grown >= (
+        environment.save_at_stop_bytes if final else environment.save_every_bytes
+    )
+    if not (save_active or partition.unsaved or partition.snapshots or partition.aborted_changed):
+        return None
     job = SidecarJob(environment.disk.files, log.directory)
     durable = log.durable_end_offset
     job.kept_snapshots = {segment.base_offset for segment in log.segments}
@@ -40,8 +46,7 @@ def prepare_sidecars(partition: "Partition", *, final: bool = False) -> SidecarJ
         partition.unsaved.remove(segment)
     job.snapshots = [snapshot for snapshot in partition.snapshots if snapshot[0] <= durable]
     partition.snapshots = [snapshot for snapshot in partition.snapshots if snapshot[0] > durable]
-    enough = environment.save_at_stop_bytes if final else environment.save_every_bytes
-    if active.created and active.size - partition.saved_size >= enough:
+    if save_active:
         job.add_index(active)
         job.snapshots.append((log.log_end_offset, encode_snapshot(partition.producers)))
         partition.saved_size = active.size
