@@ -293,4 +293,4 @@ LogModel.TestCase.settings = settings(
     suppress_health_check=list(HealthCheck),
     print_blob=True,
 )
-TestLogModel = pytest.mark.timeout(600)(LogModel.TestCase)
+TestLogModel = pytest.mark.timeout(max(600, EXAMPLES))(LogModel.TestCase)
