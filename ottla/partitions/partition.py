@@ -126,8 +126,8 @@ class Partition:
         self._committed_waiters = Waiters()
         self.watchers: set[Callable[[], None]] = set()
         self.restart(recovered)
-        # A single replica: what survived is committed. Of one among several, `start_replicated` tells.
-        self.high_watermark = self.log.log_end_offset
+        # Of a single replica all that survived is committed. Of one among several, `start_replicated` tells.
+        self.high_watermark = self.log.log_end_offset if is_leader else self.log_start_offset
         self.last_stable_offset = self._stable_offset()
         if recovered.error is not None:
             self.log.fail(recovered.error)
