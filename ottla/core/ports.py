@@ -5,10 +5,10 @@ and a disk that loses unsynced bytes and tears writes at a crash (`ottla.testing
 threads: a job submitted to the disk reports its end as an event on the caller's own loop.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from ottla.core.types import Buffer
+from ottla.core.types import Buffer, NodeId
 
 T = TypeVar("T")
 
@@ -127,6 +127,39 @@ class Worker(Protocol):
         The function is a module's own and its arguments can be pickled; `files` is the worker's view of the same
         data directory, `pause(seconds)` lets it work at a bounded rate.
         """
+
+
+class MeshEvents(Protocol):
+    """What the user of a mesh hears, on its loop."""
+
+    def linked(self, node: NodeId) -> None:
+        """From now on frames pass between this node and that one."""
+
+    def unlinked(self, node: NodeId, *, broken: bool) -> None:
+        """No frames pass any more, and what was on its way is lost. `broken`: the other side hung up or died; else it
+        was silent for too long, or this side ended it.
+        """
+
+    def refused(self, node: NodeId) -> None:
+        """Nothing listens where that node should be."""
+
+    def received(self, node: NodeId, frame: bytes) -> None:
+        """A frame, in the order in which it was sent on the present link."""
+
+
+class Mesh(Protocol):
+    """One authenticated stream of frames between each pair of nodes that have to do with each other."""
+
+    def attach(self, events: MeshEvents) -> None:
+        """Tell `events` from now on; links that stand already are told of at once."""
+
+    def reach_also(self, endpoints: Mapping[NodeId, str]) -> None:
+        """Keep links with these nodes too, at these endpoints, besides those of the quorum."""
+
+    def is_linked(self, node: NodeId) -> bool: ...
+
+    def send_frame(self, node: NodeId, frame: bytes) -> bool:
+        """Queue a frame; False when there is no link, or too much waits for it."""
 
 
 class Channel(Protocol):

@@ -18,6 +18,7 @@ import grpc.aio
 import structlog
 
 from ottla.core.errors import ConfigError, DecodeError
+from ottla.core.ports import MeshEvents
 from ottla.core.types import NodeId, Uuid
 from ottla.raft import wire
 from ottla.raft.acceptor import Acceptor
@@ -73,6 +74,9 @@ class GrpcTransport:
         self._incarnation = os.urandom(NONCE_BYTES)
         self._peers: dict[NodeId, Peer] = {}
         self._receiver: Receiver | None = None
+        self._events: MeshEvents | None = None
+        self._quorum: Mapping[NodeId, str] = {}
+        self._others: Mapping[NodeId, str] = {}
         self._dialler = Dialler(self)
         self._acceptor = Acceptor(self)
         self._watch: asyncio.TimerHandle | None = None
@@ -93,20 +97,8 @@ class GrpcTransport:
 
     def reach(self, endpoints: Mapping[NodeId, str]) -> None:
         """Whom this node may dial, and where. A peer that is not named, or has no endpoint, may still dial it."""
-        for peer in list(self._peers.values()):
-            if peer.node not in endpoints:
-                peer.endpoint = ""
-                if peer.link is None or peer.link.standing.dialled:
-                    self._part_from(self._peers.pop(peer.node))
-        for node, endpoint in endpoints.items():
-            if node == self.member.node:
-                continue
-            peer = self.peer(node)
-            if peer.endpoint != endpoint:
-                peer.endpoint = endpoint
-                if peer.link is None:
-                    self._stop_dialling(peer)
-            self._dial(peer)
+        self._quorum = endpoints
+        self._reach({**endpoints, **self._others})
 
     def send(self, message: Message) -> None:
         """Queue for the peer. Dropped when no link stands, when too much waits, or when it is too long for a frame."""
@@ -123,9 +115,42 @@ class GrpcTransport:
         if peer.outgoing.put(frame):
             link.wake()
 
+    # -- the port `Mesh`
+
+    def attach(self, events: MeshEvents) -> None:
+        """See `Mesh`."""
+        self._events = events
+        for peer in tuple(self._peers.values()):
+            if peer.link is not None:
+                events.linked(peer.node)
+
+    def reach_also(self, endpoints: Mapping[NodeId, str]) -> None:
+        """See `Mesh`. Where both name a node, this counts: who says so knows where that node is now."""
+        self._others = endpoints
+        self._reach({**self._quorum, **endpoints})
+
+    def is_linked(self, node: NodeId) -> bool:
+        """See `Mesh`."""
+        peer = self._peers.get(node)
+        return peer is not None and peer.link is not None
+
+    def send_frame(self, node: NodeId, frame: bytes) -> bool:
+        """See `Mesh`."""
+        peer = self._peers.get(node)
+        if peer is None or (link := peer.link) is None:
+            return False
+        encoded = wire.encode_control(frame)
+        if len(encoded) > self.limits.max_message_bytes:
+            _log.error("a control frame is too long and was not sent", peer=node, bytes=len(encoded))
+            return False
+        if not peer.outgoing.put(encoded):
+            return False
+        link.wake()
+        return True
+
     async def close(self) -> None:
         """End all links, and wait until they have ended."""
-        self._receiver = None
+        self._receiver = self._events = None
         if self._watch is not None:
             self._watch.cancel()
         tasks = []
@@ -168,12 +193,15 @@ class GrpcTransport:
         link = Link(stream, theirs.member, standing, peer.outgoing, self._deliver)
         if peer.link is not None:
             peer.link.end(End(Ending.REPLACED, "another stream of the same nodes stands"))
+            self._unlinked(peer, broken=False)
         if not dialled:
             self._stop_dialling(peer)
         peer.link = link
         peer.last_stream = name
         self._told = {key for key in self._told if key[0] != peer.node}
         _log.info("a quorum link stands", peer=peer.node, dialled_by=self.member.node if dialled else peer.node)
+        if self._events is not None:
+            self._events.linked(peer.node)
         return link
 
     def fell(self, peer: Peer, link: Link, end: End) -> None:
@@ -190,11 +218,14 @@ class GrpcTransport:
             self._peers.pop(peer.node, None)
         if end.ending is Ending.RESET:
             self._receiver.unreachable(peer.node)
+        self._unlinked(peer, broken=end.ending is Ending.RESET)
 
     def refused(self, node: NodeId) -> None:
         """Nothing listens where the peer should be, or it hung up before a link stood."""
         if self._receiver is not None:
             self._receiver.unreachable(node)
+        if self._events is not None:
+            self._events.refused(node)
 
     def tell_once(self, peer: object, event: str, detail: str) -> None:
         """A warning that is not repeated until a link with this peer stands. Strangers cannot fill the log with it."""
@@ -204,6 +235,26 @@ class GrpcTransport:
             _log.warning(event, peer=peer, detail=detail)
 
     # --
+
+    def _reach(self, endpoints: Mapping[NodeId, str]) -> None:
+        for peer in list(self._peers.values()):
+            if peer.node not in endpoints:
+                peer.endpoint = ""
+                if peer.link is None or peer.link.standing.dialled:
+                    self._part_from(self._peers.pop(peer.node))
+        for node, endpoint in endpoints.items():
+            if node == self.member.node:
+                continue
+            peer = self.peer(node)
+            if peer.endpoint != endpoint:
+                peer.endpoint = endpoint
+                if peer.link is None:
+                    self._stop_dialling(peer)
+            self._dial(peer)
+
+    def _unlinked(self, peer: Peer, *, broken: bool) -> None:
+        if self._events is not None:
+            self._events.unlinked(peer.node, broken=broken)
 
     def _dial(self, peer: Peer, delay_ms: float = 0) -> None:
         if self._receiver is not None and peer.endpoint and peer.link is None and peer.dialling is None:
@@ -230,6 +281,7 @@ class GrpcTransport:
         link, peer.link = peer.link, None
         if link is not None:
             link.end(End(Ending.CLOSED, "the other node has closed the link"))
+            self._unlinked(peer, broken=False)
         peer.endpoint = ""
         peer.outgoing.clear()
         self._stop_dialling(peer)
@@ -239,7 +291,10 @@ class GrpcTransport:
         if len(data) > self.limits.max_message_bytes:
             raise DecodeError(f"a frame of {len(data)} bytes")
         own, peer = self.member.node, link.peer
-        for message in wire.decode(data):
+        messages, control = wire.decode_frame(data)
+        for frame in control:
+            self._deliver_control(peer.node, frame)
+        for message in messages:
             if self._receiver is None:
                 return
             if message.source != peer or message.target.node != own:
@@ -252,6 +307,14 @@ class GrpcTransport:
                 self._receiver.receive(message)
             except Exception:  # a defect of the receiver, and no reason to part from the peer
                 _log.exception("a message of the quorum was not taken", peer=peer.node, kind=type(message).__name__)
+
+    def _deliver_control(self, node: NodeId, frame: bytes) -> None:
+        if self._events is None:
+            return
+        try:
+            self._events.received(node, frame)
+        except Exception:  # as below
+            _log.exception("a control frame was not taken", peer=node)
 
     def _watch_later(self, loop: asyncio.AbstractEventLoop) -> None:
         pace_s = self.limits.keepalive_ms / 1000

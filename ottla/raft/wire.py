@@ -5,7 +5,7 @@ all messages that waited for their peer; since protobuf's repeated fields may be
 each message is encoded once, as a frame of its own, and frames are joined by joining their bytes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
@@ -49,15 +49,28 @@ def encode(message: Message) -> bytes:
     return frame.SerializeToString()
 
 
+def encode_control(frame: bytes) -> bytes:
+    """A frame that carries something else than a message of Raft; joined like the others."""
+    return pb.QuorumFrame(control=[frame]).SerializeToString()
+
+
 def decode(data: bytes) -> list[Message]:
-    """The messages of a frame, in their order; none in an empty one. Raises DecodeError."""
+    """The messages of a frame that carries nothing else, in their order. Raises DecodeError."""
+    messages, control = decode_frame(data)
+    if control:
+        raise DecodeError("a frame that carries more than messages")
+    return messages
+
+
+def decode_frame(data: bytes) -> tuple[list[Message], Sequence[bytes]]:
+    """The messages of a frame, and what else it carries, both in their order. Raises DecodeError."""
     if not data:
-        return []
+        return [], ()
     frame = parse_frame(data)
-    messages = frame.messages
-    if not messages:
-        raise DecodeError("a frame that carries no messages where they are due")
-    return [_decode(message) for message in messages]
+    messages, control = frame.messages, frame.control
+    if not messages and not control:
+        raise DecodeError("a frame that carries nothing")
+    return [_decode(message) for message in messages], control
 
 
 def parse_frame(data: bytes) -> pb.QuorumFrame:

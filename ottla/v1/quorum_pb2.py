@@ -24,41 +24,41 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15ottla/v1/quorum.proto\x12\x08ottla.v1\"~\n\x0bQuorumFrame\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x15.ottla.v1.QuorumHello\x12\r\n\x05proof\x18\x02 \x01(\x0c\x12\x0f\n\x07welcome\x18\x03 \x01(\x08\x12)\n\x08messages\x18\x04 \x03(\x0b\x32\x17.ottla.v1.QuorumMessage\"\xb1\x01\n\x0bQuorumHello\x12\x18\n\x10protocol_version\x18\x01 \x01(\x05\x12\x12\n\ncluster_id\x18\x02 \x01(\x0c\x12\x0f\n\x07node_id\x18\x03 \x01(\x05\x12\x14\n\x0c\x64irectory_id\x18\x04 \x01(\x0c\x12\x14\n\x0cpeer_node_id\x18\x05 \x01(\x05\x12\r\n\x05nonce\x18\x06 \x01(\x0c\x12\x13\n\x0bincarnation\x18\x07 \x01(\x0c\x12\x13\n\x0blast_stream\x18\x08 \x01(\x0c\"\xff\x04\n\rQuorumMessage\x12\x13\n\x0bsource_node\x18\x01 \x01(\x05\x12\x18\n\x10source_directory\x18\x02 \x01(\x0c\x12\x13\n\x0btarget_node\x18\x03 \x01(\x05\x12\x18\n\x10target_directory\x18\x04 \x01(\x0c\x12\x0c\n\x04term\x18\x05 \x01(\x04\x12\x33\n\x0cvote_request\x18\x06 \x01(\x0b\x32\x1b.ottla.v1.QuorumVoteRequestH\x00\x12\x35\n\rvote_response\x18\x07 \x01(\x0b\x32\x1c.ottla.v1.QuorumVoteResponseH\x00\x12\x37\n\x0e\x61ppend_request\x18\x08 \x01(\x0b\x32\x1d.ottla.v1.QuorumAppendRequestH\x00\x12\x39\n\x0f\x61ppend_response\x18\t \x01(\x0b\x32\x1e.ottla.v1.QuorumAppendResponseH\x00\x12.\n\theartbeat\x18\n \x01(\x0b\x32\x19.ottla.v1.QuorumHeartbeatH\x00\x12?\n\x12heartbeat_response\x18\x0b \x01(\x0b\x32!.ottla.v1.QuorumHeartbeatResponseH\x00\x12\x37\n\x0esnapshot_chunk\x18\x0c \x01(\x0b\x32\x1d.ottla.v1.QuorumSnapshotChunkH\x00\x12=\n\x11snapshot_response\x18\r \x01(\x0b\x32 .ottla.v1.QuorumSnapshotResponseH\x00\x12\x31\n\x0btimeout_now\x18\x0e \x01(\x0b\x32\x1a.ottla.v1.QuorumTimeoutNowH\x00\x42\x06\n\x04\x62ody\"Y\n\x11QuorumVoteRequest\x12\x12\n\nlast_index\x18\x01 \x01(\x04\x12\x11\n\tlast_term\x18\x02 \x01(\x04\x12\x0b\n\x03pre\x18\x03 \x01(\x08\x12\x10\n\x08transfer\x18\x04 \x01(\x08\"2\n\x12QuorumVoteResponse\x12\x0f\n\x07granted\x18\x01 \x01(\x08\x12\x0b\n\x03pre\x18\x02 \x01(\x08\"\x8c\x01\n\x13QuorumAppendRequest\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x16\n\x0eprevious_index\x18\x02 \x01(\x04\x12\x15\n\rprevious_term\x18\x03 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x04 \x01(\x04\x12&\n\x07\x65ntries\x18\x05 \x03(\x0b\x32\x15.ottla.v1.QuorumEntry\"\x8c\x01\n\x0bQuorumEntry\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\'\n\x04kind\x18\x02 \x01(\x0e\x32\x19.ottla.v1.QuorumEntryKind\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0e\n\x06\x63lient\x18\x04 \x01(\x04\x12\x10\n\x08sequence\x18\x05 \x01(\x04\x12\x16\n\x0eresolved_below\x18\x06 \x01(\x04\"Y\n\x14QuorumAppendResponse\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0f\n\x07matched\x18\x02 \x01(\x08\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x11\n\thint_term\x18\x04 \x01(\x04\"0\n\x0fQuorumHeartbeat\x12\r\n\x05round\x18\x01 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x02 \x01(\x04\"(\n\x17QuorumHeartbeatResponse\x12\r\n\x05round\x18\x01 \x01(\x04\"\xb1\x01\n\x13QuorumSnapshotChunk\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x12\n\nindex_term\x18\x03 \x01(\x04\x12\x12\n\nmembership\x18\x04 \x01(\x0c\x12\x0c\n\x04size\x18\x05 \x01(\x04\x12\x10\n\x08\x63hecksum\x18\x06 \x01(\x07\x12\x0e\n\x06offset\x18\x07 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x08 \x01(\x0c\x12\x15\n\rdata_checksum\x18\t \x01(\x07\"G\n\x16QuorumSnapshotResponse\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"\x12\n\x10QuorumTimeoutNow*\x8b\x01\n\x0fQuorumEntryKind\x12\x1b\n\x17QUORUM_ENTRY_KIND_EMPTY\x10\x00\x12\x1a\n\x16QUORUM_ENTRY_KIND_DATA\x10\x01\x12 \n\x1cQUORUM_ENTRY_KIND_MEMBERSHIP\x10\x02\x12\x1d\n\x19QUORUM_ENTRY_KIND_SESSION\x10\x03\x32\x46\n\x06Quorum\x12<\n\x08\x45xchange\x12\x15.ottla.v1.QuorumFrame\x1a\x15.ottla.v1.QuorumFrame(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15ottla/v1/quorum.proto\x12\x08ottla.v1\"\x8f\x01\n\x0bQuorumFrame\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x15.ottla.v1.QuorumHello\x12\r\n\x05proof\x18\x02 \x01(\x0c\x12\x0f\n\x07welcome\x18\x03 \x01(\x08\x12)\n\x08messages\x18\x04 \x03(\x0b\x32\x17.ottla.v1.QuorumMessage\x12\x0f\n\x07\x63ontrol\x18\x05 \x03(\x0c\"\xb1\x01\n\x0bQuorumHello\x12\x18\n\x10protocol_version\x18\x01 \x01(\x05\x12\x12\n\ncluster_id\x18\x02 \x01(\x0c\x12\x0f\n\x07node_id\x18\x03 \x01(\x05\x12\x14\n\x0c\x64irectory_id\x18\x04 \x01(\x0c\x12\x14\n\x0cpeer_node_id\x18\x05 \x01(\x05\x12\r\n\x05nonce\x18\x06 \x01(\x0c\x12\x13\n\x0bincarnation\x18\x07 \x01(\x0c\x12\x13\n\x0blast_stream\x18\x08 \x01(\x0c\"\xff\x04\n\rQuorumMessage\x12\x13\n\x0bsource_node\x18\x01 \x01(\x05\x12\x18\n\x10source_directory\x18\x02 \x01(\x0c\x12\x13\n\x0btarget_node\x18\x03 \x01(\x05\x12\x18\n\x10target_directory\x18\x04 \x01(\x0c\x12\x0c\n\x04term\x18\x05 \x01(\x04\x12\x33\n\x0cvote_request\x18\x06 \x01(\x0b\x32\x1b.ottla.v1.QuorumVoteRequestH\x00\x12\x35\n\rvote_response\x18\x07 \x01(\x0b\x32\x1c.ottla.v1.QuorumVoteResponseH\x00\x12\x37\n\x0e\x61ppend_request\x18\x08 \x01(\x0b\x32\x1d.ottla.v1.QuorumAppendRequestH\x00\x12\x39\n\x0f\x61ppend_response\x18\t \x01(\x0b\x32\x1e.ottla.v1.QuorumAppendResponseH\x00\x12.\n\theartbeat\x18\n \x01(\x0b\x32\x19.ottla.v1.QuorumHeartbeatH\x00\x12?\n\x12heartbeat_response\x18\x0b \x01(\x0b\x32!.ottla.v1.QuorumHeartbeatResponseH\x00\x12\x37\n\x0esnapshot_chunk\x18\x0c \x01(\x0b\x32\x1d.ottla.v1.QuorumSnapshotChunkH\x00\x12=\n\x11snapshot_response\x18\r \x01(\x0b\x32 .ottla.v1.QuorumSnapshotResponseH\x00\x12\x31\n\x0btimeout_now\x18\x0e \x01(\x0b\x32\x1a.ottla.v1.QuorumTimeoutNowH\x00\x42\x06\n\x04\x62ody\"Y\n\x11QuorumVoteRequest\x12\x12\n\nlast_index\x18\x01 \x01(\x04\x12\x11\n\tlast_term\x18\x02 \x01(\x04\x12\x0b\n\x03pre\x18\x03 \x01(\x08\x12\x10\n\x08transfer\x18\x04 \x01(\x08\"2\n\x12QuorumVoteResponse\x12\x0f\n\x07granted\x18\x01 \x01(\x08\x12\x0b\n\x03pre\x18\x02 \x01(\x08\"\x8c\x01\n\x13QuorumAppendRequest\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x16\n\x0eprevious_index\x18\x02 \x01(\x04\x12\x15\n\rprevious_term\x18\x03 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x04 \x01(\x04\x12&\n\x07\x65ntries\x18\x05 \x03(\x0b\x32\x15.ottla.v1.QuorumEntry\"\x8c\x01\n\x0bQuorumEntry\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\'\n\x04kind\x18\x02 \x01(\x0e\x32\x19.ottla.v1.QuorumEntryKind\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0e\n\x06\x63lient\x18\x04 \x01(\x04\x12\x10\n\x08sequence\x18\x05 \x01(\x04\x12\x16\n\x0eresolved_below\x18\x06 \x01(\x04\"Y\n\x14QuorumAppendResponse\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0f\n\x07matched\x18\x02 \x01(\x08\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x11\n\thint_term\x18\x04 \x01(\x04\"0\n\x0fQuorumHeartbeat\x12\r\n\x05round\x18\x01 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x02 \x01(\x04\"(\n\x17QuorumHeartbeatResponse\x12\r\n\x05round\x18\x01 \x01(\x04\"\xb1\x01\n\x13QuorumSnapshotChunk\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x12\n\nindex_term\x18\x03 \x01(\x04\x12\x12\n\nmembership\x18\x04 \x01(\x0c\x12\x0c\n\x04size\x18\x05 \x01(\x04\x12\x10\n\x08\x63hecksum\x18\x06 \x01(\x07\x12\x0e\n\x06offset\x18\x07 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x08 \x01(\x0c\x12\x15\n\rdata_checksum\x18\t \x01(\x07\"G\n\x16QuorumSnapshotResponse\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"\x12\n\x10QuorumTimeoutNow*\x8b\x01\n\x0fQuorumEntryKind\x12\x1b\n\x17QUORUM_ENTRY_KIND_EMPTY\x10\x00\x12\x1a\n\x16QUORUM_ENTRY_KIND_DATA\x10\x01\x12 \n\x1cQUORUM_ENTRY_KIND_MEMBERSHIP\x10\x02\x12\x1d\n\x19QUORUM_ENTRY_KIND_SESSION\x10\x03\x32\x46\n\x06Quorum\x12<\n\x08\x45xchange\x12\x15.ottla.v1.QuorumFrame\x1a\x15.ottla.v1.QuorumFrame(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ottla.v1.quorum_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_QUORUMENTRYKIND']._serialized_start=1871
-  _globals['_QUORUMENTRYKIND']._serialized_end=2010
-  _globals['_QUORUMFRAME']._serialized_start=35
-  _globals['_QUORUMFRAME']._serialized_end=161
-  _globals['_QUORUMHELLO']._serialized_start=164
-  _globals['_QUORUMHELLO']._serialized_end=341
-  _globals['_QUORUMMESSAGE']._serialized_start=344
-  _globals['_QUORUMMESSAGE']._serialized_end=983
-  _globals['_QUORUMVOTEREQUEST']._serialized_start=985
-  _globals['_QUORUMVOTEREQUEST']._serialized_end=1074
-  _globals['_QUORUMVOTERESPONSE']._serialized_start=1076
-  _globals['_QUORUMVOTERESPONSE']._serialized_end=1126
-  _globals['_QUORUMAPPENDREQUEST']._serialized_start=1129
-  _globals['_QUORUMAPPENDREQUEST']._serialized_end=1269
-  _globals['_QUORUMENTRY']._serialized_start=1272
-  _globals['_QUORUMENTRY']._serialized_end=1412
-  _globals['_QUORUMAPPENDRESPONSE']._serialized_start=1414
-  _globals['_QUORUMAPPENDRESPONSE']._serialized_end=1503
-  _globals['_QUORUMHEARTBEAT']._serialized_start=1505
-  _globals['_QUORUMHEARTBEAT']._serialized_end=1553
-  _globals['_QUORUMHEARTBEATRESPONSE']._serialized_start=1555
-  _globals['_QUORUMHEARTBEATRESPONSE']._serialized_end=1595
-  _globals['_QUORUMSNAPSHOTCHUNK']._serialized_start=1598
-  _globals['_QUORUMSNAPSHOTCHUNK']._serialized_end=1775
-  _globals['_QUORUMSNAPSHOTRESPONSE']._serialized_start=1777
-  _globals['_QUORUMSNAPSHOTRESPONSE']._serialized_end=1848
-  _globals['_QUORUMTIMEOUTNOW']._serialized_start=1850
-  _globals['_QUORUMTIMEOUTNOW']._serialized_end=1868
-  _globals['_QUORUM']._serialized_start=2012
-  _globals['_QUORUM']._serialized_end=2082
+  _globals['_QUORUMENTRYKIND']._serialized_start=1889
+  _globals['_QUORUMENTRYKIND']._serialized_end=2028
+  _globals['_QUORUMFRAME']._serialized_start=36
+  _globals['_QUORUMFRAME']._serialized_end=179
+  _globals['_QUORUMHELLO']._serialized_start=182
+  _globals['_QUORUMHELLO']._serialized_end=359
+  _globals['_QUORUMMESSAGE']._serialized_start=362
+  _globals['_QUORUMMESSAGE']._serialized_end=1001
+  _globals['_QUORUMVOTEREQUEST']._serialized_start=1003
+  _globals['_QUORUMVOTEREQUEST']._serialized_end=1092
+  _globals['_QUORUMVOTERESPONSE']._serialized_start=1094
+  _globals['_QUORUMVOTERESPONSE']._serialized_end=1144
+  _globals['_QUORUMAPPENDREQUEST']._serialized_start=1147
+  _globals['_QUORUMAPPENDREQUEST']._serialized_end=1287
+  _globals['_QUORUMENTRY']._serialized_start=1290
+  _globals['_QUORUMENTRY']._serialized_end=1430
+  _globals['_QUORUMAPPENDRESPONSE']._serialized_start=1432
+  _globals['_QUORUMAPPENDRESPONSE']._serialized_end=1521
+  _globals['_QUORUMHEARTBEAT']._serialized_start=1523
+  _globals['_QUORUMHEARTBEAT']._serialized_end=1571
+  _globals['_QUORUMHEARTBEATRESPONSE']._serialized_start=1573
+  _globals['_QUORUMHEARTBEATRESPONSE']._serialized_end=1613
+  _globals['_QUORUMSNAPSHOTCHUNK']._serialized_start=1616
+  _globals['_QUORUMSNAPSHOTCHUNK']._serialized_end=1793
+  _globals['_QUORUMSNAPSHOTRESPONSE']._serialized_start=1795
+  _globals['_QUORUMSNAPSHOTRESPONSE']._serialized_end=1866
+  _globals['_QUORUMTIMEOUTNOW']._serialized_start=1868
+  _globals['_QUORUMTIMEOUTNOW']._serialized_end=1886
+  _globals['_QUORUM']._serialized_start=2030
+  _globals['_QUORUM']._serialized_end=2100
 # @@protoc_insertion_point(module_scope)

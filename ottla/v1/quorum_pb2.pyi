@@ -58,6 +58,7 @@ class QuorumFrame(google.protobuf.message.Message):
     PROOF_FIELD_NUMBER: builtins.int
     WELCOME_FIELD_NUMBER: builtins.int
     MESSAGES_FIELD_NUMBER: builtins.int
+    CONTROL_FIELD_NUMBER: builtins.int
     proof: builtins.bytes
     """HMAC-SHA256, with the cluster's secret as its key, of both hellos and of the side that proves itself."""
     welcome: builtins.bool
@@ -67,6 +68,10 @@ class QuorumFrame(google.protobuf.message.Message):
     def messages(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___QuorumMessage]:
         """All that waited when the frame was made."""
 
+    @property
+    def control(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """What nodes ask of each other besides consensus: each an encoded ControlFrame (control.proto)."""
+
     def __init__(
         self,
         *,
@@ -74,9 +79,10 @@ class QuorumFrame(google.protobuf.message.Message):
         proof: builtins.bytes = ...,
         welcome: builtins.bool = ...,
         messages: collections.abc.Iterable[global___QuorumMessage] | None = ...,
+        control: collections.abc.Iterable[builtins.bytes] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["hello", b"hello"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["hello", b"hello", "messages", b"messages", "proof", b"proof", "welcome", b"welcome"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["control", b"control", "hello", b"hello", "messages", b"messages", "proof", b"proof", "welcome", b"welcome"]) -> None: ...
 
 global___QuorumFrame = QuorumFrame
 
