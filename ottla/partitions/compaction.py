@@ -18,9 +18,9 @@ from ottla.core.types import Buffer
 from ottla.partitions.segment import CLEANED_SUFFIX, INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, Segment
 from ottla.partitions.segment_files import INDEX_INTERVAL_BYTES, walk_headers
 from ottla.partitions.validation import read_end_marker
-from ottla.records.batch import Record, assemble_batch, decode_records
-from ottla.records.header import DELETE_HORIZON_FLAG, BatchHeader, validate
-from ottla.records.record import encode_sparse_records
+from ottla.records.filtering import filter_batch
+from ottla.records.header import BatchHeader, validate
+from ottla.records.scan import Entry, scan_batch
 
 _DIGEST_BYTES = 16
 _MAX_OFFSETS_PER_SEGMENT = 2**31 - 1
@@ -100,9 +100,9 @@ def _last_offsets(files: Files, plan: CompactionPlan, throttle: "_Throttle") -> 
                 continue
             if _is_aborted(plan, header):
                 continue
-            for record in decode_records(batch, check_crc=False):
-                if record.key is not None:
-                    offsets[_digest(record.key)] = record.offset
+            for entry in scan_batch(batch, check_crc=False):
+                if entry.key is not None:
+                    offsets[_digest(entry.key)] = entry.offset
         cleaned_to = segment.next_offset
     return offsets, cleaned_to
 
@@ -169,57 +169,25 @@ class _Cleaner:
         plan = self.plan
         horizon = header.delete_horizon_ms
         expired = horizon is not None and plan.now_ms >= horizon
+        last_of_producer = header.last_offset in plan.last_sequence_offsets
+        aborted = _is_aborted(plan, header)
+
+        def keep(entry: Entry) -> bool:
+            if header.is_control:
+                return last_of_producer or not expired
+            if aborted or entry.key is None or (expired and not entry.has_value):
+                return False
+            return self.offsets.get(_digest(entry.key), -1) <= entry.offset
+
         if header.is_control:
             read_end_marker(batch)  # a marker of an unknown kind is not ours to touch
-            if expired and header.last_offset not in plan.last_sequence_offsets:
-                return None
-            return batch if horizon is not None else self._rebuild(header, decode_records(batch, check_crc=False), True)
-        records = decode_records(batch, check_crc=False)
-        if _is_aborted(plan, header):
-            kept: list[Record] = []
-        else:
-            kept = [record for record in records if self._keeps(record, expired=expired)]
-        tombstones = any(record.value is None for record in kept)
-        if len(kept) == len(records) and not (tombstones and horizon is None):
-            return batch
-        if not kept and header.last_offset not in plan.last_sequence_offsets:
-            return None
-        return self._rebuild(header, kept, tombstones)
-
-    def _keeps(self, record: Record, *, expired: bool) -> bool:
-        if record.key is None:
-            return False
-        if record.value is None and expired:
-            return False
-        return self.offsets.get(_digest(record.key), -1) <= record.offset
-
-    def _rebuild(self, header: BatchHeader, records: list[Record], needs_horizon: bool) -> bytes:
-        """The batch with fewer records (perhaps none), and with a delete horizon when it needs one."""
-        base_timestamp = header.base_timestamp
-        attributes = header.attributes
-        if header.delete_horizon_ms is None and needs_horizon:
-            attributes |= DELETE_HORIZON_FLAG
-            base_timestamp = self.plan.now_ms + self.plan.delete_retention_ms
-        max_timestamp = header.max_timestamp
-        if records and not header.is_log_append_time:
-            max_timestamp = max(record.timestamp for record in records)
-        payload = encode_sparse_records(records, base_timestamp, header.base_offset) if records else b""
-        rebuilt = BatchHeader(
-            header.base_offset,
-            0,
-            header.partition_leader_epoch,
-            header.magic,
-            0,
-            attributes,
-            header.last_offset_delta,
-            base_timestamp,
-            max_timestamp,
-            header.producer_id,
-            header.producer_epoch,
-            header.base_sequence,
-            len(records),
+        return filter_batch(
+            batch,
+            keep=keep,
+            new_delete_horizon_ms=plan.now_ms + plan.delete_retention_ms,
+            is_empty_transaction_marker=header.is_control,
+            retain_empty=last_of_producer,
         )
-        return assemble_batch(rebuilt, payload, header.compression)
 
 
 def _batches(files: Files, segment: SealedSegment, throttle: "_Throttle") -> Iterator[tuple[BatchHeader, bytes]]:

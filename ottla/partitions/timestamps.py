@@ -1,6 +1,6 @@
 """Looking up offsets by time: the first record at or after a timestamp, and the record with the largest one.
 
-Indexes lead to a batch, and only that batch is decoded.
+Indexes lead to a batch, and only the records of that batch are looked at.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from ottla.partitions.index import OffsetIndex, TimeIndex
 from ottla.partitions.results import NO_OFFSET, TimestampOffset
 from ottla.partitions.segment import Segment
 from ottla.partitions.segment_files import load_index, load_time_index, walk_headers
-from ottla.records.batch import iterate_records
+from ottla.records.scan import find_timestamp, scan_batch
 
 
 def find_by_timestamp(
@@ -31,9 +31,9 @@ def find_by_timestamp(
                     break
                 if header.max_timestamp < timestamp or header.last_offset < start_offset or header.is_control:
                     continue
-                for record in iterate_records(file.pread(header.size_bytes, at)):
-                    if record.timestamp >= timestamp and start_offset <= record.offset < end_offset:
-                        return TimestampOffset(record.timestamp, record.offset, header.partition_leader_epoch)
+                found = find_timestamp(file.pread(header.size_bytes, at), timestamp, start_offset)
+                if found is not None and found.offset < end_offset:
+                    return TimestampOffset(found.timestamp, found.offset, header.partition_leader_epoch)
         finally:
             file.close()
     return NO_OFFSET
@@ -60,9 +60,9 @@ def find_max_timestamp(
             for at, header in walk_headers(file, segment.path(), 0, segment.written):
                 if header.is_control or header.max_timestamp <= latest.timestamp:
                     continue
-                for record in iterate_records(file.pread(header.size_bytes, at)):
-                    if record.timestamp > latest.timestamp and start_offset <= record.offset < end_offset:
-                        latest = TimestampOffset(record.timestamp, record.offset, header.partition_leader_epoch)
+                for entry in scan_batch(file.pread(header.size_bytes, at)):
+                    if entry.timestamp > latest.timestamp and start_offset <= entry.offset < end_offset:
+                        latest = TimestampOffset(entry.timestamp, entry.offset, header.partition_leader_epoch)
         finally:
             file.close()
     return latest

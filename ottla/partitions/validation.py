@@ -13,9 +13,10 @@ from ottla.core.types import Buffer
 from ottla.partitions.config import LogConfig
 from ottla.partitions.producer_state import EndMarker
 from ottla.partitions.results import Origin
-from ottla.records.batch import decode_records, iterate_records
+from ottla.records.batch import decode_records
 from ottla.records.compression import MAX_DECOMPRESSED_BYTES
 from ottla.records.header import HEADER_BYTES, BatchHeader, read_header, validate
+from ottla.records.scan import scan_batch
 
 _PREFIX_BYTES = 12
 _NO_TIMESTAMP = -1
@@ -90,7 +91,7 @@ def _check_client_batch(batch: memoryview, header: BatchHeader, config: LogConfi
 
 def _require_keys(batch: memoryview, max_bytes: int) -> None:
     try:
-        keyless = any(record.key is None for record in iterate_records(batch, max_bytes=max_bytes, check_crc=False))
+        keyless = any(entry.key is None for entry in scan_batch(batch, max_bytes=max_bytes, check_crc=False))
     except DecodeError as error:
         raise ApiError(ErrorCode.CORRUPT_MESSAGE, str(error)) from error
     if keyless:

@@ -62,18 +62,6 @@ def encode_records(records: Iterable[Record], base_timestamp: int) -> bytes:
     return b"".join(parts)
 
 
-def encode_sparse_records(records: Iterable[Record], base_timestamp: int, base_offset: int) -> bytes:
-    """The records at their own offsets, which may have gaps between them: what compaction leaves of a batch."""
-    parts: list[bytes] = []
-    for record in records:
-        body = b"\0" + encode_varint(record.timestamp - base_timestamp) + encode_varint(record.offset - base_offset)
-        for data in (record.key, record.value):
-            body += _NULL if data is None else encode_varint(len(data)) + data
-        body += _encode_headers(record.headers)
-        parts += (encode_varint(len(body)), body)
-    return b"".join(parts)
-
-
 def _encode_headers(headers: Headers) -> bytes:
     parts = [encode_varint(len(headers))]
     for name, value in headers:

@@ -108,15 +108,8 @@ def scan_payload(header: BatchHeader, payload: bytes) -> Iterator[Entry]:
 
 
 def find_timestamp(buffer: Buffer, timestamp: int, start_offset: int = 0, position: int = 0) -> Entry | None:
-    """The first record at `start_offset` or later that has this timestamp or a later one."""
-    for entry in scan_batch(buffer, position, check_crc=False):
+    """The first record at `start_offset` or later that has this timestamp or a later one; None when there is none."""
+    for entry in scan_batch(buffer, position):
         if entry.timestamp >= timestamp and entry.offset >= start_offset:
             return entry
     return None
-
-
-def require_keys(buffer: Buffer, position: int = 0, *, max_bytes: int = MAX_DECOMPRESSED_BYTES) -> None:
-    """InvalidRecord when a record has no key, as a compacted topic asks; its CRC is taken as checked."""
-    for entry in scan_batch(buffer, position, max_bytes=max_bytes, check_crc=False):
-        if entry.key is None:
-            raise InvalidRecord(f"the record {entry.offset} has no key, which a compacted topic requires")

@@ -6,7 +6,7 @@ from ottla.core.errors import CorruptBatch, InvalidRecord
 from ottla.records.batch import Compression, Record, decode_records, encode_batch, iterate_records, read_header
 from ottla.records.header import patch_crc
 from ottla.records.payload import assemble_batch, read_payload
-from ottla.records.scan import find_timestamp, require_keys, scan_batch
+from ottla.records.scan import find_timestamp, scan_batch
 from ottla.records.varint import INT64_MAX, INT64_MIN, SMALL, decode_varint, encode_varint
 from tests.unit.records.vectors import JAVA, record_lists, without_offsets
 
@@ -141,13 +141,6 @@ def test_first_record_at_or_after_a_timestamp() -> None:
     assert [entry.offset if entry else None for entry in found] == [100, 101, 101, 103, None]
     later = find_timestamp(batch, 11, start_offset=102)
     assert later is not None and later.offset == 102
-
-
-@codecs
-def test_missing_key_is_found(codec: Compression) -> None:
-    require_keys(encode_batch([Record(timestamp=0, key=b"")], compression=codec))
-    with pytest.raises(InvalidRecord, match="record 1 "):
-        require_keys(encode_batch([Record(timestamp=0, key=b""), Record(timestamp=0)], compression=codec))
 
 
 @given(st.integers(INT64_MIN, INT64_MAX))
