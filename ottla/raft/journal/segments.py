@@ -3,9 +3,9 @@
 It gets its name when its opening is durable, so a segment that has its name is whole. The zeros are written, not only
 reserved: then a sync has nothing to tell the file system, and what a torn write left out is known for zeros.
 
-On ext4 a synced write of 8 KiB took 149 µs so, 231 µs in a file whose blocks were only reserved (the first write to each
-is a change of the file system's own metadata) and 282 µs in one that grew; of 200 bytes, 133, 115 and 191 µs. Filling 4
-MiB took 5 ms (python -m bench.micro.raft_journal --rounds 25; the best rounds, on a busy machine).
+On ext4 a synced write of 8 KiB took 149 µs so, 231 µs in a file whose blocks were only reserved (the first write to
+each changes the file system's own metadata) and 282 µs in one that grew; of 200 bytes, 133, 115 and 191 µs. Filling
+4 MiB took 5 ms (python -m bench.micro.raft_journal --rounds 25; the best rounds, on a busy machine).
 """
 
 from collections.abc import Sequence
