@@ -102,6 +102,7 @@ class RaftNode:
         self._busy_since_ms: float | None = None  # a job that changes the journal is under way
         self._saving_snapshot = False
         self._pumping = False
+        self._telling = False
         self._timer: Timer | None = None
         self._told: tuple[NodeId | None, int] = (None, 0)
         self._reached: Membership | None = None
@@ -343,12 +344,12 @@ class RaftNode:
             self._pumping = True
             self._clock.call_soon(self._pump)
 
-    def _pump(self) -> None:
+    def _pump(self, *, tell_commit: bool = False) -> None:
         self._pumping = False
         if self._failure is not None:
             return
         try:
-            self._carry_out()
+            self._carry_out(tell_commit)
         except (SafetyViolation, DecodeError) as error:
             self._fail(error)
             return
@@ -356,10 +357,20 @@ class RaftNode:
         self._follow_leadership()
         self._follow_membership()
         self._next_job()
+        if self.core.owes_commit and not self._telling:
+            self._telling = True
+            self._clock.call_soon(self._tell_commit)
 
-    def _carry_out(self) -> None:
+    def _tell_commit(self) -> None:
+        """A turn later than it could be: whoever waited for the commit may propose something in between, and then the
+        commit travels with that. One proposal after the other costs half the messages so.
+        """
+        self._telling = False
+        self._pump(tell_commit=True)
+
+    def _carry_out(self, tell_commit: bool) -> None:
         core = self.core
-        while (ready := core.ready()) is not None:
+        while (ready := core.ready(tell_commit=tell_commit)) is not None:
             for message in ready.messages:
                 self._transport.send(message)
             if core.is_persisting:

@@ -39,6 +39,7 @@ class Leader(Role):
         self.reads = PendingReads()
         self.round = 0  # of heartbeats
         self.heartbeat_due = True
+        self.owes_commit = False
         self.successor: Member | None = None
         self._number = 0
         self._since_check = 0
@@ -141,19 +142,23 @@ class Leader(Role):
     def _meet_members(self) -> None:
         others = sorted(self.raft.log.membership.members - {self.raft.member})
         self.progress = {m: self.progress.get(m) or Progress(self.raft.log.last_index + 1) for m in others}
+        self._must_count = True  # a majority of others may hold more
 
     # -- sending
 
-    def flush(self) -> None:
-        self._commit()
-        if self.raft.role is not self:
-            return
+    def flush(self, *, tell_commit: bool) -> None:
+        if self._must_count:
+            self._must_count = False
+            self._commit()
+            if self.raft.role is not self:
+                return
+        self.owes_commit = False
         if self.may_read and self.reads.register(self.raft.log.commit, self.round + 1):
             self.heartbeat_due = True
         if self.heartbeat_due:
             self._heartbeat()
         for member, progress in self.progress.items():
-            self._send_to(member, progress)
+            self._send_to(member, progress, tell_commit)
 
     def _heartbeat(self) -> None:
         self.heartbeat_due = False
@@ -165,7 +170,7 @@ class Leader(Role):
             raft.send(beat)
         self._confirm_reads()
 
-    def _send_to(self, member: Member, progress: Progress) -> None:
+    def _send_to(self, member: Member, progress: Progress, tell_commit: bool) -> None:
         log = self.raft.log
         if progress.pace is not Pace.SNAPSHOT and log.term_at(progress.next - 1) is None:
             progress.send_snapshot(log.snapshot)
@@ -177,16 +182,19 @@ class Leader(Role):
                 self._send_append(member, progress)
                 progress.await_reply(self._number, self.round)
         else:
-            self._stream(member, progress)
+            self._stream(member, progress, tell_commit)
 
-    def _stream(self, member: Member, progress: Progress) -> None:
+    def _stream(self, member: Member, progress: Progress, tell_commit: bool) -> None:
         log, config = self.raft.log, self.raft.config
         while progress.next <= log.last_index and progress.in_flight_bytes < config.max_in_flight_bytes:
             entries = self._send_append(member, progress)
             size = sum(entry.size_bytes for entry in entries)
             progress.take_off(entries[-1].index, size, self.round)
         if progress.told_commit < log.commit and progress.next > log.last_index:
-            self._send_append(member, progress)
+            if tell_commit:
+                self._send_append(member, progress)
+            else:
+                self.owes_commit = True
 
     def _send_append(self, member: Member, progress: Progress) -> tuple[Entry, ...]:
         raft, log = self.raft, self.raft.log
@@ -301,6 +309,8 @@ class Leader(Role):
         return self.raft.log.stable if member == self.raft.member else self.progress[member].match
 
     def _confirm_reads(self) -> None:
+        if not self.reads.are_waiting:
+            return
         confirmed = self.raft.log.membership.reached_by_quorum(self._confirmed_by)
         self.raft.reads += self.reads.confirmed(confirmed)
 

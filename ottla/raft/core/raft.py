@@ -181,6 +181,11 @@ class Raft:
         return bool(self._persisting)
 
     @property
+    def owes_commit(self) -> bool:
+        """Followers do not know of what is committed, and no entries are on their way to tell them."""
+        return isinstance(self.role, Leader) and self.role.owes_commit
+
+    @property
     def is_handing_over(self) -> bool:
         """A transfer of leadership is under way."""
         return isinstance(self.role, Leader) and self.role.successor is not None
@@ -191,13 +196,21 @@ class Raft:
 
     # -- output
 
-    def ready(self) -> Ready | None:
-        """What is to be done now; None when there is nothing."""
-        self.role.flush()
+    def ready(self, *, tell_commit: bool = True) -> Ready | None:
+        """What is to be done now; None when there is nothing.
+
+        Entries tell followers what is committed. Where none follow, messages without entries do, unless `tell_commit`
+        is False: then the leader `owes_commit`, and it is for the driver to ask again, soon.
+        """
+        self.role.flush(tell_commit=tell_commit)
         log = self.log
+        after = self._outbox_after_sync
+        upto = min(log.commit, log.stable)
+        if not (self._has_news or after or self._outbox or upto > log.applied or self.reads):
+            return None
         state = HardState(self.term, self.vote)
         committed: Sequence[Entry] = ()
-        if (upto := min(log.commit, log.stable)) > log.applied:
+        if upto > log.applied:
             committed = log.slice(log.applied + 1, upto + 1, 4 * self.config.max_append_bytes)
         ready = Ready(
             number=self._number + 1,
@@ -208,9 +221,6 @@ class Raft:
             committed=committed,
             reads=self.reads,
         )
-        after = self._outbox_after_sync
-        if not (ready.must_persist or ready.messages or after or committed or ready.reads):
-            return None
         self._number = ready.number
         self._outbox, self._outbox_after_sync, self.reads, self._snapshot = [], [], [], None
         self._handed_state, self._handed_index = state, log.last_index
@@ -218,6 +228,17 @@ class Raft:
             log.applied = committed[-1].index
         self._release(ready, after)
         return ready
+
+    @property
+    def _has_news(self) -> bool:
+        """Something is to be persisted."""
+        handed = self._handed_state
+        return (
+            self.log.last_index > self._handed_index
+            or self.term != handed.term
+            or self.vote != handed.vote
+            or self._snapshot is not None
+        )
 
     def _release(self, ready: Ready, after: list[Message]) -> None:
         """Messages that state something as durable wait for what is being persisted, if anything is."""

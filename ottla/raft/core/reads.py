@@ -30,6 +30,11 @@ class PendingReads:
         self._asked.clear()
         return True
 
+    @property
+    def are_waiting(self) -> bool:
+        """Some are registered and not confirmed."""
+        return bool(self._registered)
+
     def confirmed(self, answered_round: int) -> list[ReadState]:
         """Those whose round, or a later one, a majority has answered."""
         found = []

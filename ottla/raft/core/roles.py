@@ -56,7 +56,7 @@ class Role:
             self.elapsed = 0
             campaign(self.raft)
 
-    def flush(self) -> None:
+    def flush(self, *, tell_commit: bool) -> None:
         """Called before a `Ready` is made."""
 
     def stabilised(self) -> None:
@@ -249,7 +249,7 @@ class PreCandidate(_Seeker):
         self.granted.add(raft.member)
         self._ask(term=raft.term + 1, pre=True)
 
-    def flush(self) -> None:
+    def flush(self, *, tell_commit: bool) -> None:
         if self.raft.log.membership.is_quorum(self.granted):  # the only voter
             self.raft.become(Candidate(self.raft))
 
