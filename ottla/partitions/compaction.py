@@ -17,7 +17,7 @@ from ottla.core.ports import File, Files
 from ottla.core.types import Buffer
 from ottla.partitions.segment import CLEANED_SUFFIX, INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, Segment
 from ottla.partitions.segment_files import INDEX_INTERVAL_BYTES, walk_headers
-from ottla.partitions.validation import read_end_marker
+from ottla.records.control import read_end_transaction_marker
 from ottla.records.filtering import filter_batch
 from ottla.records.header import BatchHeader, validate
 from ottla.records.scan import Entry, scan_batch
@@ -180,7 +180,7 @@ class _Cleaner:
             return self.offsets.get(_digest(entry.key), -1) <= entry.offset
 
         if header.is_control:
-            read_end_marker(batch)  # a marker of an unknown kind is not ours to touch
+            read_end_transaction_marker(batch)  # a marker of an unknown kind is not ours to touch
         return filter_batch(
             batch,
             keep=keep,

@@ -22,14 +22,15 @@ from ottla.partitions.epoch_cache import EpochCache
 from ottla.partitions.log import Log
 from ottla.partitions.log_reader import ColdRead, Found, Wanted, floor, read_segments
 from ottla.partitions.producer_snapshot import encode_snapshot
-from ottla.partitions.producer_state import AbortedTransaction, EndMarker, ProducerStates
+from ottla.partitions.producer_state import AbortedTransaction, ProducerStates
 from ottla.partitions.recompression import recompress
 from ottla.partitions.recovery import RecoveredLog
 from ottla.partitions.results import Appended, Isolation, Origin, ReadResult, State, TimestampOffset
 from ottla.partitions.segment import Segment
 from ottla.partitions.timestamps import find_by_timestamp, find_max_timestamp
-from ottla.partitions.validation import check_batch, read_end_marker
+from ottla.partitions.validation import check_batch
 from ottla.partitions.waiters import Waiters
+from ottla.records.control import EndTransactionMarker, read_end_transaction_marker
 from ottla.records.header import BatchHeader, patch_base_offset, patch_log_append_time, read_header
 
 Done = Callable[[ErrorCode], None]
@@ -222,7 +223,7 @@ class Partition:
         if config.compression is not None and origin is Origin.CLIENT and header.compression is not config.compression:
             batch = recompress(batch, config)
             header = read_header(batch)
-        marker: EndMarker | None = None
+        marker: EndTransactionMarker | None = None
         if header.producer_id >= 0:
             duplicate = self.producers.find_duplicate(header)
             if duplicate is not None and not header.is_control:
@@ -230,7 +231,7 @@ class Partition:
                     self._wait(acks, duplicate.last_offset + 1, done)
                 return Appended(duplicate.base_offset, duplicate.last_offset, -1, self.log_start_offset)
             if header.is_control:
-                marker = read_end_marker(batch)
+                marker = read_end_transaction_marker(batch)
                 self.producers.check_marker(header, marker)
             else:
                 self.producers.check(header, origin)
@@ -272,14 +273,14 @@ class Partition:
                 ErrorCode.CORRUPT_MESSAGE,
                 f"{self.name} got offsets {base_offset} to {header.last_offset} where {log.log_end_offset} was due",
             )
-        marker = read_end_marker(batch) if header.producer_id >= 0 and header.is_control else None
+        marker = read_end_transaction_marker(batch) if header.producer_id >= 0 and header.is_control else None
         if epoch != self.epochs.latest:
             self.epochs_changed |= self.epochs.assign(epoch, base_offset)
         log.append(batch, header, header.last_offset, now_ms)
         if header.producer_id >= 0:
             self._record(header, base_offset, now_ms, marker)
 
-    def _record(self, header: BatchHeader, base_offset: int, now_ms: int, marker: EndMarker | None) -> None:
+    def _record(self, header: BatchHeader, base_offset: int, now_ms: int, marker: EndTransactionMarker | None) -> None:
         if marker is not None:
             aborted = self.producers.record_marker(header, base_offset, now_ms, marker)
             if aborted is not None:

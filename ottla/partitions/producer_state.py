@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError
 from ottla.partitions.results import Origin
+from ottla.records.control import EndTransactionMarker
 from ottla.records.header import BatchHeader
 
 BATCHES_REMEMBERED = 5
@@ -53,14 +54,6 @@ class Producer:
     @property
     def last_sequence(self) -> int:
         return self.batches[-1].last_sequence if self.batches else NO_SEQUENCE
-
-
-@dataclass(frozen=True, slots=True)
-class EndMarker:
-    """The content of the control record that ends a transaction."""
-
-    commit: bool
-    coordinator_epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +115,7 @@ class ProducerStates:
                 f"producer {header.producer_id} has an open transaction, the batch is not part of one",
             )
 
-    def check_marker(self, header: BatchHeader, marker: EndMarker) -> None:
+    def check_marker(self, header: BatchHeader, marker: EndTransactionMarker) -> None:
         """Raise ApiError when a transaction marker comes from an old coordinator or for an old epoch."""
         producer = self.producers.get(header.producer_id)
         if producer is None:
@@ -145,7 +138,7 @@ class ProducerStates:
             self._open[base_offset] = producer.producer_id
 
     def record_marker(
-        self, header: BatchHeader, offset: int, timestamp: int, marker: EndMarker
+        self, header: BatchHeader, offset: int, timestamp: int, marker: EndTransactionMarker
     ) -> AbortedTransaction | None:
         """A transaction's marker is in the log. Returns the entry for the transaction index when it aborted."""
         producer = self._producer(header)
@@ -157,7 +150,7 @@ class ProducerStates:
         producer.transaction_first_offset = None
         del self._open[first]
         self._ended.append((first, offset))
-        if marker.commit:
+        if marker.committed:
             return None
         stable = next(iter(self._open), offset + 1)
         return AbortedTransaction(producer.producer_id, first, offset, stable)

@@ -38,7 +38,7 @@ from ottla.partitions.segment import (
 )
 from ottla.partitions.segment_files import walk_headers
 from ottla.partitions.trusted_indexes import resume, trust
-from ottla.partitions.validation import read_end_marker
+from ottla.records.control import read_end_transaction_marker
 from ottla.records.header import BatchHeader, read_header, validate
 
 _CHUNK_BYTES = 1 << 20
@@ -288,7 +288,7 @@ class _Recovery:
             self.scanned_epochs.append((epoch, header.base_offset))
         if header.producer_id >= 0 and header.base_offset >= self.snapshot_offset:
             if header.is_control:
-                marker = read_end_marker(file.pread(header.size_bytes, segment.size))
+                marker = read_end_transaction_marker(file.pread(header.size_bytes, segment.size))
                 aborted = self.producers.record_marker(header, header.base_offset, header.max_timestamp, marker)
                 if aborted is not None:
                     self.scanned_aborted.append(aborted)

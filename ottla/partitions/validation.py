@@ -4,25 +4,16 @@ The header and the CRC are checked for every batch; records are looked at only w
 topics require keys).
 """
 
-from struct import Struct
-from struct import error as StructError  # noqa: N812 - it is a class
-
 from ottla.core.error_codes import ErrorCode
-from ottla.core.errors import ApiError, CorruptBatch, DecodeError
-from ottla.core.types import Buffer
+from ottla.core.errors import ApiError, DecodeError
 from ottla.partitions.config import LogConfig
-from ottla.partitions.producer_state import EndMarker
 from ottla.partitions.results import Origin
-from ottla.records.batch import decode_records
 from ottla.records.compression import MAX_DECOMPRESSED_BYTES
 from ottla.records.header import HEADER_BYTES, BatchHeader, read_header, validate
 from ottla.records.scan import scan_batch
 
 _PREFIX_BYTES = 12
 _NO_TIMESTAMP = -1
-_CONTROL_KEY = Struct(">hh")
-_END_MARKER = Struct(">hi")
-_ABORT, _COMMIT = 0, 1
 # How far the records of a compacted topic may be compressed: they are looked at on the loop, as long as that takes.
 _EXPANSION = 8
 _LEAST_MESSAGE_BYTES = 1 << 20
@@ -108,18 +99,3 @@ def _refusal(batch: memoryview, error: DecodeError) -> ApiError:
     except DecodeError:
         pass
     return ApiError(ErrorCode.CORRUPT_MESSAGE, str(error))
-
-
-def read_end_marker(batch: Buffer) -> EndMarker:
-    """The content of a control batch that ends a transaction; CorruptBatch when it is none."""
-    record = decode_records(batch)[0]
-    if record.key is None or record.value is None:
-        raise CorruptBatch("a control record without a key or value")
-    try:
-        _, kind = _CONTROL_KEY.unpack_from(record.key)
-        _, coordinator_epoch = _END_MARKER.unpack_from(record.value)
-    except StructError as error:
-        raise CorruptBatch(f"a control record that is cut off: {error}") from error
-    if kind not in (_ABORT, _COMMIT):
-        raise CorruptBatch(f"control records of type {kind} are not known here")
-    return EndMarker(kind == _COMMIT, coordinator_epoch)

@@ -9,7 +9,8 @@ from struct import Struct
 from typing import NamedTuple
 
 from ottla.core.errors import InvalidRecord
-from ottla.records.batch import encode_batch
+from ottla.core.types import Buffer
+from ottla.records.batch import decode_records, encode_batch
 from ottla.records.header import NO_LEADER_EPOCH
 from ottla.records.record import Record
 
@@ -50,8 +51,12 @@ def control_type(key: bytes | None) -> ControlType:
     return _BY_NUMBER.get(number, ControlType.UNKNOWN)
 
 
-def read_end_transaction_marker(record: Record) -> EndTransactionMarker:
-    """The content of a marker; InvalidRecord when the record is none."""
+def read_end_transaction_marker(batch: Buffer) -> EndTransactionMarker:
+    """What the control batch that ends a transaction says; CorruptBatch when it is none."""
+    records = decode_records(batch)
+    if not records:
+        raise InvalidRecord("a control batch without a record")
+    record = records[0]
     kind = control_type(record.key)
     if kind not in (ControlType.COMMIT, ControlType.ABORT):
         raise InvalidRecord(f"a control record of type {kind.name} does not end a transaction")

@@ -1,6 +1,6 @@
 import pytest
 
-from ottla.core.errors import InvalidRecord
+from ottla.core.errors import CorruptBatch, InvalidRecord
 from ottla.records.aborted import AbortedFilter
 from ottla.records.batch import Record, decode_records, encode_batch, read_header
 from ottla.records.control import (
@@ -10,6 +10,7 @@ from ottla.records.control import (
     encode_end_transaction_marker,
     read_end_transaction_marker,
 )
+from ottla.records.filtering import filter_batch
 from tests.unit.records.vectors import JAVA
 
 
@@ -27,14 +28,14 @@ def test_markers_equal_kafkas_byte_for_byte(name: str, committed: bool) -> None:
     assert batch == JAVA[name]
     header = read_header(batch)
     assert header.is_control and header.is_transactional
-    assert read_end_transaction_marker(decode_records(batch)[0]) == EndTransactionMarker(committed, 12)
+    assert read_end_transaction_marker(batch) == EndTransactionMarker(committed, 12)
 
 
 def test_records_of_kafkas_quorum_are_told_apart() -> None:
     [record] = decode_records(JAVA["leader_change"])
     assert control_type(record.key) is ControlType.LEADER_CHANGE
     with pytest.raises(InvalidRecord, match="LEADER_CHANGE"):
-        read_end_transaction_marker(record)
+        read_end_transaction_marker(JAVA["leader_change"])
 
 
 def test_type_of_a_later_kafka_is_unknown_and_no_error() -> None:
@@ -51,7 +52,14 @@ def test_key_that_is_none_of_a_control_record_is_refused(key: bytes | None) -> N
 @pytest.mark.parametrize("value", [None, b"", b"\0\0\0\0\0", b"\xff\xff\0\0\0\0"])
 def test_malformed_marker_is_refused(value: bytes | None) -> None:
     with pytest.raises(InvalidRecord):
-        read_end_transaction_marker(Record(key=b"\0\0\0\0", value=value))
+        read_end_transaction_marker(encode_batch([Record(key=b"\0\0\0\0", value=value)], is_control=True))
+
+
+def test_control_batch_without_a_record_is_no_marker() -> None:
+    emptied = filter_batch(JAVA["commit"], keep=lambda _: False, retain_empty=True)
+    assert emptied is not None
+    with pytest.raises(CorruptBatch, match="without a record"):
+        read_end_transaction_marker(emptied)
 
 
 def test_reader_of_committed_records_leaves_out_the_aborted_transaction_only() -> None:

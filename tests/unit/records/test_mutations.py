@@ -13,6 +13,7 @@ from ottla.records.batch import (
     Compression,
     Record,
     decode_records,
+    encode_batch,
     iterate_headers,
     iterate_records,
     read_header,
@@ -125,7 +126,8 @@ def test_random_streams_raise_only_corrupt_batch(codec: Compression, data: bytes
 
 @given(st.none() | st.binary(max_size=12), st.none() | st.binary(max_size=12))
 def test_random_control_records_raise_only_corrupt_batch(key: bytes | None, value: bytes | None) -> None:
-    for reader in (lambda: control_type(key), lambda: read_end_transaction_marker(Record(key=key, value=value))):
+    batch = encode_batch([Record(key=key, value=value)], is_control=True)
+    for reader in (lambda: control_type(key), lambda: read_end_transaction_marker(batch)):
         try:
             reader()
         except CorruptBatch:
