@@ -5,8 +5,9 @@ what was applied. The state of both goes into one snapshot.
 """
 
 import struct
-from collections import deque
+from bisect import bisect_right
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Final
 
 import structlog
@@ -21,6 +22,7 @@ from ottla.raft.sessions import Sessions, Standing
 logger = structlog.get_logger(__name__)
 
 _SESSIONS_BYTES: Final = struct.Struct(">I")
+_index = attrgetter("index")
 
 Outcome = bytes | SessionExpired
 
@@ -33,7 +35,7 @@ class Replica:
         self._machine, self._kept_entries = machine, kept_entries
         self._sessions = Sessions()
         self._snapshot: Snapshot | None = None  # the newest one; observers begin with it when they are far behind
-        self._applied: deque[Entry] = deque()  # from a little before the snapshot on
+        self._applied: list[Entry] = []  # from a little before the snapshot on
         self._first_kept = 0  # observers behind this index need the snapshot
         self._observers: list[LogObserver] = []
 
@@ -87,8 +89,7 @@ class Replica:
         """A snapshot of this node's own is durable: forget what only observers far behind would need."""
         _, self._snapshot = _split(snapshot)
         keep_from = snapshot.index - self._kept_entries
-        while self._applied and self._applied[0].index <= keep_from:
-            self._applied.popleft()
+        del self._applied[: bisect_right(self._applied, keep_from, key=_index)]
         self._first_kept = max(self._first_kept, keep_from)
 
     def restore(self, snapshot: LogSnapshot) -> None:

@@ -243,9 +243,7 @@ class Leader(Role):
     def _on_match(self, response: AppendResponse, progress: Progress) -> None:
         log = self.raft.log
         news = progress.matched(response.index, self.round)
-        if progress.pace is Pace.PROBE or (
-            progress.pace is Pace.SNAPSHOT and log.term_at(progress.match) is not None
-        ):
+        if progress.pace is Pace.PROBE or (progress.pace is Pace.SNAPSHOT and log.term_at(progress.match) is not None):
             progress.replicate(self._number + 1)
         elif progress.snapshot is not None and progress.match >= progress.snapshot.index:
             progress.send_next_snapshot(log.snapshot)  # what follows the one that it has was compacted meanwhile

@@ -17,8 +17,8 @@ from ottla.raft.core.membership import Membership
 class RaftLog:
     """Indexes start at 1; index 0 of term 0 is the empty beginning that all logs have in common."""
 
-    __slots__ = ("_memberships", "applied", "base_index", "base_term", "commit", "entries", "size_bytes", "snapshot",
-                 "stable", "uncommitted_bytes")  # fmt: skip
+    __slots__ = ("_memberships", "applied", "base_index", "base_term", "commit", "entries", "snapshot", "stable",
+                 "uncommitted_bytes")  # fmt: skip
 
     def __init__(self, snapshot: Snapshot, entries: Sequence[Entry] = ()) -> None:
         self.entries: list[Entry] = []
@@ -30,7 +30,7 @@ class RaftLog:
         """The snapshot replaces everything."""
         self.snapshot = snapshot
         self.entries.clear()
-        self.size_bytes = self.uncommitted_bytes = 0
+        self.uncommitted_bytes = 0
         self.base_index, self.base_term = snapshot.index, snapshot.term
         self.stable = self.commit = self.applied = snapshot.index
         self._memberships: list[tuple[int, Membership]] = [(snapshot.index, snapshot.membership)]
@@ -99,9 +99,7 @@ class RaftLog:
             if entry.index != self.last_index + 1:
                 raise SafetyViolation(f"entry {entry.index} would follow entry {self.last_index}")
             self.entries.append(entry)
-            size = entry.size_bytes
-            self.size_bytes += size
-            self.uncommitted_bytes += size
+            self.uncommitted_bytes += entry.size_bytes
             if entry.kind is EntryKind.MEMBERSHIP:
                 self._memberships.append((entry.index, Membership.decode(entry.data)))
 
@@ -124,9 +122,7 @@ class RaftLog:
             raise SafetyViolation(f"entry {index} conflicts, but entries up to {self.commit} are committed")
         gone = self.entries[index - self.base_index - 1 :]
         del self.entries[index - self.base_index - 1 :]
-        size = sum(entry.size_bytes for entry in gone)
-        self.size_bytes -= size
-        self.uncommitted_bytes -= size
+        self.uncommitted_bytes -= sum(entry.size_bytes for entry in gone)
         self.stable = min(self.stable, index - 1)
         while self._memberships[-1][0] >= index:
             self._memberships.pop()
@@ -147,9 +143,7 @@ class RaftLog:
         self.snapshot = snapshot
         base = max(self.base_index, min(keep_from - 1, snapshot.index))
         self.base_term = self.term_at(base) or 0
-        dropped = self.entries[: base - self.base_index]
         del self.entries[: base - self.base_index]
-        self.size_bytes -= sum(entry.size_bytes for entry in dropped)
         self.base_index = base
         current = [(at, m) for at, m in self._memberships if at > base]
         self._memberships = [(base, self.membership_at(base)), *current]
