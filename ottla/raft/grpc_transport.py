@@ -81,6 +81,7 @@ class GrpcTransport:
         self._acceptor = Acceptor(self)
         self._watch: asyncio.TimerHandle | None = None
         self._told: set[tuple[object, ...]] = set()
+        self._told_of_strangers: set[tuple[object, ...]] = set()
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Serve `ottla.v1.Quorum` there; before the server starts. Close the transport before the server."""
@@ -227,11 +228,14 @@ class GrpcTransport:
         if self._events is not None:
             self._events.refused(node)
 
-    def tell_once(self, peer: object, event: str, detail: str) -> None:
-        """A warning that is not repeated until a link with this peer stands. Strangers cannot fill the log with it."""
+    def tell_once(self, peer: NodeId | str, event: str, detail: str) -> None:
+        """A warning that is not repeated: of a peer until a link with it stands; of a stranger, known by its host,
+        never. Strangers have room for a few lines, however they vary what they say.
+        """
+        told, room = (self._told_of_strangers, 64) if isinstance(peer, str) else (self._told, 1024)
         key = (peer, event, detail)
-        if key not in self._told and len(self._told) < 256:
-            self._told.add(key)
+        if key not in told and len(told) < room:
+            told.add(key)
             _log.warning(event, peer=peer, detail=detail)
 
     # --

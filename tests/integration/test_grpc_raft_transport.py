@@ -316,6 +316,27 @@ async def test_a_receiver_that_fails_ends_no_link(start: Nodes) -> None:
     assert one.lost == []
 
 
+async def test_a_node_that_stood_still_itself_gives_up_no_link(start: Nodes) -> None:
+    one, other = await start(1, limits=FAST), await start(2, limits=FAST)
+    one.reach(other)
+    await connected(one, other)
+    before = one.links
+    time.sleep(1)  # noqa: ASYNC251  # the whole process, as when it is stopped for longer than silence is borne
+    await exchange(one, other)
+    await asyncio.sleep(0.2)
+    assert one.links == before
+
+
+async def test_links_without_messages_stay(start: Nodes) -> None:
+    one, other = await start(1, limits=FAST), await start(2, limits=FAST)
+    one.reach(other)
+    await connected(one, other)
+    before = one.links
+    await asyncio.sleep(1)
+    assert one.links == before
+    assert other.links == {1: before[2]}
+
+
 async def test_forged_messages_are_dropped_with_one_line(start: Nodes) -> None:
     one, other = await start(1), await start(2)
     one.reach(other)
@@ -561,6 +582,20 @@ async def test_who_does_not_know_the_secret_is_unauthenticated(start: Nodes) -> 
             assert "node 2 does not know the secret" in details
     assert len(lines(logs, "a peer at the quorum's transport was refused")) == 1
     assert node.links == {}
+
+
+async def test_strangers_cannot_fill_the_log(start: Nodes) -> None:
+    with capture_logs() as logs:
+        node = await start(1)
+        async with grpc.aio.insecure_channel(node.endpoint) as channel:
+            for number in range(2, 102):
+                call: Any = channel.stream_stream(METHOD)()
+                await greet(call, hello(number, 1), secret=b"a guess")
+                await status(call)
+        other = await start(2, secret=b"another one")
+        node.reach(other)
+        await until(lambda: bool(lines(logs, "a peer of the quorum was refused")))
+    assert len(lines(logs, "a peer at the quorum's transport was refused")) == 64
 
 
 async def test_a_recorded_proof_opens_no_other_stream(start: Nodes) -> None:
