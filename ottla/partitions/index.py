@@ -1,8 +1,8 @@
 """The sparse indexes of a segment, in Kafka's file layout, held in memory as the file's own bytes.
 
 An index is a hint: a look-up leads to a batch at or before the wanted one, and the reader walks headers from there.
-A missing or stale file costs time, never data. An entry names the *last* offset of the batch at its position, as
-Kafka's does.
+A file that is missing or ends early costs time, never data; what a start believes of one says `trusted_indexes`. An
+entry names the *last* offset of the batch at its position, as Kafka's does.
 """
 
 from struct import Struct

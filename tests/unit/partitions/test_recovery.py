@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from ottla.partitions.checkpoints import PARTITION_METADATA_FILE
 from ottla.partitions.config import LogConfig
 from ottla.partitions.index import OffsetIndex, TimeIndex
-from ottla.partitions.segment import INDEX_SUFFIX, TIME_INDEX_SUFFIX, file_name
+from ottla.partitions.segment import INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, file_name
 from ottla.records.header import read_header
 from ottla.testing.sim.files import SimFile
 from tests.sim.log_harness import DIRECTORY, Node, make_batch
@@ -150,3 +151,15 @@ def test_a_start_after_a_crash_reads_only_what_lies_past_the_recovery_point(
     slack = 1000 + 2 * 1100  # an index interval, two batches; it is read once to be checked, once to be written again
     assert read_bytes <= 2 * (past + slack)
     assert found(node, range(2990, 3010)) == list(range(1990, 2010))
+
+
+def test_a_stop_saves_nothing_that_a_start_soon_learns_from_a_small_log() -> None:
+    node = Node(6, CONFIG)
+    node.append(make_batch([b"v"], timestamp=100, producer_id=5, producer_epoch=0, base_sequence=0))
+    pass_checkpoint(node)
+    node.stop()
+    assert node.files.list_directory(DIRECTORY) == [file_name(0, LOG_SUFFIX), PARTITION_METADATA_FILE]
+    node.kill()
+    assert node.partition.epochs.entries == [(0, 0)]
+    assert list(node.partition.producers.producers) == [5]
+    assert node.find(100).offset == 0
