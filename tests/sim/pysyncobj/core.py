@@ -1,9 +1,10 @@
 """Our own core as a `System`, with a driver of a few lines that syncs at once."""
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from ottla.core.types import NodeId, Uuid
 from ottla.raft.core import Config, Entry, EntryKind, HardState, Member, Membership, NotLeading, Raft, Ready, Snapshot
@@ -60,8 +61,8 @@ class Journal:
 class CorePeer:
     """The process of one member."""
 
-    def __init__(self, run: Run, name: str) -> None:
-        self._run, self._name = run, name
+    def __init__(self, run: Run, name: str, *, syncs: bool) -> None:
+        self._run, self._name, self._syncs = run, name, syncs
         self._disk: SimDisk[Journal] = run.disks[name]
         journal = self._disk.content
         config = Config(member=IDS[name], chunk_bytes=1024, kept_entries=5, max_append_bytes=1024)
@@ -94,8 +95,7 @@ class CorePeer:
         self._pump()
         if self._index - self._core.log.snapshot.index > COMPACT_AFTER:
             snapshot = self._core.compact(self._index, pickle.dumps(self._state))
-            self._disk.write(lambda journal: journal.compact(snapshot))
-            self._disk.sync()
+            self._write(lambda journal: journal.compact(snapshot))
 
     def connection(self, other: str, up: bool) -> None:
         if not up:
@@ -139,14 +139,18 @@ class CorePeer:
         while (ready := self._core.ready()) is not None:
             self._send(ready.messages)
             if ready.must_persist:
-                self._disk.write(lambda journal, ready=ready: journal.persist(ready))  # type: ignore[misc]
-                self._disk.sync()
+                self._write(partial(Journal.persist, ready=ready))
             if ready.snapshot is not None:
                 self._restore(ready.snapshot)
             for entry in ready.committed:
                 self._apply(entry)
             self._send(ready.messages_after_sync)
             self._core.persisted(ready.number)
+
+    def _write(self, change: Callable[[Journal], None]) -> None:
+        self._disk.write(change)
+        if self._syncs:
+            self._disk.sync()
 
     def _send(self, messages: list[Message]) -> None:
         for message in messages:
@@ -167,7 +171,10 @@ class CorePeer:
 
 
 class Core:
-    """The `System`."""
+    """The `System`. Without `syncs`, its driver believes that what is written is durable."""
+
+    def __init__(self, *, syncs: bool = True) -> None:
+        self._syncs = syncs
 
     @contextmanager
     def around(self, run: Run) -> Iterator[None]:
@@ -177,4 +184,4 @@ class Core:
         return Journal(HardState(0, None), Snapshot(0, 0, Membership(frozenset(IDS.values())), b""))
 
     def start(self, name: str, run: Run) -> Peer:
-        return CorePeer(run, name)
+        return CorePeer(run, name, syncs=self._syncs)
