@@ -8,7 +8,7 @@ refused like any unknown name, so that nobody believes a key to have an effect w
 from dataclasses import replace
 from typing import Final
 
-from ottla.core.config_fields import ConfigField, ConfigFields, ConfigType, UpdateMode
+from ottla.core.config_fields import LONG_MAX, ConfigField, ConfigFields, ConfigType, UpdateMode
 from ottla.core.topic_configs import TOPIC_CONFIGS
 
 CLUSTER_WIDE, PER_BROKER, READ_ONLY = UpdateMode.CLUSTER_WIDE, UpdateMode.PER_BROKER, UpdateMode.READ_ONLY
@@ -195,6 +195,61 @@ _LOG_UPKEEP = (
     ),
 )
 
+_CLUSTER = (
+    _field(
+        "broker.session.timeout.ms",
+        INT,
+        2000,
+        "A broker of which the controller hears nothing for so long is taken for dead, and others lead in its place. "
+        "Kafka's default is 9000. One whose process ended is noticed by its connection, and sooner.",
+        READ_ONLY,
+        500,
+        "ms",
+    ),
+    _field(
+        "replica.lag.time.max.ms",
+        LONG,
+        30_000,
+        "A follower that has not caught up with its leader for so long leaves the in-sync replicas.",
+        READ_ONLY,
+        100,
+        "ms",
+    ),
+    _field(
+        "auto.leader.rebalance.enable",
+        BOOLEAN,
+        True,
+        "Whether partitions go back to their preferred leaders when these are in sync again.",
+    ),
+    _field(
+        "leader.imbalance.check.interval.seconds",
+        LONG,
+        300,
+        "How often it is looked for partitions that their preferred leaders do not lead.",
+        READ_ONLY,
+        1,
+        "seconds",
+    ),
+    _field(
+        "leader.replication.throttled.rate",
+        LONG,
+        LONG_MAX,
+        "The most that a broker sends in a second to followers of leader.replication.throttled.replicas.",
+        PER_BROKER,
+        0,
+        "bytes/s",
+    ),
+    _field(
+        "follower.replication.throttled.rate",
+        LONG,
+        LONG_MAX,
+        "The most that a broker fetches in a second for follower.replication.throttled.replicas.",
+        PER_BROKER,
+        0,
+        "bytes/s",
+    ),
+)
+
 _CONNECTIONS = (
     _field(
         "socket.request.max.bytes",
@@ -328,4 +383,6 @@ _GROUPS = (
     ),
 )
 
-BROKER_CONFIGS = ConfigFields("broker", (*_NODE, *_TOPICS, *_LOG_DEFAULTS, *_LOG_UPKEEP, *_CONNECTIONS, *_GROUPS))
+BROKER_CONFIGS = ConfigFields(
+    "broker", (*_NODE, *_TOPICS, *_LOG_DEFAULTS, *_LOG_UPKEEP, *_CLUSTER, *_CONNECTIONS, *_GROUPS)
+)
