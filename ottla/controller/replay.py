@@ -82,7 +82,7 @@ class ImageBuilder:
         """The image after the log's entry `offset` of term `epoch`, and what differs from the base."""
         for topic_id, partitions in self._open.items():
             topic = self._topics_by_id[topic_id]
-            self._put_topic(replace(topic, partitions=tuple(partitions)))
+            self._put_topic(TopicImage(topic.name, topic_id, tuple(partitions), topic.internal))
         base = self._base
         image = MetadataImage(
             offset=offset,

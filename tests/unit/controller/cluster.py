@@ -2,11 +2,14 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
+from typing import Any
 
 from ottla.controller.controller import Controller
 from ottla.controller.decision import Decision
 from ottla.controller.effective import EffectiveConfigs
+from ottla.controller.features import SUPPORTED_FEATURES
 from ottla.controller.image import Endpoint, MetadataImage
+from ottla.controller.register_broker import register_broker
 from ottla.controller.replay import ImageBuilder
 from ottla.controller.requests import BrokerRegistration
 from ottla.core.types import NodeId, Uuid
@@ -27,7 +30,12 @@ def registration(node: int = 1, incarnation: int = 1, rack: str | None = None) -
         listeners={"PLAINTEXT": Endpoint(f"host{node}", 9092)},
         rack=rack,
         grpc=Endpoint(f"host{node}", 10092),
+        features=SUPPORTED_FEATURES,
     )
+
+
+def register(image: MetadataImage, registration: BrokerRegistration, *, ready: bool = True) -> Decision[int]:
+    return register_broker(image, configs(image), registration, ready=ready)
 
 
 def image_of(*batches: Sequence[pb.MetadataRecord], base: MetadataImage | None = None) -> MetadataImage:
@@ -37,7 +45,7 @@ def image_of(*batches: Sequence[pb.MetadataRecord], base: MetadataImage | None =
     return image
 
 
-def after(image: MetadataImage, decision: Decision[object]) -> MetadataImage:
+def after(image: MetadataImage, decision: Decision[Any]) -> MetadataImage:
     return image_of(decision.records, base=image)
 
 
@@ -142,6 +150,6 @@ async def started_controller(
 ) -> tuple[Controller, HandQuorum]:
     controller = Controller(NODE, random=Random(1), static_configs=static or {})
     quorum = HandQuorum(controller)
-    await controller.register_broker(registration())
+    await controller.register_broker(registration(), ready=True)
     quorum.automatic = automatic
     return controller, quorum
