@@ -5,9 +5,12 @@ from collections.abc import Mapping, Sequence
 
 from ottla.controller.decision import Decision, refuse_duplicates
 from ottla.controller.effective import EffectiveConfigs
-from ottla.controller.image import ALL_BROKERS, MetadataImage, ResourceType
+from ottla.controller.election import settle_all
+from ottla.controller.image import ALL_BROKERS, NO_LEADER, MetadataImage, ResourceType
+from ottla.controller.replay import ImageBuilder
 from ottla.controller.requests import AlterResource, ConfigChange, ConfigOperation
 from ottla.controller.topic_names import why_invalid
+from ottla.controller.topic_rules import RULE_CONFIGS, TopicRules
 from ottla.core.broker_configs import BROKER_CONFIGS
 from ottla.core.config_fields import ConfigFields, ConfigType, UpdateMode
 from ottla.core.error_codes import ErrorCode
@@ -30,7 +33,23 @@ def alter_configs(
             decision.result.append(error)
         else:
             decision.result.append(None)
+    if any(record.config.name in RULE_CONFIGS for record in decision.records):
+        decision.records += _resettled(image, defaults, decision.records)
     return decision
+
+
+def _resettled(
+    image: MetadataImage, defaults: EffectiveConfigs, records: Sequence[pb.MetadataRecord]
+) -> list[pb.MetadataRecord]:
+    """What the new configs mean for partitions that have no leader, or eligible replicas out of sync (KIP-966).
+
+    In the same batch: with a lower `min.insync.replicas` records are committed at once that those do not have. And
+    where unclean elections are allowed from now on, they take place.
+    """
+    after, _ = ImageBuilder(image).replay(records).build(image.offset, image.epoch)
+    rules = TopicRules(after, defaults.on(after))
+    changes = settle_all(after, rules, after.active_brokers, lambda one: one.leader == NO_LEADER or bool(one.elr))
+    return changes.records()
 
 
 def _alter(image: MetadataImage, defaults: EffectiveConfigs, resource: AlterResource) -> list[pb.MetadataRecord]:

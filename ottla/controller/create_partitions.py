@@ -14,19 +14,23 @@ from ottla.v1 import metadata_pb2 as pb
 
 
 def create_partitions(
-    image: MetadataImage, topics: Sequence[MorePartitions]
+    image: MetadataImage, topics: Sequence[MorePartitions], start: int = 0
 ) -> Decision[list[tuple[str, ApiError | None]]]:
-    """Each topic succeeds or fails by itself; one that stands twice in the request fails."""
+    """Each topic succeeds or fails by itself; one that stands twice in the request fails.
+
+    Brokers lead in turn, from turn `start` and the topic's number of partitions on.
+    """
     counts = Counter(topic.topic for topic in topics)
     decision: Decision[list[tuple[str, ApiError | None]]] = Decision([])
     for request in {topic.topic: topic for topic in topics}.values():
         try:
             refuse_duplicates(counts[request.topic], "topic")
-            records = _add(image, request)
+            records = _add(image, request, start)
         except ApiError as error:
             decision.result.append((request.topic, error))
             continue
         decision.records += records
+        decision.breaks.append(len(decision.records))
         if len(decision.records) > MAX_PARTITIONS_PER_BATCH:
             raise ApiError(
                 ErrorCode.POLICY_VIOLATION,
@@ -36,7 +40,7 @@ def create_partitions(
     return decision
 
 
-def _add(image: MetadataImage, request: MorePartitions) -> list[pb.MetadataRecord]:
+def _add(image: MetadataImage, request: MorePartitions, start: int) -> list[pb.MetadataRecord]:
     topic = image.topics.get(request.topic)
     if topic is None:
         raise ApiError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
@@ -49,14 +53,14 @@ def _add(image: MetadataImage, request: MorePartitions) -> list[pb.MetadataRecor
             f"The topic {topic.name} has {current} partition(s); {request.count} would not be an increase.",
         )
     added = request.count - current
-    factor = len(topic.partitions[0].replicas)
+    factor = len(topic.partitions[0].target_replicas)
     if request.assignments is None:
         if added > MAX_PARTITIONS_PER_BATCH:
             raise ApiError(
                 ErrorCode.INVALID_PARTITIONS,
                 f"{added} partitions are more than the {MAX_PARTITIONS_PER_BATCH} that one request may create.",
             )
-        return partition_records(topic.id, current, place(image, current, added, factor))
+        return partition_records(image, topic.id, current, place(image, start + current, added, factor))
     if len(request.assignments) != added:
         raise ApiError(
             ErrorCode.INVALID_REPLICA_ASSIGNMENT,
@@ -70,4 +74,4 @@ def _add(image: MetadataImage, request: MorePartitions) -> list[pb.MetadataRecor
             ErrorCode.INVALID_REPLICA_ASSIGNMENT,
             f"The topic's other partitions have {factor} replica(s); the new ones must have as many.",
         )
-    return partition_records(topic.id, current, assignments)
+    return partition_records(image, topic.id, current, assignments)

@@ -20,27 +20,36 @@ METADATA_TOPIC = "__cluster_metadata"  # how Kafka's tools call the metadata log
 
 
 def create_topics(
-    image: MetadataImage, defaults: EffectiveConfigs, topics: Sequence[NewTopic], new_id: Callable[[], Uuid]
+    image: MetadataImage,
+    defaults: EffectiveConfigs,
+    topics: Sequence[NewTopic],
+    new_id: Callable[[], Uuid],
+    start: int = 0,
 ) -> Decision[list[CreatedTopic]]:
     """Each topic succeeds or fails by itself; a name that stands twice in one request fails.
+
+    Brokers lead in turn, from turn `start` on. A topic's records stay in one batch.
 
     Raises ApiError(POLICY_VIOLATION) when the whole request asks for more than a batch may hold.
     """
     names = Counter(topic.name for topic in topics)
     decision: Decision[list[CreatedTopic]] = Decision([])
     taken = _Names(image)
+    partitions = 0
     for topic in {topic.name: topic for topic in topics}.values():
         try:
             refuse_duplicates(names[topic.name], "topic")
             taken.check(topic.name)
-            created, records = _create(image, defaults, topic, new_id)
+            created, records = _create(image, defaults, topic, new_id, start + partitions)
             taken.add(topic.name)
         except ApiError as error:
             decision.result.append(CreatedTopic(name=topic.name, error=error))
             continue
+        partitions += created.partitions
         decision.result.append(created)
         decision.records += records
-        if len(decision.records) > MAX_PARTITIONS_PER_BATCH + len(topics):
+        decision.breaks.append(len(decision.records))
+        if partitions > MAX_PARTITIONS_PER_BATCH:
             raise ApiError(
                 ErrorCode.POLICY_VIOLATION,
                 f"Excessively large number of partitions per request: more than {MAX_PARTITIONS_PER_BATCH}.",
@@ -79,13 +88,13 @@ class _Names:
 
 
 def _create(
-    image: MetadataImage, defaults: EffectiveConfigs, topic: NewTopic, new_id: Callable[[], Uuid]
+    image: MetadataImage, defaults: EffectiveConfigs, topic: NewTopic, new_id: Callable[[], Uuid], start: int
 ) -> tuple[CreatedTopic, list[pb.MetadataRecord]]:
-    assignments = _assignments(image, defaults, topic)
+    assignments = _assignments(image, defaults, topic, start)
     configs = _configs(defaults, topic.configs)
     topic_id = new_id()
     records = [pb.MetadataRecord(topic=pb.TopicRecord(name=topic.name, topic_id=topic_id))]
-    records += partition_records(topic_id, 0, assignments)
+    records += partition_records(image, topic_id, 0, assignments)
     records += [
         pb.MetadataRecord(
             config=pb.ConfigRecord(resource_type=ResourceType.TOPIC, resource_name=topic.name, name=name, value=value)
@@ -102,23 +111,30 @@ def _create(
     return created, records
 
 
-def partition_records(topic_id: Uuid, first: int, assignments: Sequence[tuple[NodeId, ...]]) -> list[pb.MetadataRecord]:
-    """New partitions: every replica in sync, as there is nothing to copy yet; the first one leads."""
-    return [
-        pb.MetadataRecord(
-            partition=pb.PartitionRecord(
-                topic_id=topic_id,
-                partition=first + position,
-                leader=replicas[0],
-                replicas=replicas,
-                isr=replicas,
+def partition_records(
+    image: MetadataImage, topic_id: Uuid, first: int, assignments: Sequence[tuple[NodeId, ...]]
+) -> list[pb.MetadataRecord]:
+    """New partitions: every active replica is in sync, as there is nothing to copy yet; the first of them leads.
+
+    Raises ApiError(INVALID_REPLICA_ASSIGNMENT) when none is active.
+    """
+    active = image.active_brokers
+    records = []
+    for index, replicas in enumerate(assignments, first):
+        isr = tuple([replica for replica in replicas if replica in active])
+        if not isr:
+            raise ApiError(
+                ErrorCode.INVALID_REPLICA_ASSIGNMENT,
+                f"Partition {index}: all of its brokers {list(replicas)} are fenced or in controlled shutdown.",
             )
-        )
-        for position, replicas in enumerate(assignments)
-    ]
+        record = pb.PartitionRecord(topic_id=topic_id, partition=index, leader=isr[0], replicas=replicas, isr=isr)
+        records.append(pb.MetadataRecord(partition=record))
+    return records
 
 
-def _assignments(image: MetadataImage, defaults: EffectiveConfigs, topic: NewTopic) -> list[tuple[NodeId, ...]]:
+def _assignments(
+    image: MetadataImage, defaults: EffectiveConfigs, topic: NewTopic, start: int
+) -> list[tuple[NodeId, ...]]:
     if topic.assignments:
         return _manual(image, topic)
     partitions = topic.partitions
@@ -140,7 +156,7 @@ def _assignments(image: MetadataImage, defaults: EffectiveConfigs, topic: NewTop
             ErrorCode.INVALID_PARTITIONS,
             f"{partitions} partitions are more than the {MAX_PARTITIONS_PER_BATCH} that one request may create.",
         )
-    return place(image, 0, partitions, factor)
+    return place(image, start, partitions, factor)
 
 
 def _manual(image: MetadataImage, topic: NewTopic) -> list[tuple[NodeId, ...]]:

@@ -1,14 +1,13 @@
 import pytest
 
 from ottla.controller.alter_configs import alter_configs
-from ottla.controller.brokers import register_broker
 from ottla.controller.create_topics import create_topics
 from ottla.controller.effective import ConfigSource, SourcedValue
 from ottla.controller.image import MetadataImage, ResourceType
 from ottla.controller.requests import AlterResource, ConfigChange, ConfigOperation, NewTopic
 from ottla.core.error_codes import ErrorCode
 from ottla.v1 import metadata_pb2 as pb
-from tests.unit.controller.cluster import IdSource, configs, image_of, registration
+from tests.unit.controller.cluster import IdSource, configs, image_of, register, registration
 
 SET, DELETE, APPEND, SUBTRACT = ConfigOperation
 TOPIC, BROKER = ResourceType.TOPIC, ResourceType.BROKER
@@ -16,7 +15,7 @@ TOPIC, BROKER = ResourceType.TOPIC, ResourceType.BROKER
 
 @pytest.fixture
 def image() -> MetadataImage:
-    image = image_of(register_broker(MetadataImage(), registration()).records)
+    image = image_of(register(MetadataImage(), registration()).records)
     topic = NewTopic(name="a", configs={"retention.ms": "5", "segment.ms": "7"})
     return image_of(create_topics(image, configs(image), [topic], IdSource()).records, base=image)
 
