@@ -1,126 +1,96 @@
-"""The active controller: turns requests into decisions, has their records committed, and replays them.
+"""The active controller: everything that it can be asked to decide.
 
-Requests are decided one after the other against the state that all earlier decisions lead to, committed or not, so that
-many proposals can be under way at once and one sync commits them together. That state comes from replaying their
-records, and becomes the image when they are committed; then subscribers see it, and whoever asked is answered.
+What is decided stands in a module for each kind of decision, how it gets committed in `decider`. On a node that does
+not decide every request raises ApiError(NOT_CONTROLLER).
 """
 
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
+from ottla.controller import fencing
 from ottla.controller.alter_configs import alter_configs
-from ottla.controller.brokers import register_broker
+from ottla.controller.alter_partition import alter_partitions
 from ottla.controller.create_partitions import create_partitions
 from ottla.controller.create_topics import create_topics
+from ottla.controller.decider import Decider, Subscriber
 from ottla.controller.decision import Decision
 from ottla.controller.delete_topics import delete_topics
 from ottla.controller.effective import EffectiveConfigs
-from ottla.controller.image import MetadataDelta, MetadataImage, TopicImage
+from ottla.controller.elect_leaders import balance_leaders, elect_leaders
+from ottla.controller.features import update_features
+from ottla.controller.found_cluster import found_cluster
+from ottla.controller.image import MetadataImage, TopicImage
 from ottla.controller.producer_ids import ProducerIdBlock, allocate_producer_ids
-from ottla.controller.replay import ImageBuilder
+from ottla.controller.reassignment import alter_partition_reassignments, list_partition_reassignments
+from ottla.controller.register_broker import register_broker
+from ottla.controller.remove_broker import replace_broker, unregister_broker
 from ottla.controller.requests import (
+    AlteredPartition,
     AlterResource,
+    BrokerHeartbeat,
     BrokerRegistration,
     CreatedTopic,
     DeletedTopic,
+    ElectionType,
+    FeatureUpdate,
+    HeartbeatAnswer,
+    IsrChange,
     MorePartitions,
     NewTopic,
+    OngoingReassignment,
+    PartitionError,
+    Reassignment,
     TopicRef,
 )
-from ottla.controller.snapshot import delta_between, snapshot_records
 from ottla.core.error_codes import ErrorCode
-from ottla.core.errors import ApiError, StorageError
+from ottla.core.errors import ApiError
 from ottla.core.ports import Random
 from ottla.core.types import ZERO_UUID, NodeId, Uuid
-from ottla.raft.quorum import Entry, NotLeader, Quorum, Snapshot
-from ottla.v1 import metadata_pb2 as pb
 
-R = TypeVar("R")
-
-Subscriber = Callable[[MetadataImage, MetadataDelta], None]
+__all__ = ["Controller", "Subscriber"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Proposed:
-    """A batch under way, and what its replay after all batches before it leads to."""
-
-    data: bytes
-    image: MetadataImage
-    delta: MetadataDelta
-
-
-class Controller:
-    """The state machine of the metadata quorum, and the way to change it. Called on the loop only."""
+class Controller(Decider):
+    """Called on the loop only."""
 
     def __init__(self, node_id: NodeId, *, random: Random, static_configs: Mapping[str, str]) -> None:
+        super().__init__()
         self._node_id = node_id
         self._random = random
         self._static_configs = static_configs
-        self._quorum: Quorum | None = None
-        self._image = MetadataImage()
-        self._tentative = self._image  # what `_proposed` leads to
-        self._proposed: deque[_Proposed] = deque()  # in the order of proposal, not yet committed
-        self._subscribers: list[Subscriber] = []
+        self._turn: int | None = None  # whose turn it is to lead a new partition
+        self._registered_at: dict[NodeId, tuple[int, int]] = {}  # broker epoch and offset of registrations
+        self._led_from = 0  # the offset at which this node began to decide
 
-    def attach(self, quorum: Quorum) -> None:
-        """Use this quorum from now on; it was opened with this controller as its state machine."""
-        self._quorum = quorum
-
-    @property
-    def image(self) -> MetadataImage:
-        """The newest committed state."""
-        return self._image
-
-    @property
-    def is_active(self) -> bool:
-        """Whether this node decides."""
-        return self._quorum is not None and self._quorum.is_leader
-
-    @property
-    def active_id(self) -> NodeId | None:
-        """The node whose controller decides, as far as this one knows."""
-        return self._quorum.leader if self._quorum is not None else None
-
-    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
-        """Call `subscriber(image, delta)` after each committed batch; returns the function that ends it."""
-        self._subscribers.append(subscriber)
-        return lambda: self._subscribers.remove(subscriber)
-
-    # What is asked of it. Each raises ApiError(NOT_CONTROLLER) on a node that does not decide.
+    # -- topics and configs
 
     async def create_topics(self, topics: Sequence[NewTopic], *, validate_only: bool = False) -> list[CreatedTopic]:
         """Create topics; each one succeeds or fails by itself."""
-        return await self._decide(
-            lambda image: create_topics(image, self._defaults(image), topics, self._new_id), dry=validate_only
-        )
+
+        def decide(image: MetadataImage) -> Decision[list[CreatedTopic]]:
+            decision = create_topics(image, self._configs(image), topics, self._new_id, self._next_turn())
+            self._advance(sum(max(0, topic.partitions) for topic in decision.result))
+            return decision
+
+        return await self._decide(decide, dry=validate_only)
 
     async def delete_topics(self, topics: Sequence[TopicRef]) -> list[DeletedTopic]:
         """Delete topics. Their names are free at once; files go later."""
-        return await self._decide(lambda image: delete_topics(image, self._defaults(image), topics))
+        return await self._decide(lambda image: delete_topics(image, self._configs(image), topics))
 
     async def create_partitions(
         self, topics: Sequence[MorePartitions], *, validate_only: bool = False
     ) -> list[tuple[str, ApiError | None]]:
         """Add partitions to topics."""
-        return await self._decide(lambda image: create_partitions(image, topics), dry=validate_only)
+        return await self._decide(lambda image: create_partitions(image, topics, self._next_turn()), dry=validate_only)
 
     async def alter_configs(
         self, resources: Sequence[AlterResource], *, validate_only: bool = False
     ) -> list[ApiError | None]:
         """Change configs; one outcome for each resource, in the order of the request."""
         return await self._decide(
-            lambda image: alter_configs(image, self._defaults(image), resources), dry=validate_only
+            lambda image: alter_configs(image, self._configs(image), resources), dry=validate_only
         )
-
-    async def register_broker(self, registration: BrokerRegistration) -> int:
-        """A broker has started: returns its broker epoch."""
-        return await self._decide(lambda image: register_broker(image, registration))
-
-    async def allocate_producer_ids(self, broker_id: NodeId) -> ProducerIdBlock:
-        """A block of producer ids that nobody else will get."""
-        return await self._decide(lambda image: allocate_producer_ids(image, broker_id))
 
     async def ensure_internal_topic(
         self, name: str, *, partitions: int, replication_factor: int = -1, configs: Mapping[str, str] | None = None
@@ -144,21 +114,129 @@ class Controller:
             raise ApiError(ErrorCode.COORDINATOR_NOT_AVAILABLE, f"The topic {name} was deleted while it was created.")
         return topic
 
-    async def barrier(self) -> None:
-        """Return when the image holds whatever was decided or committed before the call."""
-        quorum = self._required_quorum()
-        if self._proposed:
-            await self._propose(quorum, [])  # committed behind them, and changes nothing
-            return
-        try:
-            await quorum.read_barrier()
-        except NotLeader as error:
-            raise ApiError(ErrorCode.NOT_CONTROLLER, str(error)) from error
-        except StorageError as error:
-            raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR, str(error)) from error
+    async def allocate_producer_ids(self, broker_id: NodeId) -> ProducerIdBlock:
+        """A block of producer ids that nobody else will get."""
+        return await self._decide(lambda image: allocate_producer_ids(image, broker_id))
 
-    def _defaults(self, image: MetadataImage) -> EffectiveConfigs:
+    # -- brokers
+
+    async def register_broker(
+        self, registration: BrokerRegistration, *, previous_is_live: bool = False, ready: bool = False
+    ) -> int:
+        """A broker has started: its broker epoch. See `register_broker.register_broker`."""
+        quorum = self._required_quorum()
+        decision = register_broker(
+            self._tentative,
+            self._configs(self._tentative),
+            registration,
+            previous_is_live=previous_is_live,
+            ready=ready,
+        )
+        offset = await self._propose(quorum, decision)
+        self._registered_at[registration.broker_id] = decision.result, offset
+        return decision.result
+
+    async def heartbeat(self, beat: BrokerHeartbeat) -> HeartbeatAnswer:
+        """A broker says how it is: unfences it, or begins its controlled shutdown, when that is due."""
+        quorum = self._required_quorum()
+        epoch, offset = self._registered_at.get(beat.broker_id, (beat.broker_epoch, self._led_from))
+        image = self._tentative
+        decision = fencing.heartbeat(
+            image, self._configs(image), beat, registered_at=offset if epoch == beat.broker_epoch else self._led_from
+        )
+        if not decision.records:  # the usual case waits for nothing
+            return self._counted(decision.result, beat)
+        return self._counted(replace(decision.result, offset=await self._propose(quorum, decision)), beat)
+
+    def _counted(self, answer: HeartbeatAnswer, beat: BrokerHeartbeat) -> HeartbeatAnswer:
+        if not answer.in_controlled_shutdown:
+            return answer
+        topics = self._image.topics.values()
+        return replace(answer, leads=sum(one.leader == beat.broker_id for topic in topics for one in topic.partitions))
+
+    async def fence_brokers(self, brokers: Collection[NodeId]) -> list[NodeId]:
+        """These are gone; those of them that were not fenced before."""
+        return await self._decide(lambda image: fencing.fence(image, self._configs(image), brokers))
+
+    async def resign_broker(self, broker_id: NodeId, broker_epoch: int) -> int:
+        """A broker whose disk stalls leaves leaderships and ISRs to others; how many it must still lead."""
+        return await self._decide(lambda image: fencing.resign(image, self._configs(image), broker_id, broker_epoch))
+
+    async def unregister_broker(self, broker_id: NodeId) -> None:
+        """A broker is gone for good."""
+        await self._decide(lambda image: unregister_broker(image, self._configs(image), broker_id))
+
+    async def replace_broker(self, broker_id: NodeId, *, accept_loss: bool = False) -> list[tuple[str, int]]:
+        """A broker's disk is lost: see `remove_broker.replace_broker`."""
+        return await self._decide(
+            lambda image: replace_broker(image, self._configs(image), broker_id, accept_loss=accept_loss)
+        )
+
+    # -- leaders and replicas
+
+    async def alter_partitions(
+        self, broker_id: NodeId, broker_epoch: int, changes: Sequence[IsrChange]
+    ) -> list[AlteredPartition]:
+        """A leader asks for other in-sync replicas; one outcome for each, in the order of the request."""
+        return await self._decide(
+            lambda image: alter_partitions(image, self._configs(image), broker_id, broker_epoch, changes)
+        )
+
+    async def elect_leaders(
+        self, election: ElectionType, partitions: Sequence[tuple[str, int]] | None
+    ) -> list[PartitionError]:
+        """Elect preferred leaders, or any; of these partitions or (None) of all."""
+        return await self._decide(lambda image: elect_leaders(image, self._configs(image), election, partitions))
+
+    async def balance_leaders(self) -> int:
+        """Give partitions back to their preferred leaders; how many."""
+        return await self._decide(balance_leaders)
+
+    async def alter_partition_reassignments(
+        self, wanted: Sequence[Reassignment], *, allow_replication_factor_change: bool = True
+    ) -> list[PartitionError]:
+        """Move replicas, or cancel moves; each partition succeeds or fails by itself."""
+        return await self._decide(
+            lambda image: alter_partition_reassignments(
+                image,
+                self._configs(image),
+                wanted,
+                allow_replication_factor_change=allow_replication_factor_change,
+            )
+        )
+
+    async def list_partition_reassignments(
+        self, partitions: Sequence[tuple[str, int]] | None
+    ) -> list[OngoingReassignment]:
+        """What is being moved, of these partitions or (None) of all."""
+        return await self._decide(lambda image: Decision(list_partition_reassignments(image, partitions)))
+
+    # -- the cluster
+
+    async def found_cluster(self, nodes: int) -> bool:
+        """Give a new cluster of so many nodes its defaults; before the first broker registers."""
+        return await self._decide(lambda image: found_cluster(image, nodes))
+
+    async def update_features(self, updates: Sequence[FeatureUpdate], *, validate_only: bool = False) -> None:
+        """Raise or lower levels of features, all or none."""
+        await self._decide(lambda image: update_features(image, updates), dry=validate_only)
+
+    def leadership_changed(self, leader: NodeId | None, term: int) -> None:
+        """See `StateMachine`."""
+        super().leadership_changed(leader, term)
+        self._registered_at.clear()
+        self._led_from = self._image.offset
+
+    def _configs(self, image: MetadataImage) -> EffectiveConfigs:
         return EffectiveConfigs(image, self._static_configs, self._node_id)
+
+    def _next_turn(self) -> int:
+        if self._turn is None:
+            self._turn = self._random.randrange(0, 1 << 16)
+        return self._turn
+
+    def _advance(self, turns: int) -> None:
+        self._turn = self._next_turn() + turns
 
     def _new_id(self) -> Uuid:
         # Never one that is taken, and never one that shows with a leading dash, which commands would take for a flag.
@@ -166,75 +244,3 @@ class Controller:
         while (new := Uuid(self._random.randbytes(16))) in taken or new == ZERO_UUID or new[0] >> 2 == 62:
             pass
         return new
-
-    def _required_quorum(self) -> Quorum:
-        if self._quorum is None or not self._quorum.is_leader:
-            raise ApiError(ErrorCode.NOT_CONTROLLER, str(NotLeader(self.active_id)))
-        return self._quorum
-
-    async def _decide(self, decide: Callable[[MetadataImage], Decision[R]], *, dry: bool = False) -> R:
-        quorum = self._required_quorum()
-        decision = decide(self._tentative)
-        if dry:
-            return decision.result
-        if not decision.records:
-            # The answer may rest on decisions that are not committed yet (e.g. a topic that already exists).
-            if self._proposed:
-                await self.barrier()
-            return decision.result
-        await self._propose(quorum, decision.records)
-        return decision.result
-
-    async def _propose(self, quorum: Quorum, records: Sequence[pb.MetadataRecord]) -> None:
-        image, delta = ImageBuilder(self._tentative).replay(records).build(0, 0)
-        proposed = _Proposed(pb.MetadataBatch(records=records).SerializeToString(), image, delta)
-        self._tentative = image
-        self._proposed.append(proposed)
-        try:
-            await quorum.propose(proposed.data)
-        except NotLeader as error:
-            raise ApiError(ErrorCode.NOT_CONTROLLER, str(error)) from error
-        except StorageError as error:
-            raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR, str(error)) from error
-
-    # The state machine
-
-    def apply(self, entry: Entry) -> bytes:
-        """Replay one committed entry. Whoever proposed it knows the result already, from the decision."""
-        if self._proposed and self._proposed[0].data == entry.data:
-            ours = self._proposed.popleft()
-            image, delta = replace(ours.image, offset=entry.index, epoch=entry.term), ours.delta
-        else:
-            # Somebody else's: what was proposed here was decided on a state that is not the log's.
-            self._proposed.clear()
-            self._tentative = self._image
-            batch = pb.MetadataBatch.FromString(entry.data)
-            image, delta = ImageBuilder(self._image).replay(batch.records).build(entry.index, entry.term)
-        if not self._proposed:
-            self._tentative = image
-        self._publish(image, delta)
-        return b""
-
-    def snapshot(self) -> Callable[[], bytes]:
-        """The image now; what is returned encodes it and may run in a thread."""
-        image = self._image
-        return lambda: pb.MetadataBatch(records=snapshot_records(image)).SerializeToString()
-
-    def restore(self, snapshot: Snapshot) -> None:
-        """Replace the state by a snapshot's."""
-        batch = pb.MetadataBatch.FromString(snapshot.data)
-        image, _ = ImageBuilder(MetadataImage()).replay(batch.records).build(snapshot.index, snapshot.term)
-        before = self._image
-        self._proposed.clear()
-        self._tentative = image
-        self._publish(image, delta_between(before, image))
-
-    def leadership_changed(self, leader: NodeId | None, term: int) -> None:
-        """What was proposed and is not applied may be lost: decide from the committed state again."""
-        self._proposed.clear()
-        self._tentative = self._image
-
-    def _publish(self, image: MetadataImage, delta: MetadataDelta) -> None:
-        self._image = image
-        for subscriber in tuple(self._subscribers):
-            subscriber(image, delta)

@@ -85,7 +85,7 @@ async def open_controller(files: SimFiles) -> Controller:
     controller = Controller(NODE, random=Random(1), static_configs={})
     # A small limit, so that snapshots are taken on the way.
     controller.attach(await one_voter(LoopDisk(files), controller, snapshot_after_bytes=500))
-    await controller.register_broker(registration())
+    await controller.register_broker(registration(), ready=True)
     return controller
 
 

@@ -1,6 +1,5 @@
 import pytest
 
-from ottla.controller.brokers import register_broker
 from ottla.controller.create_topics import create_topics
 from ottla.controller.image import MetadataDelta, MetadataImage, PartitionImage, ResourceType
 from ottla.controller.producer_ids import ProducerIdBlock, allocate_producer_ids
@@ -11,13 +10,13 @@ from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError
 from ottla.core.types import NodeId
 from ottla.v1 import metadata_pb2 as pb
-from tests.unit.controller.cluster import IdSource, configs, image_of, registration, uuid
+from tests.unit.controller.cluster import IdSource, configs, image_of, register, registration, uuid
 
 ONE = NodeId(1)
 
 
 def full_image() -> MetadataImage:
-    image = image_of(register_broker(MetadataImage(), registration(rack="r")).records)
+    image = image_of(register(MetadataImage(), registration(rack="r")).records)
     topics = [NewTopic(name="a", partitions=2, configs={"flush.ms": "1"}), NewTopic(name="b")]
     image = image_of(create_topics(image, configs(image), topics, IdSource()).records, base=image)
     image = image_of(allocate_producer_ids(image, ONE).records, base=image)
@@ -95,7 +94,7 @@ def test_a_snapshot_leads_to_the_same_image() -> None:
 
 def test_a_broker_that_comes_back_leads_in_the_next_epoch_in_one_record() -> None:
     image = full_image()
-    decision = register_broker(image, registration(incarnation=2))
+    decision = register(image, registration(incarnation=2))
     assert [record.WhichOneof("record") for record in decision.records] == ["register_broker", "renew_leaderships"]
     after = image_of(decision.records, base=image)
     epochs = [(p.leader_epoch, p.partition_epoch) for topic in after.topics.values() for p in topic.partitions]
@@ -105,13 +104,13 @@ def test_a_broker_that_comes_back_leads_in_the_next_epoch_in_one_record() -> Non
 
 def test_the_same_incarnation_may_register_again_and_keeps_its_epochs() -> None:
     image = full_image()
-    decision = register_broker(image, registration())
+    decision = register(image, registration())
     assert [record.WhichOneof("record") for record in decision.records] == ["register_broker"]
     assert image_of(decision.records, base=image).topics == image.topics
 
 
 def test_producer_id_blocks_follow_each_other() -> None:
-    image = image_of(register_broker(MetadataImage(), registration()).records)
+    image = image_of(register(MetadataImage(), registration()).records)
     first = allocate_producer_ids(image, ONE)
     second = allocate_producer_ids(image_of(first.records, base=image), ONE)
     assert (first.result, second.result) == (ProducerIdBlock(0, 1000), ProducerIdBlock(1000, 1000))
