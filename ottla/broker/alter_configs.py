@@ -80,7 +80,7 @@ async def incremental_alter_configs(
 
 async def _alter(broker: Broker, resources: list[AlterResource], validate_only: bool) -> list[ApiError | None]:
     try:
-        return await broker.controller.alter_configs(resources, validate_only=validate_only)
+        return await broker.controller.local.alter_configs(resources, validate_only=validate_only)
     except ApiError as error:
         return [error] * len(resources)
 

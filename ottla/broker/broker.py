@@ -7,7 +7,13 @@ state in the coordinators. Handlers are functions beside it, one module for each
 from collections.abc import Callable
 from typing import Any
 
+import structlog
+
 from ottla.broker.context import RequestContext
+from ottla.broker.control.control import Control
+from ottla.broker.control.forwarding import FORWARDED
+from ottla.broker.control.isr import IsrProposals
+from ottla.broker.control.life import BrokerLife
 from ottla.broker.deadlines import Deadlines
 from ottla.broker.fetch import Fetch
 from ottla.broker.fetch_sessions import FetchSessions
@@ -17,13 +23,18 @@ from ottla.broker.produce import Produce
 from ottla.broker.replicas import Replicas
 from ottla.broker.settings import BrokerSettings
 from ottla.broker.strays import set_strays_aside
-from ottla.controller.controller import Controller
 from ottla.controller.effective import EffectiveConfigs
+from ottla.controller.features import SUPPORTED_FEATURES
 from ottla.controller.image import Endpoint, MetadataDelta, MetadataImage
 from ottla.controller.requests import BrokerRegistration
-from ottla.core.ports import Clock, Disk, Random
+from ottla.core.ports import Clock, Disk, Network, Random
+from ottla.core.types import Uuid
 from ottla.partitions.manager import PartitionManager
+from ottla.partitions.replication.handshake import Identity
+from ottla.partitions.replication.manager import ReplicaManager
 from ottla.protocol.apis import ApiKey
+
+logger = structlog.get_logger(__name__)
 
 
 class Broker:
@@ -33,17 +44,19 @@ class Broker:
         self,
         settings: BrokerSettings,
         *,
-        controller: Controller,
+        control: Control,
         partitions: PartitionManager,
         clock: Clock,
         random: Random,
         disk: Disk,
+        network: Network,
     ) -> None:
         self.settings = settings
-        self.controller = controller
+        self.control = control
+        self.controller = control.access
         self.partitions = partitions
         self.clock, self.random, self.disk = clock, random, disk
-        self.image: MetadataImage = controller.image
+        self.image: MetadataImage = self.controller.image
         self._static_configs = {**settings.configs, "node.id": str(settings.node_id), "log.dirs": settings.data_dir}
         if settings.rack is not None:
             self._static_configs["broker.rack"] = settings.rack
@@ -53,38 +66,103 @@ class Broker:
         self.produce = Produce(self.replicas, self.deadlines)
         self.fetch = Fetch(self.replicas, FetchSessions(clock, random), self.deadlines, clock)
         self.extensions: dict[str, Any] = {}  # what a module of handlers keeps for one broker, e.g. its coordinators
-        self._local = LocalPartitions(settings.node_id, partitions)
+        self.life: BrokerLife | None = None
+        self._isr = IsrProposals(
+            settings.node_id, self.controller, lambda: self.epoch, lambda *ended: self.replication.answered(*ended)
+        )
+        self.replication = ReplicaManager(
+            Identity(
+                cluster_id=settings.cluster_id,
+                node=settings.node_id,
+                incarnation=settings.incarnation_id,
+                secret=settings.secret,
+            ),
+            partitions,
+            network=network,
+            clock=clock,
+            random=random,
+            propose=self._isr.propose,
+            lag_time_max_ms=self.configs.integer("replica.lag.time.max.ms"),
+        )
+        self._local = LocalPartitions(settings.node_id, partitions, self.replication)
         self._subscribers: list[Callable[[MetadataImage, MetadataDelta], None]] = []
 
-    async def start(self, listeners: dict[str, Endpoint], grpc: Endpoint | None = None) -> None:
-        """Register with the controller under these endpoints, then open this node's partitions.
+    @property
+    def epoch(self) -> int:
+        """Of this broker's registration; -1 before it has one."""
+        return self.life.epoch if self.life is not None else -1
 
-        In this order: registering raises the leader epoch of everything that this node led before it stopped.
+    async def start(
+        self, listeners: dict[str, Endpoint], *, grpc: Endpoint | None = None, replication: Endpoint | None = None
+    ) -> None:
+        """Register with the controller under these endpoints, open this node's partitions, and take part.
+
+        In this order: registering ends every leadership that this node had before it stopped. `replication`: where to
+        listen for followers, on port 0 a free one; without it there are none. Raises OSError when that port is taken.
         """
         advertised = ",".join(f"{name}://{one.host}:{one.port}" for name, one in listeners.items())
         self._static_configs["advertised.listeners"] = advertised
         self._static_configs.setdefault("listeners", advertised)
-        await self.controller.register_broker(
+        settings = self.settings
+        if replication is not None:
+            replication = Endpoint(replication.host, self.replication.listen(replication.host, replication.port))
+        self.control.start(self)
+        self.life = self.control.life(
             BrokerRegistration(
-                broker_id=self.settings.node_id,
-                incarnation_id=self.settings.incarnation_id,
+                broker_id=settings.node_id,
+                incarnation_id=settings.incarnation_id,
                 listeners=listeners,
-                rack=self.settings.rack,
+                rack=settings.rack,
                 grpc=grpc,
+                replication=replication,
+                directory_id=settings.directory_id,
+                boot_id=settings.boot_id,
+                features=SUPPORTED_FEATURES,
             )
         )
+        await self.life.register()
         self._take(self.controller.image)
+        self.replication.open()
+        self.replication.registered(self.epoch)
         self._local.open(self.image, self.configs)
         set_strays_aside(self.disk.files, self.partitions)
         self.controller.subscribe(self._published)
+        await self.life.ready(self._truncated())
+
+    async def hand_over(self, timeout_ms: float) -> None:
+        """Have others lead what this broker leads, before it stops; give up after `timeout_ms`."""
+        if self.life is not None and not await self.life.stop(timeout_ms):
+            logger.warning("this broker stops without having handed over what it leads", waited_ms=timeout_ms)
+
+    def stop(self) -> None:
+        """Take no part any more; what is appended from now on goes nowhere else."""
+        if self.life is not None:
+            self.life.abandon()
+        self._isr.close()
+        self.replication.close()
+        self.control.stop()
+
+    def _truncated(self) -> dict[Uuid, list[int]]:
+        """Partitions whose log lost its end at this start."""
+        truncated: dict[Uuid, list[int]] = {}
+        for partition in self.partitions:
+            if partition.was_truncated:
+                truncated.setdefault(partition.topic_id, []).append(partition.index)
+        return truncated
 
     def subscribe(self, subscriber: Callable[[MetadataImage, MetadataDelta], None]) -> None:
         """Call `subscriber(image, delta)` after each change, when this node's partitions follow it already."""
         self._subscribers.append(subscriber)
 
     async def handle(self, api_key: ApiKey, request: Any, context: RequestContext) -> Any:
-        """The answer to a request; KeyError when there is no handler for its type."""
-        return await handler(api_key)(self, request, context)
+        """The answer to a request; KeyError when there is no handler for its type.
+
+        What only the active controller decides is put to it, wherever it is.
+        """
+        answer = handler(api_key)
+        if api_key in FORWARDED and not self.controller.is_active:
+            return await self.control.forwarding.ask(api_key, request, context)
+        return await answer(self, request, context)
 
     def _take(self, image: MetadataImage) -> None:
         self.image = image
@@ -95,6 +173,6 @@ class Broker:
 
     def _published(self, image: MetadataImage, delta: MetadataDelta) -> None:
         self._take(image)
-        self._local.follow(delta, self.configs)
+        self._local.follow(image, delta, self.configs)
         for subscriber in tuple(self._subscribers):
             subscriber(image, delta)

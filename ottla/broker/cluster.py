@@ -7,6 +7,7 @@ from ottla.broker.broker import Broker
 from ottla.broker.context import RequestContext
 from ottla.controller.image import NO_LEADER
 from ottla.core.error_codes import ErrorCode
+from ottla.core.types import format_uuid
 from ottla.protocol.messages.describe_cluster_request import DescribeClusterRequest
 from ottla.protocol.messages.describe_cluster_response import DescribeClusterBroker, DescribeClusterResponse
 
@@ -29,7 +30,7 @@ async def describe_cluster(
     controller_id = broker.controller.active_id
     return DescribeClusterResponse(
         endpoint_type=request.endpoint_type,
-        cluster_id=broker.settings.cluster_id,
+        cluster_id=format_uuid(broker.settings.cluster_id),
         controller_id=NO_LEADER if controller_id is None else controller_id,
         brokers=[
             DescribeClusterBroker(

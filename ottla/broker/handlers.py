@@ -44,10 +44,16 @@ HANDLERS: Final[dict[ApiKey, str]] = {
     ApiKey.DELETE_GROUPS: "groups.delete_groups",
 }
 
+BETWEEN_NODES: Final[dict[ApiKey, str]] = {
+    ApiKey.ALTER_PARTITION: "control.isr.alter_partition",
+    ApiKey.ALLOCATE_PRODUCER_IDS: "producer_ids.allocate_producer_ids",
+}
+"""What only nodes ask each other for: no door serves these."""
+
 
 @cache
 def handler(api_key: ApiKey) -> Handler:
     """The function; KeyError when nothing answers this type of request."""
-    module, name = HANDLERS[api_key].split(".")
+    module, _, name = (HANDLERS.get(api_key) or BETWEEN_NODES[api_key]).rpartition(".")
     found: Handler = getattr(import_module(f"ottla.broker.{module}"), name)
     return found

@@ -1,14 +1,26 @@
-"""Keeps this node's partitions in step with the metadata image: creates, configures and removes them."""
+"""Keeps this node's partitions in step with the metadata image: creates, configures and removes them, and tells their
+replicas who leads.
+"""
 
+from collections.abc import Iterable
 from functools import partial
 
 import structlog
 
 from ottla.controller.effective import EffectiveConfigs
-from ottla.controller.image import MetadataDelta, MetadataImage, PartitionImage, ResourceType, TopicImage
+from ottla.controller.image import (
+    LeaderRecovery,
+    MetadataDelta,
+    MetadataImage,
+    PartitionImage,
+    ResourceType,
+    TopicImage,
+)
 from ottla.core.types import NodeId
 from ottla.partitions.config import LogConfig
 from ottla.partitions.manager import PartitionManager
+from ottla.partitions.replication.manager import ReplicaManager
+from ottla.partitions.replication.types import Assignment, PartitionId, Peer, Peers
 
 logger = structlog.get_logger(__name__)
 
@@ -22,9 +34,9 @@ class LocalPartitions:
     are; until then clients are told to try again.
     """
 
-    def __init__(self, node_id: NodeId, manager: PartitionManager) -> None:
+    def __init__(self, node_id: NodeId, manager: PartitionManager, replicas: ReplicaManager) -> None:
         self._node_id = node_id
-        self._manager = manager
+        self._manager, self._replicas = manager, replicas
         self._topics: dict[str, TopicImage] = {}
         self._removing: set[tuple[str, int]] = set()
         self._configs: EffectiveConfigs | None = None
@@ -33,46 +45,77 @@ class LocalPartitions:
     def open(self, image: MetadataImage, configs: EffectiveConfigs) -> None:
         """All of them. Recovery reads files: only at start."""
         self._configs = configs
+        assignments: list[Assignment] = []
         for topic in image.topics.values():
-            self._create(topic, 0, configs)
+            assignments += self._create(topic, None, configs)
+        self._replicas.follow(assignments, _peers(image))
 
-    def follow(self, delta: MetadataDelta, configs: EffectiveConfigs) -> None:
+    def follow(self, image: MetadataImage, delta: MetadataDelta, configs: EffectiveConfigs) -> None:
         """What one committed batch changed."""
         self._configs = configs
+        assignments: list[Assignment] = []
+        gone: list[PartitionId] = []
         for before, after in delta.topics.values():
-            replaced = before is not None and (after is None or after.id != before.id)
-            if before is not None and replaced:
-                self._remove(before)
+            same = before if before is not None and after is not None and before.id == after.id else None
+            if before is not None and same is None:
+                del self._topics[before.name]
+                gone += self._remove(before, before.partitions)
+            elif same is not None and after is not None:
+                lost = [p for p in same.partitions if self._node_id not in after.partitions[p.index].replicas]
+                gone += self._remove(same, lost)
             if after is not None:
-                self._create(after, 0 if before is None or replaced else len(before.partitions), configs)
+                assignments += self._create(after, same, configs)
         if delta.configs:
             self._configure(delta, configs)
+        if assignments or gone or delta.brokers:
+            self._replicas.follow(assignments, _peers(image), gone=gone)
 
-    def _mine(self, topic: TopicImage, first: int = 0) -> list[PartitionImage]:
-        return [partition for partition in topic.partitions[first:] if self._node_id in partition.replicas]
+    def _mine(self, topic: TopicImage) -> list[PartitionImage]:
+        return [partition for partition in topic.partitions if self._node_id in partition.replicas]
 
-    def _create(self, topic: TopicImage, first: int, configs: EffectiveConfigs) -> None:
+    def _create(self, topic: TopicImage, before: TopicImage | None, configs: EffectiveConfigs) -> list[Assignment]:
+        """What of it is new here or has changed, when its files may be made."""
         self._topics[topic.name] = topic
+        known = before.partitions if before is not None else ()
         config = self._config(topic.name, configs)
-        for partition in self._mine(topic, first):
-            if (topic.name, partition.index) not in self._removing:
-                self._create_one(topic, partition, config)
+        assignments = []
+        for partition in self._mine(topic):
+            index = partition.index
+            if index < len(known) and known[index] is partition:
+                continue
+            if (topic.name, index) not in self._removing:
+                assignments.append(self._create_one(topic, partition, config))
+        return assignments
 
-    def _create_one(self, topic: TopicImage, partition: PartitionImage, config: LogConfig) -> None:
+    def _create_one(self, topic: TopicImage, partition: PartitionImage, config: LogConfig) -> Assignment:
         self._manager.create(
             topic.name,
             topic.id,
             partition.index,
             config,
             leader_epoch=partition.leader_epoch,
-            is_leader=partition.leader == self._node_id,
+            is_leader=partition.replicas == (self._node_id,),
+        )
+        return Assignment(
+            topic=topic.name,
+            topic_id=topic.id,
+            index=partition.index,
+            leader=partition.leader,
+            leader_epoch=partition.leader_epoch,
+            replicas=partition.replicas,
+            isr=partition.isr,
+            partition_epoch=partition.partition_epoch,
+            unclean=partition.recovery is LeaderRecovery.RECOVERING,
         )
 
-    def _remove(self, topic: TopicImage) -> None:
-        del self._topics[topic.name]
-        for partition in self._mine(topic):
-            self._removing.add((topic.name, partition.index))
-            self._manager.remove(topic.name, partition.index, partial(self._removed, topic.name, partition.index))
+    def _remove(self, topic: TopicImage, partitions: Iterable[PartitionImage]) -> list[PartitionId]:
+        gone = []
+        for partition in partitions:
+            if self._node_id in partition.replicas:
+                self._removing.add((topic.name, partition.index))
+                self._manager.remove(topic.name, partition.index, partial(self._removed, topic.name, partition.index))
+                gone.append((topic.id, partition.index))
+        return gone
 
     def _removed(self, name: str, index: int, error: Exception | None) -> None:
         if error is not None:
@@ -85,7 +128,8 @@ class LocalPartitions:
             return
         partition = topic.partitions[index]
         if self._node_id in partition.replicas:
-            self._create_one(topic, partition, self._config(name, self._configs))
+            assignment = self._create_one(topic, partition, self._config(name, self._configs))
+            self._replicas.follow([assignment], self._replicas.peers)
 
     def _config(self, topic: str, configs: EffectiveConfigs) -> LogConfig:
         texts = configs.topic_configs(topic)
@@ -106,3 +150,16 @@ class LocalPartitions:
             config = self._config(name, configs)
             updates.update({(name, partition.index): config for partition in self._mine(topic)})
         self._manager.update_configs(updates)
+
+
+def _peers(image: MetadataImage) -> Peers:
+    return {
+        one.id: Peer(
+            node=one.id,
+            broker_epoch=one.epoch,
+            host=one.replication.host if one.replication is not None else "",
+            port=one.replication.port if one.replication is not None else 0,
+            fenced=one.fenced,
+        )
+        for one in image.brokers.values()
+    }

@@ -16,7 +16,7 @@ from ottla.controller.requests import NewTopic
 from ottla.controller.topic_names import why_invalid
 from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError
-from ottla.core.types import ZERO_UUID, Uuid
+from ottla.core.types import ZERO_UUID, Uuid, format_uuid
 from ottla.protocol.messages.metadata_request import MetadataRequest, MetadataRequestTopic
 from ottla.protocol.messages.metadata_response import (
     MetadataResponse,
@@ -47,7 +47,7 @@ async def metadata(broker: Broker, request: MetadataRequest, context: RequestCon
     return MetadataAnswer(
         response=MetadataResponse(
             brokers=_brokers(broker, context.listener),
-            cluster_id=broker.settings.cluster_id,
+            cluster_id=format_uuid(broker.settings.cluster_id),
             controller_id=NO_LEADER if controller_id is None else controller_id,
             cluster_authorized_operations=(
                 CLUSTER_OPERATIONS if request.include_cluster_authorized_operations else NOT_ASKED_FOR

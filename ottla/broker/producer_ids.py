@@ -7,6 +7,9 @@ from ottla.broker.context import RequestContext
 from ottla.controller.producer_ids import ProducerIdBlock
 from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError
+from ottla.core.types import NodeId
+from ottla.protocol.messages.allocate_producer_ids_request import AllocateProducerIdsRequest
+from ottla.protocol.messages.allocate_producer_ids_response import AllocateProducerIdsResponse
 from ottla.protocol.messages.init_producer_id_request import InitProducerIdRequest
 from ottla.protocol.messages.init_producer_id_response import InitProducerIdResponse
 
@@ -27,7 +30,7 @@ class ProducerIds:
         """A new id. Raises ApiError when the controller gives no block."""
         async with self._lock:
             if self._used == self._block.size:
-                self._block = await self._broker.controller.allocate_producer_ids(self._broker.settings.node_id)
+                self._block = await self._broker.controller.allocate_producer_ids(self._broker.epoch)
                 self._used = 0
             self._used += 1
             return self._block.first + self._used - 1
@@ -48,6 +51,17 @@ async def init_producer_id(
         # Kafka's producers know how to wait for this one.
         code = ErrorCode.COORDINATOR_LOAD_IN_PROGRESS if error.code is ErrorCode.NOT_CONTROLLER else error.code
         return _refuse(code)
+
+
+async def allocate_producer_ids(
+    broker: Broker, request: AllocateProducerIdsRequest, context: RequestContext
+) -> AllocateProducerIdsResponse:
+    """Another broker wants a block of ids of the active controller (KIP-730)."""
+    try:
+        block = await broker.controller.local.allocate_producer_ids(NodeId(request.broker_id))
+    except ApiError as error:
+        return AllocateProducerIdsResponse(error_code=error.code)
+    return AllocateProducerIdsResponse(producer_id_start=block.first, producer_id_len=block.size)
 
 
 def _refuse(code: ErrorCode) -> InitProducerIdResponse:

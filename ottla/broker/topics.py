@@ -32,7 +32,7 @@ _TOPICS_BY_ID_SINCE: Final = 6  # DeleteTopics
 async def create_topics(broker: Broker, request: CreateTopicsRequest, context: RequestContext) -> CreateTopicsResponse:
     """Answered when the topics exist and this broker knows them."""
     try:
-        created = await broker.controller.create_topics(
+        created = await broker.controller.local.create_topics(
             [_new_topic(topic) for topic in request.topics], validate_only=request.validate_only
         )
     except ApiError as error:
@@ -92,7 +92,7 @@ async def delete_topics(broker: Broker, request: DeleteTopicsRequest, context: R
     else:
         refs = [TopicRef(name=name) for name in request.topic_names]
     try:
-        deleted = await broker.controller.delete_topics(refs)
+        deleted = await broker.controller.local.delete_topics(refs)
     except ApiError as error:
         return DeleteTopicsResponse(
             responses=[
@@ -129,7 +129,7 @@ async def create_partitions(
     ]
     results: list[tuple[str, ApiError | None]]
     try:
-        results = await broker.controller.create_partitions(wanted, validate_only=request.validate_only)
+        results = await broker.controller.local.create_partitions(wanted, validate_only=request.validate_only)
     except ApiError as error:
         results = [(name, error) for name in dict.fromkeys(topic.topic for topic in wanted)]
     return CreatePartitionsResponse(

@@ -15,7 +15,7 @@ from ottla.node.cluster import DEFAULT_BASE_PORT, ClusterSpec, LocalCluster, Run
 
 
 @click.command()
-@click.option("--nodes", default=1, show_default=True, metavar="N", help="How many nodes; this version runs one.")
+@click.option("--nodes", default=1, show_default=True, metavar="N", help="How many nodes, usually 1 or 3.")
 @click.option(
     "--dir",
     "directory",
@@ -31,7 +31,8 @@ from ottla.node.cluster import DEFAULT_BASE_PORT, ClusterSpec, LocalCluster, Run
     default=DEFAULT_BASE_PORT,
     show_default=True,
     metavar="BASE",
-    help="Node n serves Kafka on BASE+n-1, gRPC on BASE+1000+n-1, HTTP on BASE+2000+n-1; 0: free ports.",
+    help="Node n serves Kafka on BASE+n-1, gRPC on BASE+1000+n-1, HTTP on BASE+2000+n-1, and other nodes on "
+    "BASE+3000+n-1 and BASE+4000+n-1; 0: free ports.",
 )
 @click.option("--advertise", default="", metavar="HOST", help="The host that clients are told to connect to.")
 @click.option("--insecure", is_flag=True, help="Listen on other addresses than loopback, unencrypted.")

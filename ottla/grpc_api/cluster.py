@@ -1,6 +1,7 @@
 """The Cluster service."""
 
 from ottla.broker.broker import Broker
+from ottla.core.types import format_uuid
 from ottla.grpc_api.errors import Context, telling_errors
 from ottla.v1 import cluster_pb2
 from ottla.v1.cluster_pb2_grpc import ClusterServicer
@@ -20,7 +21,7 @@ class Cluster(ClusterServicer):
         broker = self._broker
         active = broker.controller.active_id
         return cluster_pb2.DescribeClusterResponse(
-            cluster_id=broker.settings.cluster_id,
+            cluster_id=format_uuid(broker.settings.cluster_id),
             controller_id=-1 if active is None else active,
             nodes=[
                 cluster_pb2.ClusterNode(

@@ -1,8 +1,8 @@
 """Several nodes on one machine, each a process of its own, started and watched by this one (`ottla up`).
 
-Node n listens for Kafka on BASE+n-1, for gRPC on BASE+1000+n-1 and for HTTP on BASE+2000+n-1; with base 0 on free
-ports.
-A node that ends by itself ends the cluster: this is a cluster to work with in the foreground, not a service manager.
+Node n listens for Kafka on BASE+n-1, for gRPC on BASE+1000+n-1, for HTTP on BASE+2000+n-1, and for the other nodes on
+BASE+3000+n-1 and BASE+4000+n-1; with base 0 on free ports. When the only node ends by itself, or one while it starts,
+so does the cluster; of several, the others go on without the one that ended.
 """
 
 import json
@@ -17,11 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ottla.core.errors import ConfigError, OttlaError
+from ottla.core.types import NodeId
+from ottla.node.founding import MAX_NODES, Place, found, free_ports
 from ottla.node.listeners import parse_endpoint
 
 DEFAULT_BASE_PORT = 9092
 GRPC_STEP = 1000
 HTTP_STEP = 2000
+INTERNAL_STEP = 3000
+REPLICATION_STEP = 4000
 
 
 class NodeFailed(OttlaError):
@@ -45,16 +49,26 @@ class ClusterSpec:
 
     def validate(self) -> None:
         """Raises ConfigError that says what to change."""
-        if self.nodes != 1:
-            raise ConfigError(
-                f"--nodes {self.nodes}: this version runs clusters of one node; replication comes with a later one"
-            )
-        if not 0 <= self.base_port <= 65535 - HTTP_STEP - self.nodes:
-            raise ConfigError(
-                f"--port {self.base_port}: choose one between 1 and {65535 - HTTP_STEP - self.nodes}, or 0"
-            )
+        if not 1 <= self.nodes <= MAX_NODES:
+            raise ConfigError(f"--nodes {self.nodes}: a cluster on one machine has 1 to {MAX_NODES} nodes, usually 3")
+        highest = 65535 - REPLICATION_STEP - self.nodes
+        if not 0 <= self.base_port <= highest:
+            raise ConfigError(f"--port {self.base_port}: choose one between 1 and {highest}, or 0")
 
-    def node_settings(self, number: int) -> dict[str, object]:
+    def places(self) -> list[Place]:
+        """Where the nodes are, for each other."""
+        host = "127.0.0.1" if self.host == "localhost" else self.host
+        if self.base_port:
+            ports = [self.base_port + INTERNAL_STEP + n for n in range(self.nodes)]
+        else:
+            ports = free_ports(host, self.nodes)
+        shown = f"[{host}]" if ":" in host else host
+        return [
+            Place(node_id=NodeId(n), path=self.directory / f"node-{n}", internal=f"{shown}:{port}")
+            for n, port in enumerate(ports, 1)
+        ]
+
+    def node_settings(self, number: int, places: Sequence[Place]) -> dict[str, object]:
         """The flags of node `number`, counted from 1."""
         host = f"[{self.host}]" if ":" in self.host else self.host
 
@@ -67,6 +81,9 @@ class ClusterSpec:
             "listeners": f"PLAINTEXT://{host}:{port(0)}",
             "grpc_listener": f"{host}:{port(GRPC_STEP)}",
             "http_listener": f"{host}:{port(HTTP_STEP)}",
+            "internal_listener": places[number - 1].internal,
+            "replication_listener": f"{host}:{port(REPLICATION_STEP)}",
+            "peers": ",".join(f"{place.node_id}@{place.internal}" for place in places),
             **self.node,
         }
         if self.insecure:
@@ -107,6 +124,8 @@ class LocalCluster:
     def run(self) -> None:
         """Run the cluster until it is told to stop; raises NodeFailed or ConfigError when it did not."""
         self._spec.validate()
+        self._places = self._spec.places()
+        found(self._places, fresh=self._spec.fresh)
         waker, wakes = socket.socketpair()
         waker.setblocking(False)
         wakes.setblocking(False)
@@ -129,7 +148,7 @@ class LocalCluster:
 
     def _watch(self, selector: selectors.BaseSelector, waker: socket.socket) -> None:
         for number in range(1, self._spec.nodes + 1):
-            child = _Child(number, self._spec)
+            child = _Child(number, self._spec, self._places)
             self._children.append(child)
             selector.register(child.status_fd, selectors.EVENT_READ, child)
         while any(child.alive for child in self._children):
@@ -152,7 +171,12 @@ class LocalCluster:
 
     def _ended(self, child: "_Child") -> None:
         code = child.reap()
-        if not self._stopping:
+        if self._stopping:
+            return
+        if child.ready and any(other.alive for other in self._children):
+            sys.stderr.write(f"ottla: node {child.number} ended ({_describe_exit(code)}); the others go on\n")
+            sys.stderr.flush()
+        else:
             when = "ended by itself" if child.ready else "ended while it started"
             self._failure = child.error or NodeFailed(f"node {child.number} {when} ({_describe_exit(code)})")
             self._stop_asked()
@@ -165,7 +189,7 @@ def _heard(number: int, frame: object) -> None:
 class _Child:
     """One node's process, the pipe on which it reports, and the one whose closing tells it that we are gone."""
 
-    def __init__(self, number: int, spec: ClusterSpec) -> None:
+    def __init__(self, number: int, spec: ClusterSpec, places: Sequence[Place]) -> None:
         self.number = number
         self.ready: RunningNode | None = None
         self.error: OttlaError | None = None
@@ -176,10 +200,10 @@ class _Child:
             "parent_pid": os.getpid(),
             "lifeline_fd": lifeline_fd,
             "status_fd": status_fd,
-            "node": spec.node_settings(number),
+            "node": spec.node_settings(number, places),
             "kafka": dict(spec.kafka),
             "file": str(spec.file) if spec.file else None,
-            "fresh": spec.fresh,
+            "fresh": False,  # it is empty by now
         }
         try:
             self._process = subprocess.Popen(

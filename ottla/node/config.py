@@ -40,6 +40,9 @@ class NodeConfig:
     grpc_listener: str
     advertised_grpc: str
     http_listener: str
+    internal_listener: str
+    replication_listener: str
+    peers: str
     insecure: bool
     rack: str
     sync_threads: int
@@ -90,7 +93,13 @@ class NodeConfig:
     def validate(self) -> None:
         """Check what one field alone cannot tell; raises ConfigError that says what to change."""
         listeners = self.kafka_endpoints()
-        endpoints = [*listeners, self.grpc_endpoint(), *filter(None, [self.http_endpoint()])]
+        endpoints = [
+            *listeners,
+            self.grpc_endpoint(),
+            *filter(None, [self.http_endpoint()]),
+            self.internal_endpoint(),
+            self.replication_endpoint(),
+        ]
         if not self.insecure:
             for endpoint in endpoints:
                 if not endpoint.is_loopback:
@@ -116,6 +125,12 @@ class NodeConfig:
                     f"clients cannot connect to {shown}: say in advertised_listeners (--advertise) "
                     "by which host they reach this node"
                 )
+        for name, between in (
+            ("internal_listener", self.internal_endpoint()),
+            ("replication_listener", self.replication_endpoint()),
+        ):
+            if between.host in ("", "0.0.0.0", "::"):
+                raise ConfigError(f"{name} = {between}: name the address at which the other nodes reach this one")
         if not self.data_dir:
             raise ConfigError("data_dir is empty: name a directory")
         self._validate_kafka()
@@ -153,6 +168,14 @@ class NodeConfig:
     def grpc_endpoint(self) -> Endpoint:
         """`grpc_listener`, parsed."""
         return parse_endpoint(self.grpc_listener, "grpc_listener")
+
+    def internal_endpoint(self) -> Endpoint:
+        """`internal_listener`, parsed."""
+        return parse_endpoint(self.internal_listener, "internal_listener")
+
+    def replication_endpoint(self) -> Endpoint:
+        """`replication_listener`, parsed."""
+        return parse_endpoint(self.replication_listener, "replication_listener")
 
     def http_endpoint(self) -> Endpoint | None:
         """`http_listener`, parsed; None when there is none."""

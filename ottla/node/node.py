@@ -19,10 +19,13 @@ import structlog
 from ottla import __version__
 from ottla.adapters.clock import LoopClock
 from ottla.adapters.disk import ThreadedDisk
+from ottla.adapters.network import AsyncioNetwork
 from ottla.adapters.worker import WorkerProcess
 from ottla.broker.broker import Broker
+from ottla.broker.control.control import Control
 from ottla.broker.settings import BrokerSettings
 from ottla.controller.controller import Controller
+from ottla.controller.effective import EffectiveConfigs
 from ottla.controller.image import Endpoint as ClientEndpoint
 from ottla.core.types import NodeId, format_uuid
 from ottla.kafka.door import KafkaDoor, Limits
@@ -30,11 +33,10 @@ from ottla.node.config import NodeConfig
 from ottla.node.data_directory import DataDirectory, random_uuid
 from ottla.node.doors import Doors, advertise, close
 from ottla.node.http import HttpDoor
+from ottla.node.limits import boot_id
 from ottla.node.listeners import Endpoint, bind, parse_endpoint
+from ottla.node.quorum_part import QuorumPart, loopback_or
 from ottla.partitions.manager import PartitionManager
-from ottla.raft.driver import RaftNode, RaftSettings
-from ottla.raft.quorum import Member, Membership
-from ottla.raft.transport import Alone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +45,6 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 
-METADATA_DIRECTORY = "metadata"
 SHORTEST_CLEANER_BACKOFF_MS = 100
 
 
@@ -83,6 +84,8 @@ class Node:
         """Stop whatever was started, in reverse order."""
         if self._status == "ok":
             logger.info("stopping", node=self._config.node_id)
+        if self._status == "ok":
+            await self._broker.hand_over(self._config.shutdown_timeout_ms)
         self._status = "stopping"
         for timer in self._timers.values():
             timer.cancel()
@@ -108,38 +111,43 @@ class Node:
         self._cleanups.callback(worker.close)
         static_configs = config.static_configs()
         controller = Controller(identity.node_id, random=source, static_configs=static_configs)
-        member = Member(identity.node_id, identity.directory_id)
-        quorum = RaftNode.open(
-            RaftSettings(directory=METADATA_DIRECTORY, member=member),
+        quorum = QuorumPart.open(config, self._data, controller, clock, source, disk)
+        self._cleanups.push_async_callback(quorum.stop)
+        await quorum.start(config.internal_endpoint())
+        control = Control(
             controller,
-            bootstrap=Membership(frozenset([member])),
-            clock=clock,
-            random=source,
-            disk=disk,
-            transport=Alone(),
+            quorum.transport,
+            clock,
+            node_id=identity.node_id,
+            cluster_id=identity.cluster_id,
+            founders=quorum.founders,
+            session_ms=EffectiveConfigs(controller.image, static_configs, identity.node_id).integer(
+                "broker.session.timeout.ms"
+            ),
         )
-        self._cleanups.push_async_callback(quorum.close)
-        controller.attach(quorum)
-        quorum.start()
-        await quorum.until_led()
         self._partitions = PartitionManager(disk, clock, worker=worker)
         self._partitions.open()
         self._cleanups.push_async_callback(self._close_partitions)
         self._broker = Broker(
             BrokerSettings(
                 node_id=identity.node_id,
-                cluster_id=format_uuid(identity.cluster_id),
+                cluster_id=identity.cluster_id,
+                secret=self._data.secret,
                 incarnation_id=random_uuid(),
                 data_dir=str(self._data.path.absolute()),
+                directory_id=identity.directory_id,
+                boot_id=boot_id(),
                 rack=config.rack or None,
                 configs=static_configs,
             ),
-            controller=controller,
+            control=control,
             partitions=self._partitions,
             clock=clock,
             random=source,
             disk=disk,
+            network=AsyncioNetwork(loop),
         )
+        self._cleanups.callback(self._broker.stop)
 
     def _keep_house(self) -> None:
         """Retention, and the expiry of producers."""
@@ -196,6 +204,7 @@ class Node:
         await self._broker.start(
             {name: ClientEndpoint(one.host, one.port) for name, one in doors.kafka_advertised.items()},
             grpc=ClientEndpoint(self._grpc_advertised.host, self._grpc_advertised.port),
+            replication=_bound_host(config.replication_endpoint()),
         )
         for bound in doors.kafka:
             await self._kafka.listen(bound.endpoint.name, bound.sockets)
@@ -242,3 +251,8 @@ class Node:
         from ottla.node.figures import figures
 
         return figures(self._broker, self._partitions, self._kafka)
+
+
+def _bound_host(listener: Endpoint) -> ClientEndpoint:
+    """Nodes name each other one address, so localhost is its first one."""
+    return ClientEndpoint(loopback_or(listener.host), listener.port)

@@ -138,6 +138,27 @@ SETTINGS: tuple[Setting, ...] = (
         reason="A port of its own, 2000 above the Kafka port: probes and scrapers need no Kafka or gRPC client.",
     ),
     Setting(
+        name="internal_listener",
+        default="localhost:12092",
+        unit="host:port",
+        doc="Where other nodes reach this one: consensus, and what brokers ask of the controller (gRPC).",
+        reason="3000 above the Kafka port. Whoever connects has to prove that it knows the cluster's secret.",
+    ),
+    Setting(
+        name="replication_listener",
+        default="localhost:13092",
+        unit="host:port",
+        doc="Where followers connect for the records of the partitions that this node leads.",
+        reason="4000 above the Kafka port; raw frames, as gRPC would copy each byte four times. Same secret.",
+    ),
+    Setting(
+        name="peers",
+        default="",
+        unit="ID@host:port, comma-separated",
+        doc="The internal listeners of other nodes, where the quorum's own record of its members is not enough.",
+        reason="Empty: the record that was made when the cluster was formatted, or the node added, is enough.",
+    ),
+    Setting(
         name="insecure",
         default=False,
         unit="",

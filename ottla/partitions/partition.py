@@ -94,6 +94,7 @@ class Partition:
         "topic",
         "topic_id",
         "unsaved",
+        "was_truncated",
         "watchers",
     )
 
@@ -116,6 +117,7 @@ class Partition:
         self.leader_epoch, self.is_leader = leader_epoch, is_leader
         self.state = State.ONLINE
         self.error: Exception | None = None
+        self.was_truncated = bool(recovered.truncated_bytes)  # at this start: the end of the log was not whole
         self.role: ReplicaRole | None = None  # None: there is no other replica
         self.high_watermark = 0
         self.recovery_limit: int | None = None  # a truncation is about to cut here: nothing above counts as durable

@@ -6,6 +6,7 @@ In production gRPC streams (`grpc_transport`), in the simulator a network that d
 from collections.abc import Mapping
 from typing import Protocol
 
+from ottla.core.ports import MeshEvents
 from ottla.core.types import NodeId
 from ottla.raft.core.messages import Message
 
@@ -43,7 +44,7 @@ class Transport(Protocol):
 
 
 class Alone:
-    """The transport of a quorum of one, who has nobody to talk to."""
+    """The transport, and the mesh, of a node that has nobody to talk to."""
 
     def start(self, receiver: Receiver) -> None:
         """Nothing will come."""
@@ -56,3 +57,17 @@ class Alone:
 
     async def close(self) -> None:
         """Nothing is open."""
+
+    def attach(self, events: MeshEvents) -> None:
+        """There is nothing to tell."""
+
+    def reach_also(self, endpoints: Mapping[NodeId, str]) -> None:
+        """There is nobody."""
+
+    def is_linked(self, node: NodeId) -> bool:
+        """There is nobody."""
+        return False
+
+    def send_frame(self, node: NodeId, frame: bytes) -> bool:
+        """Nobody would hear it."""
+        return False

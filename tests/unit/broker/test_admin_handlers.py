@@ -7,7 +7,7 @@ from ottla.broker.broker import Broker
 from ottla.broker.metadata_answer import MetadataAnswer
 from ottla.controller.image import TopicImage
 from ottla.core.error_codes import ErrorCode
-from ottla.core.types import ZERO_UUID, Uuid
+from ottla.core.types import ZERO_UUID, Uuid, format_uuid
 from ottla.protocol.apis import ApiKey
 from ottla.protocol.messages import alter_configs_request, incremental_alter_configs_request
 from ottla.protocol.messages.create_partitions_request import CreatePartitionsRequest, CreatePartitionsTopic
@@ -32,7 +32,7 @@ from ottla.protocol.messages.metadata_request import MetadataRequest, MetadataRe
 from ottla.records.batch import encode_batch
 from ottla.records.record import Record
 from ottla.testing.sim.files import SimFiles
-from tests.unit.broker.one_broker import context, start_broker
+from tests.unit.broker.one_broker import CLUSTER, context, start_broker
 
 TOPIC, BROKER = 2, 4
 NEWEST = 99  # handlers only look at whether a version is old
@@ -139,7 +139,7 @@ async def test_metadata_names_brokers_as_the_clients_listener_is_reached() -> No
     for listener, host, port in (("PLAINTEXT", "client.example", 9092), ("INSIDE", "10.0.0.1", 9093)):
         answer = await metadata(broker, MetadataRequest(topics=[]), listener=listener)
         assert [(b.node_id, b.host, b.port, b.rack) for b in answer.response.brokers] == [(1, host, port, "r1")]
-        assert (answer.response.cluster_id, answer.response.controller_id) == ("cluster", 1)
+        assert (answer.response.cluster_id, answer.response.controller_id) == (format_uuid(CLUSTER), 1)
     assert answer.live_brokers == {1}
 
 
@@ -370,7 +370,7 @@ async def test_list_config_resources() -> None:
 async def test_describe_cluster() -> None:
     broker = await start_broker()
     response = await ask(broker, ApiKey.DESCRIBE_CLUSTER, DescribeClusterRequest(endpoint_type=1), listener="INSIDE")
-    assert (response.cluster_id, response.controller_id, response.error_code) == ("cluster", 1, 0)
+    assert (response.cluster_id, response.controller_id, response.error_code) == (format_uuid(CLUSTER), 1, 0)
     assert [(b.broker_id, b.host, b.port, b.rack) for b in response.brokers] == [(1, "10.0.0.1", 9093, "r1")]
     controllers = await ask(broker, ApiKey.DESCRIBE_CLUSTER, DescribeClusterRequest(endpoint_type=2))
     assert controllers.error_code == ErrorCode.MISMATCHED_ENDPOINT_TYPE

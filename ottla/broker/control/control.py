@@ -1,0 +1,61 @@
+"""One node's part in the control of its cluster, put together: calls, forwarding, guard, access to the controller."""
+
+from typing import TYPE_CHECKING
+
+from ottla.broker.control.access import ControllerAccess
+from ottla.broker.control.calls import Calls
+from ottla.broker.control.forwarding import Forwarding
+from ottla.broker.control.guard import Guard
+from ottla.broker.control.life import BrokerLife
+from ottla.controller.controller import Controller
+from ottla.controller.requests import BrokerRegistration
+from ottla.core.ports import Clock, Mesh
+from ottla.core.types import NodeId, Uuid
+
+if TYPE_CHECKING:
+    from ottla.broker.broker import Broker
+
+
+class Control:
+    """Made before the broker, started by it. `founders`: how many nodes the cluster was founded with."""
+
+    def __init__(
+        self,
+        controller: Controller,
+        mesh: Mesh,
+        clock: Clock,
+        *,
+        node_id: NodeId,
+        cluster_id: Uuid,
+        founders: int,
+        session_ms: float,
+    ) -> None:
+        self._cluster_id, self._founders, self._session_ms, self._clock = cluster_id, founders, session_ms, clock
+        self.calls = Calls(node_id, mesh, clock)
+        self.access = ControllerAccess(controller, node_id, lambda: self.forwarding)
+        self.guard = Guard(
+            controller, self.calls, clock, cluster_id=cluster_id, founders=founders, session_ms=session_ms
+        )
+        self.forwarding: Forwarding
+
+    def start(self, broker: "Broker") -> None:
+        """Answer other nodes from now on, and hear of links."""
+        self.forwarding = Forwarding(broker, self.calls)
+        self.guard.start()
+        self.calls.start()
+
+    def life(self, registration: BrokerRegistration) -> BrokerLife:
+        """The broker's own, in this cluster."""
+        return BrokerLife(
+            registration,
+            self.access,
+            self.calls,
+            self._clock,
+            cluster_id=self._cluster_id,
+            alone=self._founders == 1,
+            beat_ms=self._session_ms / 4,
+        )
+
+    def stop(self) -> None:
+        """Fence nobody any more."""
+        self.guard.stop()

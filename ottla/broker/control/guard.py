@@ -1,0 +1,147 @@
+"""The active controller's eye on the brokers: takes registrations and heartbeats, and fences whoever is gone.
+
+`controller.liveness` judges; this tells it what happens on the links to the brokers, and has its judgement committed.
+Nothing of it runs while another node's controller is active.
+"""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from ottla.broker.control.calls import Calls, LinkListener
+from ottla.controller.broker_records import registration_of
+from ottla.controller.controller import Controller
+from ottla.controller.image import MetadataDelta, MetadataImage
+from ottla.controller.liveness import Liveness
+from ottla.controller.requests import BrokerHeartbeat
+from ottla.core.errors import ApiError, ErrorCode
+from ottla.core.ports import Clock, Timer
+from ottla.core.types import NodeId, Uuid
+from ottla.v1 import control_pb2 as pb
+
+logger = structlog.get_logger(__name__)
+
+LOOK_MS: Final = 50.0
+"""How often the liveness is asked. Well below the grace: a fence may come late by this much."""
+
+
+class Guard(LinkListener):
+    """One node's, whoever decides. `cluster_id`: a broker of another cluster is refused."""
+
+    def __init__(
+        self,
+        controller: Controller,
+        calls: Calls,
+        clock: Clock,
+        *,
+        cluster_id: Uuid,
+        founders: int,
+        session_ms: float,
+    ) -> None:
+        self._controller, self._calls, self._clock = controller, calls, clock
+        self._cluster_id, self._founders = cluster_id, founders
+        self._liveness = Liveness(session_ms=session_ms)
+        self._watching = False  # this node's controller is active
+        self._gone: set[NodeId] = set()  # their links broke, or they refused one, and none stands since
+        self._fencing: asyncio.Task[None] | None = None
+        self._timer: Timer | None = None
+
+    def start(self) -> None:
+        """From now on; before `Calls.start`."""
+        self._calls.serve("register", self._register)
+        self._calls.serve("beat", self._beat)
+        self._calls.listen(self)
+        self._controller.subscribe(self._published)
+        self._look()
+
+    def stop(self) -> None:
+        """Fence nobody any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # -- what happens
+
+    def linked(self, node: NodeId) -> None:
+        self._gone.discard(node)
+
+    def unlinked(self, node: NodeId, *, broken: bool) -> None:
+        if not broken:
+            return
+        self._gone.add(node)
+        broker = self._controller.image.brokers.get(node)
+        if self._watching and broker is not None:
+            now_ms = self._clock.monotonic_ms()
+            self._liveness.stream_broken(node, broker.epoch, now_ms)
+            self._liveness.connection_refused(node, now_ms)
+
+    def refused(self, node: NodeId) -> None:
+        self._gone.add(node)
+        if self._watching:
+            self._liveness.connection_refused(node, self._clock.monotonic_ms())
+
+    def _published(self, image: MetadataImage, delta: MetadataDelta) -> None:
+        if self._watching and delta.brokers:
+            self._liveness.follow(image.brokers, self._clock.monotonic_ms())
+
+    # -- looking
+
+    def _look(self) -> None:
+        self._timer = self._clock.call_later(LOOK_MS, self._look)
+        now_ms = self._clock.monotonic_ms()
+        active = self._controller.is_active
+        if active and not self._watching:
+            self._liveness.new_controller(now_ms, self._controller.image.brokers)
+            for node in sorted(self._gone):
+                self._liveness.connection_refused(node, now_ms)
+        self._watching = active
+        if active and (self._fencing is None or self._fencing.done()) and (due := self._liveness.tick(now_ms)):
+            self._fencing = asyncio.get_running_loop().create_task(self._fence(due))
+
+    async def _fence(self, brokers: list[NodeId]) -> None:
+        try:
+            fenced = await self._controller.fence_brokers(brokers)
+        except ApiError as error:  # liveness names them again
+            logger.warning("brokers could not be fenced", brokers=brokers, error=str(error))
+            return
+        if fenced:
+            logger.warning("brokers are gone: fenced", brokers=fenced)
+
+    # -- what brokers ask
+
+    async def _register(self, node: NodeId, frame: pb.ControlFrame) -> pb.ControlFrame:
+        asked = frame.register
+        registration = registration_of(asked.broker)
+        if asked.cluster_id != self._cluster_id:
+            raise ApiError(ErrorCode.INCONSISTENT_CLUSTER_ID, f"Broker {node} belongs to another cluster.")
+        if registration.broker_id != node:
+            raise ApiError(ErrorCode.INVALID_REQUEST, f"Node {node} registers broker {registration.broker_id}.")
+        if not self._controller.image.last_broker_epoch:
+            await self._controller.found_cluster(self._founders)
+        epoch = await self._controller.register_broker(
+            registration, previous_is_live=self._liveness.is_live(node), ready=asked.alone
+        )
+        self._liveness.follow(self._controller.image.brokers, self._clock.monotonic_ms())
+        registered = pb.ControlRegistered(broker_epoch=epoch, metadata_offset=self._controller.image.offset)
+        return pb.ControlFrame(registered=registered)
+
+    async def _beat(self, node: NodeId, frame: pb.ControlFrame) -> pb.ControlFrame:
+        beat, now_ms = frame.beat, self._clock.monotonic_ms()
+        if self._watching:
+            if not self._liveness.is_live(node):
+                self._liveness.stream_opened(node, beat.broker_epoch, now_ms)
+            self._liveness.heard(node, beat.broker_epoch, now_ms, beat.metadata_offset)
+        if beat.resign:
+            await self._controller.resign_broker(node, beat.broker_epoch)
+        answer = await self._controller.heartbeat(
+            BrokerHeartbeat(
+                broker_id=node,
+                broker_epoch=beat.broker_epoch,
+                metadata_offset=beat.metadata_offset,
+                ready=beat.ready and not beat.resign,
+                truncated=[(Uuid(of.topic_id), index) for of in beat.truncated for index in of.partitions],
+                stop=beat.stop,
+            )
+        )
+        may_stop = answer.may_stop and self._liveness.reached(answer.offset, but=(node,))
+        return pb.ControlFrame(beat_answer=pb.ControlBeatAnswer(fenced=answer.fenced, may_stop=may_stop))

@@ -1,0 +1,94 @@
+"""A node's part in the metadata quorum: its transport, its server for other nodes, the consensus on its disk.
+
+Other nodes reach it at `internal_listener`, with consensus and with what they ask of the controller. `peers` says where
+they are, for those whose place the quorum's own record of its members does not tell (any more).
+"""
+
+from collections.abc import Mapping
+from typing import Self
+
+import structlog
+
+from ottla.controller.controller import Controller
+from ottla.core.errors import ConfigError, OttlaError
+from ottla.core.ports import Clock, Disk, Random
+from ottla.core.types import NodeId
+from ottla.node.config import NodeConfig
+from ottla.node.data_directory import DataDirectory
+from ottla.node.listeners import Endpoint
+from ottla.raft.acceptor import QuorumServer
+from ottla.raft.driver import RaftNode, RaftSettings
+from ottla.raft.grpc_transport import GrpcTransport
+from ottla.raft.quorum import Member
+
+logger = structlog.get_logger(__name__)
+
+METADATA_DIRECTORY = "metadata"
+
+
+class QuorumPart:
+    """Opened, started, stopped; in this order."""
+
+    def __init__(self, transport: GrpcTransport, raft: RaftNode, founders: int) -> None:
+        self.transport, self.raft = transport, raft
+        self.founders = founders
+        self.endpoint: Endpoint | None = None
+        self._server = QuorumServer(transport)
+
+    @classmethod
+    def open(
+        cls, config: NodeConfig, data: DataDirectory, controller: Controller, clock: Clock, random: Random, disk: Disk
+    ) -> Self:
+        """Read the journal. Blocks. Raises CorruptLog, StorageError."""
+        member = Member(data.identity.node_id, data.identity.directory_id)
+        bootstrap = data.bootstrap
+        transport = GrpcTransport(cluster_id=data.identity.cluster_id, member=member, secret=data.secret)
+        raft = RaftNode.open(
+            RaftSettings(directory=METADATA_DIRECTORY, member=member),
+            controller,
+            bootstrap=bootstrap,
+            clock=clock,
+            random=random,
+            disk=disk,
+            transport=transport,
+        )
+        controller.attach(raft)
+        transport.reach_also(parse_peers(config.peers))
+        return cls(transport, raft, len(bootstrap.voters))
+
+    async def start(self, listener: Endpoint) -> None:
+        """Listen for other nodes, and take part. Raises ConfigError when the port is taken."""
+        host = loopback_or(listener.host)
+        port = await self._server.start(host, listener.port)
+        self.endpoint = Endpoint(host, port)
+        self.raft.start()
+        if self.founders == 1:
+            await self.raft.until_led()  # by itself: nobody else has to come first
+
+    async def stop(self) -> None:
+        """Hand over the lead, if this node has it and others are there; then end."""
+        core = self.raft.core
+        if self.raft.is_leader and (successor := core.best_successor()) is not None:
+            try:
+                await self.raft.transfer_leadership(successor.node)
+            except OttlaError as error:  # they elect one by themselves
+                logger.info("the quorum's lead was not handed over", error=str(error))
+        await self.raft.close()
+        await self._server.stop()
+
+
+def loopback_or(host: str) -> str:
+    """Nodes name each other one address: localhost is its first one."""
+    return "127.0.0.1" if host == "localhost" else host
+
+
+def parse_peers(text: str) -> Mapping[NodeId, str]:
+    """`1@host:port,2@host:port`; raises ConfigError."""
+    peers: dict[NodeId, str] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        node, _, endpoint = part.partition("@")
+        host, _, port = endpoint.rpartition(":")
+        if not (node.isdigit() and host and port.isdigit() and 0 < int(port) < 1 << 16):
+            raise ConfigError(f"peers: {part!r} is no peer: write NODE-ID@HOST:PORT")
+        peers[NodeId(int(node))] = endpoint
+    return peers
