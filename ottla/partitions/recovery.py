@@ -42,7 +42,6 @@ from ottla.records.control import read_end_transaction_marker
 from ottla.records.header import BatchHeader, read_header, validate
 
 _CHUNK_BYTES = 1 << 20
-_LEFTOVER_SUFFIXES = (CLEANED_SUFFIX, DELETED_SUFFIX, ".tmp")
 
 
 @dataclass(slots=True)
@@ -116,7 +115,7 @@ class _Recovery:
 
     def run(self) -> RecoveredLog:
         segments = self._find_segments()
-        if not self.clean and self._has_new_names(segments):
+        if not self.clean:
             self.files.sync_directory(self.directory)
         if not segments:
             if self.recovery_point > self.log_start_offset:
@@ -166,13 +165,6 @@ class _Recovery:
         log.producers.end_offset = end_offset
         return log
 
-    def _has_new_names(self, segments: list[Segment]) -> bool:
-        """Whether names may be there that are not durable: of a segment to which nothing was acknowledged before the
-        recovery point, or of a replacement that was under way.
-        """
-        new = any(segment.base_offset >= self.recovery_point for segment in segments)
-        return new or any(name.endswith(_LEFTOVER_SUFFIXES) for name in self.names)
-
     def _has_hole(self, segment: Segment, following: Segment) -> bool:
         """Whether the unsynced end of a segment is lost though a later segment is there.
 
@@ -216,7 +208,7 @@ class _Recovery:
                     self.truncated_bytes += torn
                     self.truncated_at = self.truncated_at or f"{path} at byte {valid}"
                 file.truncate(valid)
-            self._make_durable(file, segment, cut=bool(reason))
+            self._make_durable(file, segment)
         finally:
             file.close()
         return bool(reason)
@@ -307,7 +299,7 @@ class _Recovery:
             position += len(data)
         return torn
 
-    def _make_durable(self, file: File, segment: Segment, *, cut: bool) -> None:
+    def _make_durable(self, file: File, segment: Segment) -> None:
         """Write what lies past the recovery point again, so that a sync means something for it."""
         assert segment.index is not None
         position = segment.index.lookup(self.recovery_point) if self.recovery_point > segment.base_offset else 0
@@ -316,7 +308,7 @@ class _Recovery:
                 data = file.pread(min(_CHUNK_BYTES, segment.size - position), position)
                 file.pwritev([data], position)
                 position += len(data)
-        if segment.next_offset > self.recovery_point or cut:
+        if segment.next_offset > self.recovery_point or not self.clean:
             file.sync()
 
     def _remove(self, segments: list[Segment]) -> None:
@@ -330,7 +322,7 @@ class _Recovery:
 
     def _remove_leftovers(self) -> None:
         for name in self.names:
-            if name.endswith(_LEFTOVER_SUFFIXES):
+            if name.endswith((CLEANED_SUFFIX, DELETED_SUFFIX, ".tmp")):
                 self.files.remove(f"{self.directory}/{name}")
 
     def _epochs(self, saved: list[tuple[int, int]], log_start_offset: int) -> list[tuple[int, int]]:

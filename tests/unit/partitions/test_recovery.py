@@ -163,3 +163,26 @@ def test_a_stop_saves_nothing_that_a_start_soon_learns_from_a_small_log() -> Non
     assert node.partition.epochs.entries == [(0, 0)]
     assert list(node.partition.producers.producers) == [5]
     assert node.find(100).offset == 0
+
+
+@pytest.mark.parametrize("operation", ["sync", "sync_directory"])
+@pytest.mark.parametrize("seed", range(8))
+def test_what_a_truncation_took_stays_away_though_the_process_died_before_its_sync(seed: int, operation: str) -> None:
+    node = Node(seed, CONFIG)
+    fill(node, range(100, 160))
+    pass_checkpoint(node)
+    removed = 0
+
+    def before(happening: str, path: str) -> None:
+        nonlocal removed
+        removed += happening == "remove" and path.endswith(LOG_SUFFIX)
+        if happening == operation and path.startswith(DIRECTORY) and (removed or operation == "sync"):
+            node.files.before = None
+            raise OSError(5, "injected")
+
+    node.files.before = before
+    assert node.call(node.partition.truncate, 5) is not None
+    node.kill()  # the page cache shows the shorter log, the disk may not
+    end = node.partition.log_end_offset
+    node.crash()
+    assert node.partition.log_end_offset == end
