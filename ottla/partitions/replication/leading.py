@@ -5,17 +5,29 @@ is its connection's affair.
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from struct import Struct
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ottla.core.error_codes import ErrorCode
+from ottla.core.errors import ApiError
 from ottla.core.ports import Clock
-from ottla.core.types import NodeId
+from ottla.core.types import Buffer, NodeId
 from ottla.partitions.replication.divergence import Agreed, BeginAnew, Diverged, LogView, compare
 from ottla.partitions.replication.leader import LeaderState
 from ottla.partitions.replication.types import AlterPartition, Assignment, IsrChange, Verdict
+from ottla.partitions.results import Isolation, ReadResult
 
 if TYPE_CHECKING:
     from ottla.partitions.partition import Partition
+
+
+_BASE_OFFSET: Final = Struct(">q")
+
+
+def first_offset_of(batches: Buffer) -> int:
+    """The base offset of the first batch."""
+    offset: int = _BASE_OFFSET.unpack_from(batches)[0]
+    return offset
 
 
 class Reader(Protocol):
@@ -95,14 +107,39 @@ class Leading:
 
     # -- what followers tell
 
+    def find_first_offset(self, end_offset: int, done: Callable[[int | ApiError], None]) -> None:
+        """Where the first batch begins that a follower could get whose log ends at `end_offset`.
+
+        That is not the log start when records were deleted up to the middle of a batch: replicas get whole ones.
+        """
+        partition = self.partition
+        start = partition.log_start_offset
+        if end_offset >= start or start == partition.log_end_offset:
+            done(start)
+            return
+
+        def read(result: ReadResult | ApiError) -> None:
+            if isinstance(result, ApiError):
+                done(result)
+            else:
+                done(first_offset_of(result.buffers[0]) if result.size else start)
+
+        try:
+            found = partition.read(start, 1, isolation=Isolation.LOG_END, minimum_one_batch=True, done=read)
+        except ApiError as error:
+            done(error)
+        else:
+            if found is not None:
+                read(found)
+
     def subscribe(
-        self, node: NodeId, broker_epoch: int, end_offset: int, last_epoch: int, reader: Reader
+        self, node: NodeId, broker_epoch: int, end_offset: int, last_epoch: int, first_offset: int, reader: Reader
     ) -> Agreed | Diverged | BeginAnew:
         """A follower's log ends there; when they agree, `reader` is told of everything from now on."""
         self.unsubscribe(node, ErrorCode.NONE)
         partition = self.partition
         self.state.subscribed(node, broker_epoch)
-        view = LogView(partition.epochs, partition.log_start_offset, partition.log.log_end_offset)
+        view = LogView(partition.epochs, first_offset, partition.log.log_end_offset)
         answer = compare(view, end_offset, last_epoch)
         if isinstance(answer, Agreed):
             self.readers[node] = reader

@@ -35,6 +35,7 @@ from ottla.partitions.replication.types import (
     AlterPartition,
     Assignment,
     PartitionId,
+    Peer,
     Peers,
     verdict,
 )
@@ -68,6 +69,7 @@ class ReplicaManager:
         self._eligible: Mapping[NodeId, int] = {}
         self._known: dict[PartitionId, Assignment] = {}
         self._watermarks: dict[TopicPartition, int] = {}
+        self._started: set[PartitionId] = set()  # whose high watermark was taken from the checkpoint
         self._unready: dict[PartitionId, None] = {}  # assignments that wait for the metadata of a broker
         self._proposing: dict[Leading, None] = {}
         self._retrying: dict[Leading, None] = {}
@@ -118,7 +120,7 @@ class ReplicaManager:
             known = self._known.get(assignment.id)
             if known is None or _is_newer(assignment, known):
                 self._known[assignment.id] = assignment
-                self._apply(assignment, first=known is None)
+                self._apply(assignment)
         self._settle()
         self.followers.prune()
 
@@ -126,9 +128,15 @@ class ReplicaManager:
         """The partition is deleted, or this node has no replica of it any more."""
         assignment = self._known.pop(partition_id, None)
         self._unready.pop(partition_id, None)
+        self._started.discard(partition_id)
         partition = self._find(assignment) if assignment is not None else None
         if partition is not None:
             self._end(partition, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+
+    @property
+    def peers(self) -> Peers:
+        """The brokers of the newest image."""
+        return self._peers
 
     def answered(self, proposal: AlterPartition, code: ErrorCode) -> None:
         """How a proposal ended; REQUEST_TIMED_OUT when nobody knows."""
@@ -185,15 +193,18 @@ class ReplicaManager:
             del self._unready[partition_id]
             self._apply(self._known[partition_id])
 
-    def _apply(self, assignment: Assignment, *, first: bool = False) -> None:
+    def _apply(self, assignment: Assignment) -> None:
         partition = self._find(assignment)
         if partition is None:
             self._unready[assignment.id] = None
             return
-        if first and len(assignment.replicas) > 1:
-            partition.start_replicated(self._watermarks.get((assignment.topic, assignment.index), 0))
+        if assignment.id not in self._started:
+            self._started.add(assignment.id)
+            if len(assignment.replicas) > 1:
+                partition.start_replicated(self._watermarks.get((assignment.topic, assignment.index), 0))
         role = partition.role
-        if assignment.leader == self._node and self._is_registered():
+        registered = self._is_registered()
+        if assignment.leader == self._node and registered:
             if isinstance(role, Following) and role.busy:
                 role.when_idle(partial(self._apply_latest, assignment.id))
             elif isinstance(role, Leading) and role.state.leader_epoch == assignment.leader_epoch:
@@ -201,9 +212,10 @@ class ReplicaManager:
             else:
                 self._lead(partition, assignment)
             return
-        if assignment.leader == self._node or (assignment.leader != NO_LEADER and assignment.leader not in self._peers):
+        peer = self._peers.get(assignment.leader) if registered and assignment.leader != self._node else None
+        if peer is None and assignment.leader != NO_LEADER:
             self._unready[assignment.id] = None
-        self._follow(partition, assignment)
+        self._follow(partition, assignment, peer)
 
     def _apply_latest(self, partition_id: PartitionId) -> None:
         assignment = self._known.get(partition_id)
@@ -227,28 +239,24 @@ class ReplicaManager:
         )
         partition.become_leader(assignment.leader_epoch, leading)
 
-    def _follow(self, partition: Partition, assignment: Assignment) -> None:
+    def _follow(self, partition: Partition, assignment: Assignment, peer: Peer | None) -> None:
+        """None: there is no leader, or no way to it yet."""
         role = partition.role
         if not isinstance(role, Following):
             self._end(partition, ErrorCode.NOT_LEADER_OR_FOLLOWER)
             role = Following(partition, self._clock)
             if partition.error is not None:
                 role.failed()
-        leader, epoch = assignment.leader, assignment.leader_epoch
-        peer = self._peers.get(leader) if leader != self._node else None
-        following = role
-        if partition.role is following and (following.state.leader, following.state.leader_epoch) == (
-            leader if peer is not None else NO_LEADER,
-            epoch,
-        ):
+        leader, epoch = assignment.leader if peer is not None else NO_LEADER, assignment.leader_epoch
+        if partition.role is role and (role.state.leader, role.state.leader_epoch) == (leader, epoch):
             return
-        partition.become_follower(epoch, following)
-        self._leave_link(following)
+        partition.become_follower(epoch, role)
+        self._leave_link(role)
         link: FollowerSession | None = None
         if peer is not None:
             link = self.followers.link(peer)
-            link.join(following)
-        following.follow(leader, epoch, link)
+            link.join(role)
+        role.follow(leader, epoch, link)
 
     def _end(self, partition: Partition, code: ErrorCode) -> None:
         role = partition.role

@@ -7,12 +7,13 @@ watermarks travel with the batches; alone only when there are none, and then at 
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
 from ottla.core.error_codes import ErrorCode
-from ottla.core.errors import DecodeError
+from ottla.core.errors import ApiError, DecodeError
 from ottla.core.ports import Channel, Clock, Random
 from ottla.core.types import Buffer, NodeId
 from ottla.partitions.replication import wire
@@ -22,7 +23,7 @@ from ottla.partitions.replication.handshake import Doorkeeper, Identity, Refused
 from ottla.partitions.replication.slots import Slot
 from ottla.partitions.replication.throttle import Throttle
 from ottla.partitions.replication.types import PartitionId
-from ottla.partitions.replication.wire import Kind
+from ottla.partitions.replication.wire import Kind, Subscription
 
 if TYPE_CHECKING:
     from ottla.partitions.replication.leading import Leading
@@ -111,6 +112,7 @@ class LeaderSession:
         self._armed = self._telling = self._closed = False
         self._told_ms = self._sent_ms = self._heard_ms = self._since_ms = self._clock.monotonic_ms()
         self._last_slot = -1
+        self._looking: set[int] = set()  # slots whose first batch is being looked for
         self._handlers: dict[int, Callable[[memoryview], None]] = {
             Kind.DURABLE: self._durable,
             Kind.SUBSCRIBE: self._subscribe,
@@ -179,8 +181,21 @@ class LeaderSession:
         if leading is None or code is not ErrorCode.NONE:
             self._write([wire.refused(wanted.slot, code)])
             return
+        self._looking.add(wanted.slot)
+        leading.find_first_offset(wanted.log_end_offset, partial(self._compare, wanted, leading, node))
+
+    def _compare(self, wanted: Subscription, leading: "Leading", node: NodeId, first_offset: int | ApiError) -> None:
+        if self._closed or wanted.slot not in self._looking:
+            return
+        self._looking.discard(wanted.slot)
+        if isinstance(first_offset, ApiError) or leading.partition.role is not leading:
+            code = ErrorCode.NOT_LEADER_OR_FOLLOWER
+            self._write([wire.refused(wanted.slot, first_offset.code if isinstance(first_offset, ApiError) else code)])
+            return
         slot = Slot(self, wanted.slot, leading, node, wanted.log_end_offset)
-        answer = leading.subscribe(node, self.broker_epoch, wanted.log_end_offset, wanted.last_epoch, slot)
+        answer = leading.subscribe(
+            node, self.broker_epoch, wanted.log_end_offset, wanted.last_epoch, first_offset, slot
+        )
         if isinstance(answer, Agreed):
             self.slots[slot.number] = slot
             told = slot.offsets()
@@ -194,9 +209,11 @@ class LeaderSession:
             self._write([wire.anew(wanted.slot, answer.offset)])
 
     def _unsubscribe(self, body: memoryview) -> None:
-        slot = self.slots.get(wire.decode_slot(body))
+        number = wire.decode_slot(body)
+        slot = self.slots.get(number)
         if slot is not None:
             slot.leading.unsubscribe(slot.node, ErrorCode.NONE, slot)
+        self._looking.discard(number)
 
     def _durable(self, body: memoryview) -> None:
         slots = self.slots

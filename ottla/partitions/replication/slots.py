@@ -14,7 +14,7 @@ from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError, DecodeError
 from ottla.core.types import Buffer, NodeId
 from ottla.partitions.replication import wire
-from ottla.partitions.replication.leading import Leading
+from ottla.partitions.replication.leading import Leading, first_offset_of
 from ottla.partitions.results import Isolation, ReadResult
 from ottla.records.header import HEADER_BYTES, iterate_headers
 
@@ -139,7 +139,7 @@ class Slot:
         self._reading = True
         try:
             result = partition.read(
-                offset,
+                max(offset, partition.log_start_offset),
                 CATCH_UP_CHUNK_BYTES,
                 isolation=Isolation.LOG_END,
                 minimum_one_batch=True,
@@ -170,6 +170,10 @@ class Slot:
         if not result.size:
             self._pause(_AGAIN_MS)
             return 0
+        first = first_offset_of(result.buffers[0])
+        if self.next_offset < first <= self.leading.partition.log_start_offset:  # else it is a gap of a compacted log
+            self._session.begin_anew(self, first)
+            return 0
         self._session.took(result.size)
         next_offset = result.next_offset
         if next_offset < 0:  # it came from memory after all
@@ -187,11 +191,7 @@ class Slot:
         self._session.call_later(wait_ms, go_on)
 
     def _cannot_read(self, error: ApiError) -> None:
-        partition = self.leading.partition
-        if error.code is ErrorCode.OFFSET_OUT_OF_RANGE and self.next_offset < partition.log_start_offset:
-            self._session.begin_anew(self, partition.log_start_offset)
-        else:
-            self.leading.unsubscribe(self.node, error.code, self)
+        self.leading.unsubscribe(self.node, error.code, self)
 
     # -- what the follower tells
 

@@ -11,6 +11,7 @@
 
 from typing import TYPE_CHECKING
 
+from ottla.core.types import NodeId
 from ottla.partitions.partition import Partition
 from ottla.partitions.replication.leading import Leading
 from ottla.partitions.replication.types import PartitionId
@@ -47,6 +48,8 @@ class Checker:
         self.shown: dict[PartitionId, dict[int, int]] = {}  # epoch → highest that its leader showed
         self.acknowledged: dict[PartitionId, list[Held]] = {}
         self.checks = 0
+        self.disk_was_lost = False  # then what a replica has is not what it rightly told that it had
+        self._members: dict[PartitionId, set[int]] = {}
         self._seen: dict[tuple[int, PartitionId], Seen] = {}
         self._processes: dict[SimLoop, Process] = {}
 
@@ -70,25 +73,39 @@ class Checker:
         cluster = self.cluster
         self.checks += 1
         self.acknowledged.setdefault(key, []).append(held)
-        holders = 0
         for host in cluster.hosts.values():
             running = host.process
             if running is None or key not in running.partitions:
-                holders += host.durable_ends.get(key, 0) >= held.next_offset
                 continue
             partition = running.partitions[key]
             durable = partition.log.durable_end_offset >= held.next_offset and _holds(partition, held)
-            holders += durable
             if not durable and host.node in cluster.controller.partitions[key].isr:
                 raise Violation(
                     f"{held} of {partition.name} is acknowledged, and not durable on node {host.node} of the ISR, "
                     f"whose log is durable to {partition.log.durable_end_offset}"
                 )
-        if holders < cluster.config.min_insync_replicas:
-            raise Violation(f"{held} is acknowledged, and durable on {holders} replicas")
         leader = process.partitions[key]
         if leader.high_watermark < held.next_offset:
             raise Violation(f"{held} is acknowledged above the high watermark {leader.high_watermark}")
+
+    def isr_changed(self) -> None:
+        """The controller committed something: whoever is in an ISR now has all that is committed."""
+        for key, state in self.cluster.controller.partitions.items():
+            joined = set(state.isr) - self._members.get(key, set(state.isr))
+            self._members[key] = set(state.isr)
+            for node in joined:
+                durable, committed = self._durable_end(node, key), self.committed_end.get(key, 0)
+                if durable < committed and not self.disk_was_lost:
+                    raise Violation(
+                        f"node {node} joins the ISR of {key[1]} with a log to {durable}, committed is {committed}"
+                    )
+
+    def _durable_end(self, node: int, key: PartitionId) -> int:
+        host = self.cluster.hosts[NodeId(node)]
+        running = host.process
+        if running is None or key not in running.partitions:
+            return host.durable_ends.get(key, 0)
+        return running.partitions[key].log.durable_end_offset
 
     def after_step(self, loop: SimLoop) -> None:
         process = self._processes.get(loop)
@@ -137,7 +154,11 @@ class Checker:
         me = (process.host.node, process.life)
         if self.leaders.setdefault((key, epoch), me) != me:
             raise Violation(f"{partition.name}: epoch {epoch} is led by {me} and by {self.leaders[key, epoch]}")
-        self.committed_end[key] = max(self.committed_end.get(key, 0), high_watermark)
+        if high_watermark > self.committed_end.get(key, 0):
+            self.committed_end[key] = high_watermark
+            holders = sum(self._durable_end(node, key) >= high_watermark for node in self.cluster.hosts)
+            if holders < self.cluster.config.min_insync_replicas and not self.disk_was_lost:
+                raise Violation(f"{partition.name} is committed to {high_watermark}, durable on {holders} replicas")
         shown = self.shown.setdefault(key, {})
         if role.latest_is_known:
             before = max((offset for e, offset in shown.items() if e < epoch), default=0)

@@ -1,7 +1,7 @@
 """Producers that retry until they are answered, one batch at a time."""
 
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.partitions.partition import Partition
@@ -40,7 +40,7 @@ class Producer:
         self.records = self.random.randrange(1, 4)
         size = self.random.choice([10, 10, 100, 900])
         values = [f"{self.number}:{self.count}:{n}".encode() + b"v" * size for n in range(self.records)]
-        fields = {}
+        fields: dict[str, Any] = {}
         if self.idempotent:
             fields = {"producer_id": 1000 + self.number, "producer_epoch": 0, "base_sequence": self.sequence}
         self.batch = make_batch(values, **fields)
@@ -71,16 +71,20 @@ class Producer:
         try:
             appended = partition.append(memoryview(bytearray(self.batch)), acks=self.acks, done=answered)
         except ApiError as error:
+            if partition.leader_epoch == self.cluster.controller.partitions[self.key].leader_epoch:
+                self._judge(error.code)  # one that leads without knowing that it does not may miss much
             self._refused(error.code, attempt)
             return
         answered.base_offset = appended.base_offset
         if answered.code is not None:
             answered(answered.code)
 
-    def _refused(self, code: ErrorCode, attempt: int) -> None:
+    def _judge(self, code: ErrorCode) -> None:
         if code in (ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, ErrorCode.INVALID_PRODUCER_EPOCH):
             # One batch at a time, each retried until it is acknowledged: there can be no gap, unless records are gone.
             raise Violation(f"producer {self.number} is refused with {code.name} though it has no gap")
+
+    def _refused(self, code: ErrorCode, attempt: int) -> None:
         self.cluster.world.call_later(self._delay_s(), self._again, attempt, 0.02)
 
     def answered(self, process: "Process", base_offset: int, code: ErrorCode, attempt: int) -> None:

@@ -17,6 +17,13 @@ TOPIC_ID = Uuid(b"0123456789abcdef")
 NODES = (NodeId(1), NodeId(2), NodeId(3))
 
 
+_FAULTS = (
+    *("kill", "power", "power", "all_power", "lose_disk", "start", "start", "start", "isolate"),
+    *("cut", "cut", "cut_one_way", "reset", "late", "heal"),
+    *("move", "move", "move", "delete_records"),
+)
+
+
 class Cluster:
     def __init__(self, seed: int, *, partitions: int = 2, faults: int = 14) -> None:
         self.seed = seed
@@ -33,6 +40,7 @@ class Cluster:
         self.controller = FakeController(self.world, Random(random.random()), states)
         self.controller.lost_answers = random.choice([0.0, 0.2])
         self.checker = Checker(self)
+        self.controller.after_change = self.checker.isr_changed
         self.hosts = {node: Host(self, node, Random(random.random())) for node in NODES}
         self.producers = [
             Producer(self, n, (TOPIC_ID, n % partitions), Random(random.random())) for n in range(partitions * 3)
@@ -62,32 +70,29 @@ class Cluster:
     def _fault(self) -> None:
         random = self.random
         host = random.choice(list(self.hosts.values()))
-        name = random.choice(
-            ["kill", "power", "power", "all power", "cut", "cut", "cut one way", "reset", "isolate", "move", "move", "move",
-             "lose disk", "late", "start", "start", "start", "heal", "heal", "truncate start"]
-        )  # fmt: skip
+        name = random.choice(_FAULTS)
         self.seen[name] += 1
         if name in ("kill", "power"):
             host.end(power=name == "power", silent=name == "power" and random.random() < 0.5)
             if random.random() < 0.6:
                 self.world.call_later(random.random() * random.choice([0.05, 1.0]), host.start)
-        elif name == "all power":
+        elif name == "all_power":
             for one in self.hosts.values():
                 one.end(power=True, silent=False)
                 self.world.call_later(random.random() * 0.5, one.start)
-        elif name in ("cut", "cut one way"):
-            one, other = random.sample([str(node) for node in NODES], 2)
-            self.streams.cut.add((one, other))
+        elif name in ("cut", "cut_one_way"):
+            source, target = random.sample([str(node) for node in NODES], 2)
+            self.streams.cut.add((source, target))
             if name == "cut":
-                self.streams.cut.add((other, one))
-            self.world.call_later(random.random() * 3, self.streams.heal, one, other)
+                self.streams.cut.add((target, source))
+            self.world.call_later(random.random() * 6, self.streams.heal, source, target)
         elif name == "reset":
             self.streams.reset(*random.sample([str(node) for node in NODES], 2))
         elif name == "isolate":
             self._isolate(host)
         elif name == "move":
             self.controller.move_leader(random.choice(list(self.controller.partitions.values())))
-        elif name == "lose disk":
+        elif name == "lose_disk":
             host.end(power=True, silent=False)
             host.lose_disk()
             self.world.call_later(random.random() * 0.2, host.start)
@@ -97,7 +102,7 @@ class Cluster:
             host.start()
         elif name == "heal":
             self.streams.heal()
-        elif name == "truncate start":
+        elif name == "delete_records":
             self._delete_records(host)
 
     def _isolate(self, host: Host) -> None:

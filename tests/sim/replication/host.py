@@ -1,5 +1,6 @@
 """One machine: its disk, and the process that comes and goes."""
 
+from collections.abc import Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,8 @@ class Process:
                 self.partitions[state.topic_id, state.index] = partition
         cluster.checker.opened(self)
         self.replicas.listen(str(host.node), PORT)
+        if host.last_image is not None:  # what a node replays of its own copy of the metadata
+            self.replicas.follow(*host.last_image)
         cluster.controller.register(host.node, self._published, self._registered)
 
     def _registered(self, broker_epoch: int) -> None:
@@ -67,9 +70,10 @@ class Process:
 
     def _published(self, image: Published) -> None:
         if self.loop.alive:
+            self.host.last_image = image
             self.loop.call_soon(self.replicas.follow, *image)
 
-    def _propose(self, proposals: list[AlterPartition]) -> None:  # type: ignore[override]
+    def _propose(self, proposals: Sequence[AlterPartition]) -> None:
         self.host.cluster.controller.alter_partition(self.host.node, self.broker_epoch, list(proposals), self._answered)
 
     def _answered(self, proposal: AlterPartition, code: ErrorCode) -> None:
@@ -86,6 +90,7 @@ class Host:
         self.journal_bytes = random.choice([0, 16_384, 65_536])
         self.lives = 0
         self.process: Process | None = None
+        self.last_image: Published | None = None
         self.durable_ends: dict[PartitionId, int] = {}  # of the last process, when it ended
 
     def start(self) -> None:
@@ -117,5 +122,6 @@ class Host:
         if any(self.node in state.isr for state in controller.partitions.values()):
             return
         self.files = SimFiles()
-        self.durable_ends = {}
+        self.last_image = None
+        self.cluster.checker.disk_was_lost = True
         controller.publish()

@@ -1,8 +1,9 @@
 """A log that remembers what it holds, so that a checker can compare replicas after every step."""
 
+from types import ModuleType
 from typing import Any, NamedTuple
 
-from ottla.partitions import partition as partition_module
+import ottla.partitions.partition
 from ottla.partitions.log import Log
 from ottla.records.header import BatchHeader, iterate_headers, read_header
 from ottla.testing.sim.files import SimFiles
@@ -39,10 +40,13 @@ def _held(header: BatchHeader) -> Held:
     return Held(header.base_offset, header.next_offset, header.partition_leader_epoch, header.crc)
 
 
+_MODULE: ModuleType = ottla.partitions.partition
+
+
 def watch_logs() -> None:
     """Partitions make watched logs from now on."""
-    partition_module.Log = WatchedLog  # type: ignore[misc]
+    setattr(_MODULE, "Log", WatchedLog)  # noqa: B010 - it is no attribute that others may set
 
 
 def unwatch_logs() -> None:
-    partition_module.Log = Log  # type: ignore[misc]
+    setattr(_MODULE, "Log", Log)  # noqa: B010
