@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m tools.run_tests
 UP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up env test test-oldest soak check format proto protocol bench system docs wheel-check clean
+.PHONY: help up env test test-oldest soak sim check format proto protocol bench system docs wheel-check clean
 
 help:  ## Say what there is.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -54,6 +54,12 @@ test-oldest: system  ## Run the gRPC tests with the oldest grpcio and protobuf t
 soak: env  ## Shake the log and the coordinators with many new random histories.
 	OTTLA_MODEL_EXAMPLES=3000 OTTLA_MODEL_STEPS=150 CI= $(BIN)/python -m pytest -q -n 2 --timeout=1800 \
 		tests/sim tests/unit/coordinators tests/unit/controller tests/unit/raft
+
+# How many histories `make sim` draws: `make sim SEEDS=10000`.
+SEEDS ?= 1000
+
+sim: env  ## Simulate quorums under faults, SEEDS histories that no run had before.
+	$(BIN)/python -m tests.sim.raft.run --seeds $(SEEDS)
 
 check: env  ## Check format, lint, types, layers, and that generated files are what makes them.
 	$(BIN)/ruff format --check --quiet .

@@ -89,6 +89,8 @@ class Administrator:
         await self._remove_at_last(host.member)
         self.lost.remove(host)
         await self.add(host)
+        if host.member in self.voters():
+            self.calls.setting.coverage.note("disk replaced")
 
     async def transfer(self, host: Host) -> None:
         await self._try_for(0.0, lambda raft: raft.transfer_leadership(host.node), lambda: False)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from ottla.core.types import NodeId
 from ottla.raft.core import Member
-from ottla.raft.core.messages import Message, SnapshotChunk, VoteRequest, VoteResponse
+from ottla.raft.core.messages import AppendResponse, Message, SnapshotChunk, VoteRequest, VoteResponse
 from ottla.raft.driver import RaftNode
 from ottla.testing.sim.files import Directory
 from ottla.testing.sim.loop import SimLoop
@@ -24,7 +24,7 @@ class Checker:
     def __init__(self, setting: Setting, hosts: "Mapping[NodeId, Host]") -> None:
         self.setting, self.hosts = setting, hosts
         self.logs = Logs(setting.coverage, setting.network)
-        self.durable = Durable(setting.random("durable"))
+        self.durable = Durable(setting.random("durable"), self.logs.votes)
         self.failure: Violation | None = None
         self._watches: dict[SimLoop, tuple[Watch, Process]] = {}
         self._promised: dict[Member, tuple[int, int]] = {}  # of nodes that do not run
@@ -154,17 +154,18 @@ class Checker:
                 if self._chunks.get(way) == (index, offset) and offset:
                     coverage.note("snapshot chunk lost")
                 self._chunks[way] = (index, offset)
-        self._note_promise(host, message)
+            case AppendResponse(matched=True):
+                self._note_promise(host, message)
 
-    def _note_promise(self, host: Host, message: Message) -> None:
-        index = getattr(message, "matched", False) and getattr(message, "index", 0)
+    def _note_promise(self, host: Host, message: AppendResponse) -> None:
+        member, term, index = message.source, message.term, message.index
+        acknowledged = self.logs.acknowledged
+        acknowledged[member, term] = max(index, acknowledged.get((member, term), 0))
         process = host.process
-        if index and process is not None and process.member == message.source:
-            found = self._watches.get(process.loop)
-            if found is not None:
-                watch = found[0]
-                if message.term > watch.promised[0] or index > watch.promised[1]:
-                    watch.promised = (message.term, index)
+        if process is not None and process.member == member and (found := self._watches.get(process.loop)) is not None:
+            watch = found[0]
+            if term > watch.promised[0] or index > watch.promised[1]:
+                watch.promised = (term, index)
 
     def _happened(self, what: str, source: NodeId, target: NodeId, message: Message | None) -> None:
         setting = self.setting

@@ -1,6 +1,7 @@
 """Clients that propose and read, retry where they may, and write down what they were told."""
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from random import Random
 
@@ -34,6 +35,7 @@ class Client:
         self._session: int | None = None
         self._sequence = 0
         self._operations = 0
+        self._answered: deque[tuple[RequestId, bytes, Answer]] = deque(maxlen=3)  # in this session, not resolved yet
         self._copies: list[asyncio.Task[None]] = []
 
     @property
@@ -48,6 +50,8 @@ class Client:
                 await self._read()
             elif session and self._session is None:
                 await self._open_session()
+            elif self._answered and self.random.random() < self._options.repeats:
+                await self._repeat()
             else:
                 await self._propose(session=session)
 
@@ -81,6 +85,7 @@ class Client:
         try:
             _, self._session = await self.calls.call(self._pick(), lambda raft: raft.open_session(), within_s=2.0)
             self._sequence = 0
+            self._answered.clear()
         except (*UNKNOWN, *NOT_DONE) as error:
             self._look_elsewhere(error)
 
@@ -118,23 +123,37 @@ class Client:
         """In a session: sent again until it is answered."""
         assert self._session is not None
         self._sequence += 1
-        request = RequestId(self._session, self._sequence, resolved_below=self._sequence)
+        oldest = self._answered[0][0].sequence if self._answered else self._sequence
+        request = RequestId(self._session, self._sequence, resolved_below=oldest)
+        if self.random.random() < 0.1:
+            self._hasty_copy(data, request)
+        answer = await self._send_until_answered(data, request)
+        if answer is not None:
+            self._answered.append((request, data, answer))
+        return answer
+
+    async def _repeat(self) -> None:
+        """Ask once more for what was answered: the first result has to come again, whatever happened since."""
+        request, data, first = self.random.choice(self._answered)
+        answer = await self._send_until_answered(data, request)
+        if answer is not None and answer != first:
+            self.checker.fail(Violation("applied once", f"{self.name} got {first} for {data!r}, and now {answer}"))
+
+    async def _send_until_answered(self, data: bytes, request: RequestId) -> Answer | None:
         attempts = 0
-        while True:
+        while not self.stopped or attempts < 100:
             attempts += 1
             try:
-                if attempts == 1 and self.random.random() < 0.1:
-                    self._hasty_copy(data, request)
                 return await self._try(self._pick(), data, request)
             except SessionExpired:
                 self.checker.setting.coverage.note("session expired")
                 self._session = None
+                self._answered.clear()
                 return None
             except (*UNKNOWN, *NOT_DONE) as error:
                 self._look_elsewhere(error)
-                if self.stopped and attempts > 100:
-                    return None
                 await asyncio.sleep(0.02 + self.random.random() * 0.2)
+        return None
 
     def _hasty_copy(self, data: bytes, request: RequestId) -> None:
         """The same to somebody, without waiting: what an impatient client does. Its answer is not waited for."""

@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 class Durable:
     """Reads journals, at most once between two syncs, and compares them with what is said."""
 
-    def __init__(self, random: Random, *, entries: int = 6000) -> None:
-        self._random = random
+    def __init__(self, random: Random, votes: dict[tuple[Member, int], Member], *, entries: int = 6000) -> None:
+        self._random, self._votes = random, votes
         self._entries = entries  # that may still be read; a run must not spend all its time on this
         self._cache: dict[int, tuple[SimFiles, int, Stored]] = {}  # by node
         self._states: dict[Member, HardState] = {}
-        self._votes: dict[tuple[Member, int], Member] = {}
 
     def is_due(self) -> bool:
         """Whether one of the many statements of its kind is looked into."""

@@ -28,6 +28,8 @@ class Logs:
         self.last_change = 0  # the largest index at which any log ever held one
         self.asked_by_leader: set[tuple[Member, int]] = set()  # elections that a transfer began; never iterated
         self.outstanding = 0  # proposals of clients
+        self.votes: dict[tuple[Member, int], Member] = {}  # by (voter, term), as they were sent
+        self.acknowledged: dict[tuple[Member, int], int] = {}  # by (member, term): told that term's leader to hold
         self._proposals: dict[tuple[int, int], int] = {}  # (client, sequence): index of its first entry
 
     def leads(self, raft: Raft) -> None:
@@ -36,6 +38,9 @@ class Logs:
         known = self.leaders.setdefault(term, member)
         if known != member:
             raise Violation("election safety", f"{known} and {member} lead term {term}")
+        voters = {m for m in log.membership.voters if m == member or self.votes.get((m, term)) == member}
+        if not log.membership.is_quorum(voters):
+            raise Violation("elected by a majority", f"{member} leads term {term}, elected by {len(voters)} voters")
         if len(self.leaders) > 1 and self.outstanding:
             self.coverage.note("leader change under load")
         if (member, term) in self.asked_by_leader:
@@ -95,6 +100,7 @@ class Logs:
                 raise Violation(
                     "commit by one's own term", f"{raft.member} leads term {term} and commits up to {log.commit}"
                 )
+            self._counted(raft)
             if older:
                 self.coverage.note("older term committed indirectly")
         if log.commit > self.max_committed:
@@ -103,6 +109,20 @@ class Logs:
                     "committed entries stay", f"{raft.member} knows {log.commit}, {len(committed)} are seen"
                 )
             self.max_committed = log.commit
+
+    def _counted(self, raft: Raft) -> None:
+        """A leader commits what a majority of the voters told it, in its term, to hold durably."""
+        log = raft.log
+        holders = {
+            m
+            for m in log.membership.members | log.membership_at(log.commit).members
+            if (log.stable if m == raft.member else self.acknowledged.get((m, raft.term), 0)) >= log.commit
+        }
+        # The leader may have appended a change after it counted, in the same turn.
+        if not (log.membership.is_quorum(holders) or log.membership_at(log.commit).is_quorum(holders)):
+            raise Violation(
+                "committed by a majority", f"{raft.member} commits up to {log.commit}, which {len(holders)} hold"
+            )
 
     def _first_committed(self, raft: Raft, entry: Entry) -> None:
         if entry.client and self._proposals.setdefault((entry.client, entry.sequence), entry.index) != entry.index:
@@ -114,10 +134,8 @@ class Logs:
                 return
             if len(now.voters ^ before.voters) > 1:
                 raise Violation("one voter at a time", f"from {_names(before)} to {_names(now)} in entry {entry.index}")
-            for member in sorted(now.voters - before.voters):
+            if now.voters - before.voters:
                 self.coverage.note("learner promoted")
-                if member.directory[1] > 1:
-                    self.coverage.note("disk replaced")
             if before.members - now.members:
                 self.coverage.note("member removed")
 

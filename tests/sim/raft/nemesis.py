@@ -247,5 +247,6 @@ class Nemesis:
             self.administrator.begin(self.administrator.replace(host))
 
     def _transfer(self) -> None:
-        if not self.administrator.busy:
-            self.administrator.begin(self.administrator.transfer(self.random.choice(self.hosts)))
+        if not self.administrator.busy and (voters := self.administrator.voters()):
+            successor = self.random.choice(voters)
+            self.administrator.begin(self.administrator.transfer(self.hosts[successor.node - 1]))

@@ -9,9 +9,9 @@ from random import Random
 from typing import Final
 
 ACTIONS: Final = {
-    "power cut": 3, "kill": 3, "cut leader off": 2, "split": 2, "one-way cuts": 2, "bad links": 3, "reset": 3,
+    "power cut": 3, "kill": 3, "cut leader off": 4, "split": 2, "one-way cuts": 2, "bad links": 3, "reset": 3,
     "slow disk": 2, "failing disk": 1, "full disk": 1, "clock": 1, "add": 3, "remove": 3, "replace disk": 2,
-    "transfer": 3, "bit flip": 1, "power cut in a job": 3, "power cut everywhere": 1, "pause": 2,
+    "transfer": 3, "bit flip": 1, "power cut in a job": 3, "power cut everywhere": 1, "pause": 3,
 }  # fmt: skip
 """What the nemesis can do, and how often one is in a run's mixture relative to the others."""
 
@@ -33,6 +33,8 @@ class Options:
     think_s: float
     in_sessions: float
     """The part of the clients that propose in sessions."""
+    repeats: float
+    """The part of the operations of a session before which an earlier one, still unresolved, is asked for again."""
     large: float
     """The part of the proposals that are large."""
     keys: int
@@ -63,8 +65,9 @@ class Options:
             lasts_s=random.choice([0.3, 1.0, 2.0, 4.0]),
             duration_s=random.choice([8.0, 12.0, 20.0]),
             wire=random.random() < 0.25,
-            clients=random.choice([1, 2, 3, 4]),
+            clients=random.choice([1, 2, 3, 4, 6]),
             think_s=random.choice([0.02, 0.05, 0.1, 0.2]),
+            repeats=random.choice([0.0, 0.1, 0.3]),
             in_sessions=random.choice([0.0, 0.5, 0.5, 1.0]),
             large=random.choice([0.0, 0.0, 0.05]),
             keys=random.choice([1, 2, 4]),
