@@ -79,7 +79,7 @@ def _partition(partition: PartitionImage, live: set[NodeId]) -> DescribeTopicPar
         leader_epoch=partition.leader_epoch,
         replica_nodes=list(partition.replicas),
         isr_nodes=list(partition.isr),
-        eligible_leader_replicas=[],
-        last_known_elr=[],
+        eligible_leader_replicas=list(partition.elr),
+        last_known_elr=list(partition.last_known_elr),
         offline_replicas=[replica for replica in partition.replicas if replica not in live],
     )

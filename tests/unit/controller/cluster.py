@@ -74,6 +74,7 @@ class HandQuorum:
         self.term = 1
         self.commit_index = 0
         self.waiting: list[tuple[bytes, Future]] = []
+        self.refuse_with: Exception | None = None
         controller.attach(self)
 
     @property
@@ -86,6 +87,9 @@ class HandQuorum:
 
     def propose(self, data: bytes, request: RequestId | None = None) -> Awaitable[Committed]:
         future = Future()
+        if self.refuse_with is not None:
+            future.fail(self.refuse_with)
+            return future
         self.waiting.append((data, future))
         if self.automatic:
             self.commit()
@@ -136,6 +140,12 @@ class Future:
 
     def fail(self, error: Exception) -> None:
         self._error = error
+
+    def done(self) -> bool:
+        return self._result is not None or self._error is not None
+
+    def exception(self) -> Exception | None:
+        return self._error
 
     def __await__(self):  # type: ignore[no-untyped-def]
         while self._result is None and self._error is None:

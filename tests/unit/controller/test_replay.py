@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
 from ottla.controller.create_topics import create_topics
-from ottla.controller.image import MetadataDelta, MetadataImage, PartitionImage, ResourceType
+from ottla.controller.found_cluster import found_cluster
+from ottla.controller.image import LeaderRecovery, MetadataDelta, MetadataImage, PartitionImage, ResourceType
 from ottla.controller.producer_ids import ProducerIdBlock, allocate_producer_ids
 from ottla.controller.replay import ImageBuilder, InvalidMetadata
 from ottla.controller.requests import NewTopic
@@ -128,6 +131,15 @@ def test_producer_id_blocks_follow_each_other() -> None:
         pb.MetadataRecord(partition=pb.PartitionRecord(topic_id=uuid(9), partition=0)),
         pb.MetadataRecord(partition=pb.PartitionRecord(topic_id=uuid(1), partition=5)),
         pb.MetadataRecord(partition_change=pb.PartitionChangeRecord(topic_id=uuid(1), partition=2)),
+        pb.MetadataRecord(
+            partition_changes=pb.PartitionChangesRecord(
+                topics=[pb.PartitionsOfTopic(topic_id=uuid(1), partitions=[0, 2])]
+            )
+        ),
+        pb.MetadataRecord(
+            partition_changes=pb.PartitionChangesRecord(topics=[pb.PartitionsOfTopic(topic_id=uuid(9), partitions=[0])])
+        ),
+        pb.MetadataRecord(broker_change=pb.BrokerChangeRecord(broker_id=9, fenced=True)),
         pb.MetadataRecord(remove_topic=pb.RemoveTopicRecord(topic_id=uuid(9))),
         pb.MetadataRecord(unregister_broker=pb.UnregisterBrokerRecord(broker_id=9)),
     ],
@@ -135,3 +147,68 @@ def test_producer_id_blocks_follow_each_other() -> None:
 def test_records_that_do_not_fit_are_refused(record: pb.MetadataRecord) -> None:
     with pytest.raises(InvalidMetadata):
         ImageBuilder(full_image()).replay([record])
+
+
+def test_one_record_changes_many_partitions_and_only_what_it_names() -> None:
+    before = full_image()
+    record = pb.PartitionChangesRecord(
+        change=pb.PartitionChangeRecord(
+            leader=-1,
+            elr=pb.NodeIds(ids=[2]),
+            last_known_elr=pb.NodeIds(ids=[3]),
+            adding=pb.NodeIds(ids=[4]),
+            removing=pb.NodeIds(ids=[5]),
+            leader_recovery_state=1,
+        ),
+        topics=[
+            pb.PartitionsOfTopic(topic_id=uuid(1), partitions=[1]),
+            pb.PartitionsOfTopic(topic_id=uuid(2), partitions=[0]),
+        ],
+    )
+    after = image_of([pb.MetadataRecord(partition_changes=record)], base=before)
+    changed = PartitionImage(
+        1,
+        NodeId(-1),
+        1,
+        (ONE,),
+        (ONE,),
+        1,
+        (NodeId(2),),
+        (NodeId(3),),
+        (NodeId(4),),
+        (NodeId(5),),
+        LeaderRecovery.RECOVERING,
+    )
+    assert after.topics["a"].partitions == (before.topics["a"].partitions[0], changed)
+    assert after.topics["b"].partitions == (replace(changed, index=0),)
+    emptied = pb.PartitionChangeRecord(topic_id=uuid(1), partition=1, elr=pb.NodeIds(), leader_recovery_state=0)
+    after = image_of([pb.MetadataRecord(partition_change=emptied)], base=after)
+    assert after.topics["a"].partitions[1] == replace(
+        changed, partition_epoch=2, elr=(), recovery=LeaderRecovery.RECOVERED
+    )
+    again = image_of(list(snapshot_records(after)))
+    assert shape(again) == shape(after)
+
+
+def test_a_snapshot_keeps_the_clusters_defaults_and_epochs_that_were_given_out() -> None:
+    image = image_of(
+        found_cluster(MetadataImage(), 3).records,
+        register(MetadataImage(), registration()).records,
+        [pb.MetadataRecord(unregister_broker=pb.UnregisterBrokerRecord(broker_id=1))],
+    )
+    again = image_of(list(snapshot_records(image)))
+    assert (dict(again.default_configs), again.last_broker_epoch) == (dict(image.default_configs), 1)
+    assert again.default_configs["min.insync.replicas"] == "2"
+    assert delta_between(MetadataImage(), again).default_configs
+
+
+def test_brokers_and_partitions_of_the_first_version_are_read_as_what_they_were() -> None:
+    broker = pb.RegisterBrokerRecord(broker_id=1, incarnation_id=uuid(1), broker_epoch=3)
+    topic = pb.TopicRecord(name="a", topic_id=uuid(1))
+    partition = pb.PartitionRecord(topic_id=uuid(1), partition=0, leader=1, replicas=[1], isr=[1])
+    image = image_of(
+        [pb.MetadataRecord(register_broker=broker)],
+        [pb.MetadataRecord(topic=topic), pb.MetadataRecord(partition=partition)],
+    )
+    assert image.brokers[ONE].is_active
+    assert image.topics["a"].partitions == (PartitionImage(0, ONE, 0, (ONE,), (ONE,)),)
