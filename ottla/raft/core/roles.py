@@ -250,10 +250,16 @@ class _Seeker(Role):
 
 
 class PreCandidate(_Seeker):
-    """Finds out whether it would be elected, before it raises the term and so disturbs everybody."""
+    """Finds out whether it would be elected, before it raises the term and so disturbs everybody.
+
+    It asks again soon: the question disturbs nobody, and whoever could not be reached just now may be the one that is
+    needed, as where a voter comes back.
+    """
 
     def __init__(self, raft: "Raft") -> None:
         super().__init__(raft)
+        ticks = raft.config.election_ticks
+        self.time_out = min(self.time_out, 2 + raft.random.randrange(0, 1 + ticks // 2))
         self.granted.add(raft.member)
         self._ask(term=raft.term + 1, pre=True)
 

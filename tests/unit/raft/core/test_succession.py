@@ -1,6 +1,7 @@
 """Who seeks to succeed a leader whose connections broke, and when: one after the other."""
 
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -35,3 +36,16 @@ def test_voters_take_turns_when_the_leader_is_gone() -> None:
 
 def test_a_leader_that_is_silent_has_a_whole_time_out() -> None:
     assert 10 <= ticks_until_it_asks(MEMBERS[0], MEMBERS[1], reset=False) <= 20
+
+
+def test_a_pre_vote_that_nobody_answers_is_asked_again_soon() -> None:
+    snapshot = Snapshot(0, 0, Membership(frozenset(MEMBERS)), b"")
+    core = Raft(Config(member=MEMBERS[0]), random.Random(7), HardState(3, None), snapshot)
+    asked = []
+    for tick in range(60):
+        core.tick()
+        ready = core.ready()
+        if ready is not None and any(isinstance(message, VoteRequest) for message in ready.messages):
+            asked.append(tick)
+    assert core.term == 3
+    assert max(later - earlier for earlier, later in pairwise(asked)) <= 7
