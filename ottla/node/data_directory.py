@@ -21,7 +21,7 @@ from ottla.node.voters import encode as encode_voters
 from ottla.node.voters import read as read_voters
 from ottla.raft.core.membership import Member, Membership
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1: pre-releases, whose metadata log was another one
 MARKER = "ottla.format"
 META = "meta.properties"
 LOCK = ".lock"
@@ -266,6 +266,11 @@ def _check_format(path: Path) -> None:
     if not text.isdigit():
         raise StorageError(
             f"{path / MARKER} is damaged: write format.version={FORMAT_VERSION} into it if the data is Ottla's"
+        )
+    if int(text) < FORMAT_VERSION:
+        raise StorageError(
+            f"{path} has format version {text}, of a pre-release of Ottla 0.1 that this version cannot read: "
+            "start with --fresh, or choose another directory (--dir)"
         )
     if int(text) > FORMAT_VERSION:
         raise StorageError(

@@ -64,6 +64,9 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / MARKER).write_text(f"format.version={FORMAT_VERSION + 1}\n")
     with pytest.raises(StorageError, match="newer Ottla"):
         DataDirectory.open(tmp_path, ONE)
+    (tmp_path / MARKER).write_text("format.version=1\n")
+    with pytest.raises(StorageError, match="pre-release"):
+        DataDirectory.open(tmp_path, ONE)
     (tmp_path / MARKER).write_text("nonsense")
     with pytest.raises(StorageError, match="damaged"):
         DataDirectory.open(tmp_path, ONE)
