@@ -66,7 +66,7 @@ def settle(
 
 def eligible(partition: PartitionImage, isr: Nodes, rules: Rules, lost: Set[NodeId] = NOBODY) -> tuple[Nodes, Nodes]:
     """ELR and last known ELR once the ISR is this."""
-    if len(isr) >= rules.least_isr(len(partition.replicas)):
+    if len(isr) >= rules.least_isr(partition.replication_factor):
         return (), ()
     complete = {*partition.isr, *partition.elr} - lost
     known = {*partition.isr, *partition.elr, *partition.last_known_elr}

@@ -80,6 +80,15 @@ class PartitionImage:
         return bool(self.adding or self.removing)
 
     @property
+    def replication_factor(self) -> int:
+        """How many replicas there are to be; while they are reassigned, the smaller number of before and after.
+
+        `min.insync.replicas` never asks for more: or else a partition with one replica that moves to another broker
+        would take no writes until its copy is complete.
+        """
+        return len(self.replicas) - max(len(self.adding), len(self.removing))
+
+    @property
     def target_replicas(self) -> tuple[NodeId, ...]:
         """The replicas when the reassignment that is under way, if any, has ended."""
         return tuple(r for r in self.replicas if r not in self.removing) if self.removing else self.replicas

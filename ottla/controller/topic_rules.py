@@ -25,9 +25,9 @@ class Rules:
     unclean: bool = False
     durable: bool = True
 
-    def least_isr(self, replicas: int) -> int:
-        """How many in-sync replicas a partition needs for records to be committed; never more than it has."""
-        return min(self.min_isr, replicas)
+    def least_isr(self, replication_factor: int) -> int:
+        """How many in-sync replicas a partition needs for records to be committed; never more than it is to have."""
+        return min(self.min_isr, replication_factor)
 
 
 class TopicRules:

@@ -120,3 +120,13 @@ def test_rules_come_from_the_topic_then_from_what_brokers_set_for_all() -> None:
     assert rules.of("a") == Rules(min_isr=3, unclean=True, durable=False)
     assert rules.of("b") == Rules(min_isr=3, unclean=False, durable=False)
     assert rules.of("b") is rules.of("c")
+
+
+def test_while_replicas_move_no_more_must_be_in_sync_than_before_and_after() -> None:
+    alone = partition(1, (1,), (2, 1), adding=(2,), removing=(1,))
+    assert alone.replication_factor == 1
+    grown = settle(partition(1, (1, 2), (2, 1), adding=(2,), removing=(1,)), TWO, set(nodes(1)))
+    assert (grown.isr, grown.elr) == (nodes(1), ())
+    assert partition(1, (1, 2), (4, 2, 3, 1), adding=(4,), removing=(1,)).replication_factor == 3
+    assert partition(1, (1,), (1, 2, 3), adding=(2, 3)).replication_factor == 1
+    assert partition(1, (1, 2, 3), removing=(2, 3)).replication_factor == 1

@@ -152,7 +152,7 @@ class History:
 
     def commit(self, number: int) -> None:
         key, partition = self.one(number)
-        least = TopicRules(self.image, configs(self.image)).of(key[0]).least_isr(len(partition.replicas))
+        least = TopicRules(self.image, configs(self.image)).of(key[0]).least_isr(partition.replication_factor)
         if partition.leader != NO_LEADER and len(partition.isr) >= least:
             assert set(partition.isr) <= self.complete[key]
             self.complete[key] = set(partition.isr)
