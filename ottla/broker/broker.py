@@ -20,6 +20,7 @@ from ottla.broker.fetch_sessions import FetchSessions
 from ottla.broker.handlers import handler
 from ottla.broker.local_partitions import LocalPartitions
 from ottla.broker.produce import Produce
+from ottla.broker.replica_selector import RACK_AWARE, RackAwareSelector
 from ottla.broker.replicas import Replicas
 from ottla.broker.settings import BrokerSettings
 from ottla.broker.strays import set_strays_aside
@@ -65,6 +66,7 @@ class Broker:
         self.deadlines = Deadlines(clock)
         self.produce = Produce(self.replicas, self.deadlines)
         self.fetch = Fetch(self.replicas, FetchSessions(clock, random), self.deadlines, clock)
+        self._selector = RackAwareSelector(settings.node_id, lambda: self.image)
         self.extensions: dict[str, Any] = {}  # what a module of handlers keeps for one broker, e.g. its coordinators
         self.life: BrokerLife | None = None
         self._isr = IsrProposals(
@@ -169,6 +171,8 @@ class Broker:
         self.configs = EffectiveConfigs(image, self._static_configs, self.settings.node_id)
         self.replicas.image = image
         self.fetch.max_bytes = self.configs.integer("fetch.max.bytes")
+        rack_aware = self.configs.broker_value("replica.selector.class") == RACK_AWARE
+        self.fetch.select_replica = self._selector if rack_aware else None
         self.fetch.sessions.slots = self.configs.integer("max.incremental.fetch.session.cache.slots")
 
     def _published(self, image: MetadataImage, delta: MetadataDelta) -> None:

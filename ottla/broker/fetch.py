@@ -2,7 +2,7 @@
 
 No task or future exists for a request. A request that waits is called by its partitions when one of their ends moves;
 those that were called in one turn of the loop are looked at together in the next. Sources: KIP-74 (limits; the first
-batch is always returned), KIP-227 (sessions), KIP-320 (epochs).
+batch is always returned), KIP-227 (sessions), KIP-320 (epochs), KIP-392 (followers answer consumers).
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from ottla.broker.fetch_sessions import FetchContext, FetchSessions
 from ottla.broker.replicas import Replicas
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.ports import Clock
+from ottla.core.types import NodeId
 from ottla.partitions.partition import Partition
 from ottla.partitions.results import Isolation, ReadResult, State
 from ottla.records.compression import Compression
@@ -21,6 +22,8 @@ from ottla.records.compression import Compression
 DEFAULT_MAX_BYTES = 57_671_680  # fetch.max.bytes
 
 FetchDone = Callable[[FetchResponse], None]
+SelectReplica = Callable[[Partition, str, int], NodeId | None]
+"""Which other replica a client in that rack should read that offset from; None: this one."""
 
 
 class Fetch:
@@ -38,6 +41,7 @@ class Fetch:
         self.sessions = sessions
         self.deadlines = deadlines
         self.max_bytes = max_bytes
+        self.select_replica: SelectReplica | None = None  # replica.selector.class
         self._clock = clock
         self._woken: list[WaitingFetch] = []
 
@@ -155,20 +159,20 @@ class WaitingFetch:
         """Fill `fetched`; False when the bytes come later. Raises ApiError."""
         replicas = self._broker.replicas
         request = self._request
-        partition = replicas.fenced_leader(wanted.topic, wanted.index, wanted.current_leader_epoch)
+        find = replicas.fenced_leader if request.rack is None else replicas.readable
+        partition = find(wanted.topic, wanted.index, wanted.current_leader_epoch)
         if not request.allows_zstd and partition.config.compression is Compression.ZSTD:
             raise ApiError(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE)
         isolation = request.isolation
         offset = wanted.fetch_offset
         high_watermark = partition.high_watermark
         end = partition.last_stable_offset if isolation is Isolation.READ_COMMITTED else high_watermark
+        if request.rack and self._broker.select_replica is not None and self._refer(partition, wanted, fetched):
+            return True
         limit = min(wanted.max_bytes, self._left_bytes)
         at_end = end <= offset <= partition.log_end_offset and partition.log_start_offset <= offset
         if (at_end or (limit <= 0 and self._size)) and partition.state is State.ONLINE:
-            fetched.high_watermark = high_watermark
-            fetched.last_stable_offset = partition.last_stable_offset
-            fetched.log_start_offset = partition.log_start_offset
-            fetched.aborted = [] if isolation is Isolation.READ_COMMITTED else None
+            self._fill_offsets(partition, fetched)
             return True
         result = partition.read(
             offset,
@@ -181,6 +185,26 @@ class WaitingFetch:
             return False
         self._fill(fetched, result)
         return True
+
+    def _refer(self, partition: Partition, wanted: FetchPartition, fetched: FetchedPartition) -> bool:
+        """Send the consumer to a replica that is nearer, if there is one: it gets no records here then."""
+        select, rack = self._broker.select_replica, self._request.rack
+        assert select is not None
+        assert rack is not None
+        nearer = select(partition, rack, wanted.fetch_offset)
+        if nearer is None:
+            return False
+        fetched.preferred_replica = nearer
+        self._fill_offsets(partition, fetched)
+        self._urgent = True
+        return True
+
+    def _fill_offsets(self, partition: Partition, fetched: FetchedPartition) -> None:
+        """There is nothing to read."""
+        fetched.high_watermark = partition.high_watermark
+        fetched.last_stable_offset = partition.last_stable_offset
+        fetched.log_start_offset = partition.log_start_offset
+        fetched.aborted = [] if self._request.isolation is Isolation.READ_COMMITTED else None
 
     def _read_later(self, fetched: FetchedPartition, result: ReadResult | ApiError) -> None:
         if self.finished:
@@ -220,11 +244,12 @@ class WaitingFetch:
         """Be called when an end moves. What moved during a cold read was not noticed: look once more in that case."""
         self._waited = True
         self._bucket = self._broker.deadlines.enter(self, self._request.max_wait_ms)
-        leader = self._broker.replicas.leader
+        replicas = self._broker.replicas
+        find = replicas.fenced_leader if self._request.rack is None else replicas.readable
         moved = False
         for wanted, fetched in zip(self._context.partitions, self._fetched, strict=True):
             try:
-                partition = leader(wanted.topic, wanted.index)
+                partition = find(wanted.topic, wanted.index, wanted.current_leader_epoch)
             except ApiError:
                 moved = True  # lost during a cold read
                 continue

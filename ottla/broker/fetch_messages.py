@@ -9,6 +9,7 @@ CONSUMER = -1  # the replica id of whoever is no replica
 NO_SESSION = 0
 INITIAL_EPOCH = 0
 FINAL_EPOCH = -1
+NO_PREFERENCE = -1  # for another replica than the one that was asked
 
 
 class FetchPartition:
@@ -27,7 +28,9 @@ class FetchPartition:
 
 
 class FetchRequest:
-    """`forgotten` and the session's fields: KIP-227."""
+    """`forgotten` and the session's fields: KIP-227. `rack`: where the client is, "" when it does not say; None when it
+    may read from leaders only (KIP-392).
+    """
 
     __slots__ = (
         "allows_zstd",
@@ -37,6 +40,7 @@ class FetchRequest:
         "max_wait_ms",
         "min_bytes",
         "partitions",
+        "rack",
         "session_epoch",
         "session_id",
     )
@@ -53,6 +57,7 @@ class FetchRequest:
         session_epoch: int = FINAL_EPOCH,
         forgotten: list[tuple[TopicKey, int]] | None = None,
         allows_zstd: bool = True,
+        rack: str | None = None,
     ) -> None:
         self.partitions = partitions
         self.max_wait_ms = max_wait_ms
@@ -63,6 +68,7 @@ class FetchRequest:
         self.session_epoch = session_epoch
         self.forgotten = forgotten or []
         self.allows_zstd = allows_zstd
+        self.rack = rack
 
 
 class FetchedPartition:
@@ -76,6 +82,7 @@ class FetchedPartition:
         "index",
         "last_stable_offset",
         "log_start_offset",
+        "preferred_replica",
         "size",
         "topic",
     )
@@ -87,6 +94,7 @@ class FetchedPartition:
         self.high_watermark = -1
         self.last_stable_offset = -1
         self.log_start_offset = -1
+        self.preferred_replica = NO_PREFERENCE
         self.aborted: list[tuple[int, int]] | None = None
         self.buffers: list[Buffer] = []
         self.size = 0

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from ottla.broker.fetch_messages import (
     FINAL_EPOCH,
     INITIAL_EPOCH,
+    NO_PREFERENCE,
     NO_SESSION,
     FetchedPartition,
     FetchPartition,
@@ -41,6 +42,7 @@ class _Followed:
         news = (
             fetched.size > 0
             or fetched.error != ErrorCode.NONE
+            or fetched.preferred_replica != NO_PREFERENCE
             or fetched.high_watermark != self.high_watermark
             or fetched.log_start_offset != self.log_start_offset
         )

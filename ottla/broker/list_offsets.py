@@ -1,4 +1,8 @@
-"""ListOffsets: offsets by timestamp, and those that Kafka names by negative timestamps."""
+"""ListOffsets: offsets by timestamp, and those that Kafka names by negative timestamps.
+
+A new leader does not know at once how far the high watermark was that its predecessor showed. Until its own has passed
+the start of its epoch it says that it does not know what is latest, rather than let the end go back (KIP-207).
+"""
 
 import asyncio
 from typing import Final
@@ -29,6 +33,8 @@ _FIRST_VERSION_OF: Final = {
     LATEST_TIERED: 9,
     EARLIEST_PENDING_UPLOAD: 11,
 }
+
+_OFFSET_NOT_AVAILABLE_SINCE: Final = 5
 
 _Found = asyncio.Future[TimestampOffset]
 
@@ -77,6 +83,8 @@ def _look_up(
     if timestamp < 0 and version < _FIRST_VERSION_OF.get(timestamp, version + 1):
         raise ApiError(ErrorCode.UNSUPPORTED_VERSION, f"timestamp {timestamp} has no meaning in version {version}")
     if timestamp == LATEST:
+        if not partition.latest_is_known:
+            raise _latest_unknown(version)
         return partition.latest_offset(isolation)
     if timestamp in (EARLIEST, EARLIEST_LOCAL):
         return partition.earliest_offset()
@@ -89,6 +97,8 @@ def _look_up(
             return
         if isinstance(found, ApiError):
             future.set_exception(found)
+        elif found.offset < 0 and not partition.latest_is_known:  # perhaps it is in what is not committed yet
+            future.set_exception(_latest_unknown(version))
         else:
             future.set_result(found)
 
@@ -97,6 +107,11 @@ def _look_up(
     else:
         partition.offset_for_timestamp(timestamp, isolation=isolation, done=done)
     return future
+
+
+def _latest_unknown(version: int) -> ApiError:
+    knows = version >= _OFFSET_NOT_AVAILABLE_SINCE
+    return ApiError(ErrorCode.OFFSET_NOT_AVAILABLE if knows else ErrorCode.LEADER_NOT_AVAILABLE)
 
 
 def _fill(answer: ListOffsetsPartitionResponse, found: TimestampOffset) -> None:

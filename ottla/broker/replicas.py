@@ -68,9 +68,40 @@ class Replicas:
         raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
 
     def fenced_leader(self, topic: TopicKey, index: int, current_leader_epoch: int) -> Partition:
-        """As `leader`, for a client that says which epoch it believes in (KIP-320; -1: it does not say)."""
-        partition = self.leader(topic, index)
-        if current_leader_epoch >= 0 and current_leader_epoch != partition.leader_epoch:
-            fenced = current_leader_epoch < partition.leader_epoch
-            raise ApiError(ErrorCode.FENCED_LEADER_EPOCH if fenced else ErrorCode.UNKNOWN_LEADER_EPOCH)
+        """As `leader`, for a client that says which epoch it believes in (KIP-320; -1: it does not say).
+
+        Who believes in another epoch is told that first: it learns from it which of the two is behind.
+        """
+        try:
+            partition = self.leader(topic, index)
+        except ApiError:
+            local = self._local(topic, index)
+            if local is not None:
+                _check_epoch(local, current_leader_epoch)
+            raise
+        if current_leader_epoch != partition.leader_epoch:
+            _check_epoch(partition, current_leader_epoch)
         return partition
+
+    def readable(self, topic: TopicKey, index: int, current_leader_epoch: int) -> Partition:
+        """As `fenced_leader`, for who may also read from a follower (KIP-392)."""
+        partition = self._local(topic, index)
+        if partition is None or not (partition.is_leader or partition.role is not None):
+            return self.fenced_leader(topic, index, current_leader_epoch)
+        if current_leader_epoch != partition.leader_epoch:
+            _check_epoch(partition, current_leader_epoch)
+        return partition
+
+    def _local(self, topic: TopicKey, index: int) -> Partition | None:
+        """The replica here of exactly that topic."""
+        if isinstance(topic, str):
+            return self._get(topic, index)
+        known = self.image.topics_by_id.get(topic)
+        partition = self._get(known.name, index) if known is not None else None
+        return partition if partition is not None and partition.topic_id == topic else None
+
+
+def _check_epoch(partition: Partition, believed: int) -> None:
+    if believed >= 0 and believed != partition.leader_epoch:
+        fenced = believed < partition.leader_epoch
+        raise ApiError(ErrorCode.FENCED_LEADER_EPOCH if fenced else ErrorCode.UNKNOWN_LEADER_EPOCH)

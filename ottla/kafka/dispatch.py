@@ -14,8 +14,10 @@ import structlog
 from ottla.broker.broker import Broker
 from ottla.broker.fetch_messages import FetchResponse
 from ottla.broker.handlers import HANDLERS
+from ottla.broker.leader_hints import LeaderHints
 from ottla.broker.metadata_answer import MetadataAnswer
 from ottla.broker.produce import ProducedTopics
+from ottla.controller.image import MetadataImage
 from ottla.core.errors import ApiError, DecodeError, ErrorCode
 from ottla.core.types import Buffer
 from ottla.kafka import fetch_codec, produce_codec
@@ -52,6 +54,7 @@ class Dispatch:
         self._produce = broker.produce
         self._fetch = broker.fetch
         self._metadata = MetadataEncoder()
+        self._leader_hints: dict[str, LeaderHints] = {}  # by listener
         self._served: dict[int, tuple[int, int]] = {}
 
     def __call__(self, connection: Connection, frame: bytearray) -> None:
@@ -87,10 +90,11 @@ class Dispatch:
             self._produce(request, _Unacknowledged(connection).done)
             return
         slot = connection.reserve(len(frame))
+        hint = self._hints(connection)
 
         def done(topics: ProducedTopics) -> None:
             out = bytearray(9 if flexible else 8)
-            produce_codec.encode_response(out, topics, version)
+            produce_codec.encode_response(out, topics, version, hint)
             _SIZE_CORRELATION.pack_into(out, 0, len(out) - 4, correlation_id)
             connection.answer(slot, [out])
 
@@ -108,11 +112,12 @@ class Dispatch:
         if connection.door.unread_bytes > _MAX_UNREAD_BYTES:
             request.max_bytes = min(request.max_bytes, _SCARCE_FETCH_BYTES)
         slot = connection.reserve(len(frame))
+        hint = self._hints(connection)
         held = False
 
         def done(response: FetchResponse) -> None:
             out = bytearray(b"\0") if flexible else bytearray()
-            body = fetch_codec.encode_response(out, response, version)
+            body = fetch_codec.encode_response(out, response, version, hint)
             size = sum(map(len, body)) + 4
             connection.answer(slot, [_SIZE_CORRELATION.pack(size, correlation_id), *body])
             if held:
@@ -122,6 +127,16 @@ class Dispatch:
         if waiting is not None:
             held = True
             connection.hold(waiting)
+
+    def _hints(self, connection: Connection) -> LeaderHints:
+        listener = connection.context.listener
+        hints = self._leader_hints.get(listener)
+        if hints is None:
+            hints = self._leader_hints[listener] = LeaderHints(self._newest_image, listener)
+        return hints
+
+    def _newest_image(self) -> MetadataImage:
+        return self._broker.image
 
     # -- everything else
 

@@ -5,9 +5,11 @@ from struct import Struct
 from typing import Final
 
 from ottla.broker.fetch_messages import FetchedPartition, FetchPartition, FetchRequest, FetchResponse
+from ottla.broker.leader_hints import CurrentLeader, Hint, no_hint
 from ottla.broker.replicas import TopicKey
-from ottla.core.errors import DecodeError
-from ottla.core.types import Buffer, Uuid
+from ottla.core.errors import DecodeError, ErrorCode
+from ottla.core.types import Buffer, NodeId, Uuid
+from ottla.kafka.leader_fields import current_leader, node_endpoints
 from ottla.kafka.reading import (
     INT32,
     Frame,
@@ -30,6 +32,9 @@ _FIRST_WITH_ZSTD: Final = 10
 _FIRST_WITH_RACK: Final = 11
 _FIRST_WITH_IDS: Final = 13
 _FIRST_WITHOUT_REPLICA_ID: Final = 15
+_FIRST_WITH_LEADERS: Final = 16
+_CURRENT_LEADER_TAG: Final = 1
+_TOLD_OF_LEADERS: Final = frozenset({ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH})
 
 _ISOLATIONS: Final = (Isolation.READ_UNCOMMITTED, Isolation.READ_COMMITTED)
 _LIMITS = Struct(">iiib")  # max wait, min bytes, max bytes, isolation level
@@ -64,8 +69,10 @@ def _decode(frame: Frame, position: int, version: int) -> FetchRequest:
     forgotten: list[tuple[TopicKey, int]] = []
     if version >= _FIRST_WITH_SESSIONS:
         forgotten, position = _read_forgotten(frame, position, version)
+    rack: str | None = None
     if version >= _FIRST_WITH_RACK:
-        _rack, position = read_compact_string(frame, position) if flexible else read_string(frame, position)
+        rack, position = read_compact_string(frame, position) if flexible else read_string(frame, position)
+        rack = rack or ""
     if flexible:
         skip_tagged_fields(frame, position)
     return FetchRequest(
@@ -78,6 +85,7 @@ def _decode(frame: Frame, position: int, version: int) -> FetchRequest:
         session_epoch=session_epoch,
         forgotten=forgotten,
         allows_zstd=version >= _FIRST_WITH_ZSTD,
+        rack=rack,
     )
 
 
@@ -148,11 +156,13 @@ _OFFSETS_4 = Struct(">ihqq")  # index, error code, high watermark, last stable o
 _OFFSETS_5 = Struct(">ihqqq")  # … and log start offset
 _TRANSACTION = Struct(">qq")
 _TRANSACTION_FLEXIBLE = Struct(">qqB")
-_NO_PREFERRED_REPLICA = INT32.pack(-1)
 
 
-def encode_response(out: bytearray, response: FetchResponse, version: int) -> list[Buffer]:
-    """The body of the response behind what `out` holds, in buffers."""
+def encode_response(out: bytearray, response: FetchResponse, version: int, hint: Hint = no_hint) -> list[Buffer]:
+    """The body of the response behind what `out` holds, in buffers. `hint` is asked who leads a partition which this
+    node does not lead.
+    """
+    leaders: dict[NodeId, CurrentLeader] = {}
     flexible = version >= FIRST_FLEXIBLE
     buffers: list[Buffer] = []
     if version >= _FIRST_WITH_SESSIONS:
@@ -180,12 +190,19 @@ def encode_response(out: bytearray, response: FetchResponse, version: int) -> li
                 buffers.append(bytes(out))
                 buffers += partition.buffers
                 out.clear()
-            if flexible:
-                out.append(0)
+            if not flexible:
+                continue
+            if partition.error and partition.error in _TOLD_OF_LEADERS and version >= _FIRST_WITH_LEADERS:
+                leader = hint(topic, partition.index)
+                if leader is not None:
+                    leaders[leader.node] = leader
+                    out += current_leader(_CURRENT_LEADER_TAG, leader)
+                    continue
+            out.append(0)
         if flexible:
             out.append(0)
     if flexible:
-        out.append(0)
+        out += node_endpoints(leaders) if leaders else b"\0"
     if out:
         buffers.append(bytes(out))
     return buffers
@@ -224,4 +241,4 @@ def _write_partition(out: bytearray, partition: FetchedPartition, version: int) 
         for producer_id, first_offset in aborted:
             out += _TRANSACTION.pack(producer_id, first_offset)
     if version >= _FIRST_WITH_RACK:
-        out += _NO_PREFERRED_REPLICA
+        out += INT32.pack(partition.preferred_replica)

@@ -3,10 +3,12 @@
 from struct import Struct
 from typing import Final
 
-from ottla.broker.produce import ProducedTopics, ProduceRequest
+from ottla.broker.leader_hints import CurrentLeader, Hint, no_hint
+from ottla.broker.produce import ProducedPartition, ProducedTopics, ProduceRequest
 from ottla.broker.replicas import TopicKey
-from ottla.core.errors import DecodeError
-from ottla.core.types import Uuid
+from ottla.core.errors import DecodeError, ErrorCode
+from ottla.core.types import NodeId, Uuid
+from ottla.kafka.leader_fields import current_leader, node_endpoints
 from ottla.kafka.reading import (
     INT32,
     read_compact_count,
@@ -24,7 +26,9 @@ FIRST_FLEXIBLE: Final = 9
 _FIRST_WITH_ZSTD: Final = 7
 _FIRST_WITH_MESSAGES: Final = 8
 _FIRST_WITH_LOG_START: Final = 5
+_FIRST_WITH_LEADERS: Final = 10
 _FIRST_WITH_IDS: Final = 13
+_CURRENT_LEADER_TAG: Final = 0
 
 _ACKS_TIMEOUT = Struct(">hi")
 _INDEX_SIZE = Struct(">ii")
@@ -122,9 +126,10 @@ _PARTITION_5 = Struct(">ihqqq")
 _PARTITION_9_FINE = Struct(">ihqqqBBB")
 
 
-def encode_response(out: bytearray, topics: ProducedTopics, version: int) -> None:
-    """Append the body of the response."""
+def encode_response(out: bytearray, topics: ProducedTopics, version: int, hint: Hint = no_hint) -> None:
+    """Append the body of the response. `hint` is asked who leads a partition which this node does not lead."""
     if version >= FIRST_FLEXIBLE:
+        leaders: dict[NodeId, CurrentLeader] = {}
         write_unsigned_varint(out, len(topics) + 1)
         for topic, partitions in topics:
             if isinstance(topic, str):
@@ -133,15 +138,19 @@ def encode_response(out: bytearray, topics: ProducedTopics, version: int) -> Non
                 out += topic
             write_unsigned_varint(out, len(partitions) + 1)
             for part in partitions:
-                fixed = (part.index, part.error, part.base_offset, part.log_append_time_ms, part.log_start_offset)
-                if part.message is None:
+                if not part.error:
+                    fixed = (part.index, part.error, part.base_offset, part.log_append_time_ms, part.log_start_offset)
                     out += _PARTITION_9_FINE.pack(*fixed, 1, 0, 0)
-                else:
-                    out += _PARTITION_5.pack(*fixed) + b"\x01"
-                    write_compact_string(out, part.message)
-                    out.append(0)
+                    continue
+                leader = None
+                if part.error is ErrorCode.NOT_LEADER_OR_FOLLOWER and version >= _FIRST_WITH_LEADERS:
+                    leader = hint(topic, part.index)
+                _write_refused(out, part, leader)
+                if leader is not None:
+                    leaders[leader.node] = leader
             out.append(0)
-        out += b"\0\0\0\0\0"  # throttle time, no tagged fields
+        out += b"\0\0\0\0"  # throttle time
+        out += node_endpoints(leaders) if leaders else b"\0"
         return
     out += INT32.pack(len(topics))
     for topic, partitions in topics:
@@ -157,3 +166,11 @@ def encode_response(out: bytearray, topics: ProducedTopics, version: int) -> Non
                 out += b"\0\0\0\0"
                 write_string(out, part.message)
     out += b"\0\0\0\0"
+
+
+def _write_refused(out: bytearray, part: ProducedPartition, leader: CurrentLeader | None) -> None:
+    """A flexible version's partition that was not appended to; the client may go on with `leader`."""
+    out += _PARTITION_5.pack(part.index, part.error, part.base_offset, part.log_append_time_ms, part.log_start_offset)
+    out.append(1)
+    write_compact_string(out, part.message)
+    out += b"\0" if leader is None else current_leader(_CURRENT_LEADER_TAG, leader)

@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ottla.broker.fetch_messages import FetchedPartition, FetchResponse
+from ottla.broker.leader_hints import CurrentLeader
+from ottla.controller.image import Endpoint
 from ottla.core.errors import DecodeError, ErrorCode
-from ottla.core.types import Uuid
+from ottla.core.types import NodeId, Uuid
 from ottla.kafka.fetch_codec import MAX_VERSION, MIN_VERSION, decode_request, encode_response
 from ottla.protocol.messages import fetch_request as requests
 from ottla.protocol.messages import fetch_response as responses
@@ -76,6 +78,7 @@ def test_requests_are_read_as_the_generated_codec_writes_them(
     )
     assert (request.session_id, request.session_epoch) == (message.session_id, message.session_epoch)
     assert request.allows_zstd == (version >= 10)
+    assert request.rack == (message.rack_id if version >= 11 else None)
     assert [(p.topic, p.index, p.fetch_offset, p.max_bytes, p.current_leader_epoch) for p in request.partitions] == [
         (
             topic.topic if version < 13 else topic.topic_id,
@@ -169,3 +172,22 @@ def test_a_session_error_stands_at_the_top() -> None:
     response = FetchResponse([], error=ErrorCode.FETCH_SESSION_ID_NOT_FOUND, session_id=5)
     read, _ = responses.FetchResponse.decode(b"".join(encode_response(bytearray(), response, 12)), 12)
     assert (read.error_code, read.session_id, read.responses) == (ErrorCode.FETCH_SESSION_ID_NOT_FOUND, 5, [])
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_who_asks_the_wrong_node_is_told_the_leader(version: int) -> None:
+    topic: str | Uuid = "t" if version < 13 else Uuid(b"1" * 16)
+    errors = [ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH, ErrorCode.UNKNOWN_LEADER_EPOCH]
+    leader = CurrentLeader(NodeId(3), 7, Endpoint("nearer", 9093))
+    partitions = [fetched(topic, n, error=error) for n, error in enumerate(errors)]
+    partitions.append(fetched(topic, 3, b"records"))
+    partitions[3].preferred_replica = 5
+    body = b"".join(encode_response(bytearray(), FetchResponse(partitions), version, lambda *_: leader))
+    read, end = responses.FetchResponse.decode(body, version)
+    assert end == len(body)
+    parts = read.responses[0].partitions
+    told = [(p.current_leader.leader_id, p.current_leader.leader_epoch) for p in parts]
+    endpoints = [(e.node_id, e.host, e.port, e.rack) for e in read.node_endpoints]
+    assert told == ([(3, 7), (3, 7)] if version >= 16 else [(-1, -1)] * 2) + [(-1, -1)] * 2
+    assert endpoints == ([(3, "nearer", 9093, None)] if version >= 16 else [])
+    assert [p.preferred_read_replica for p in parts] == [-1, -1, -1, 5 if version >= 11 else -1]

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ottla.broker.leader_hints import CurrentLeader
 from ottla.broker.produce import ProducedPartition, ProducedTopics, ProduceRequest, _Pending
+from ottla.controller.image import Endpoint
 from ottla.core.errors import DecodeError, ErrorCode
-from ottla.core.types import Uuid
+from ottla.core.types import NodeId, Uuid
 from ottla.kafka.produce_codec import MAX_VERSION, MIN_VERSION, decode_request, encode_response
 from ottla.protocol.messages import produce_request as requests
 from ottla.protocol.messages.produce_response import ProduceResponse
@@ -139,3 +141,27 @@ def test_responses_are_what_the_generated_codec_reads(version: int) -> None:
     assert first.log_append_time_ms == 5
     assert first.log_start_offset == (3 if version >= 5 else -1)
     assert failed.error_message == ("no key" if version >= 8 else None)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_who_asks_the_wrong_node_is_told_the_leader(version: int) -> None:
+    topic: str | Uuid = "t" if version < 13 else Uuid(bytes(range(16)))
+    leader = CurrentLeader(NodeId(3), 7, Endpoint("näher", 9093), "r1")
+    nowhere = CurrentLeader(NodeId(4), 8)
+    errors = (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.NONE, ErrorCode.INVALID_RECORD)
+    topics = outcome(topic, *((error, None) for error in (*errors, errors[0], errors[0], errors[0])))
+    known = {0: leader, 3: leader, 4: nowhere}
+    out = bytearray()
+    encode_response(out, topics, version, lambda _, index: known.get(index))
+    response, end = ProduceResponse.decode(bytes(out), version)
+    assert end == len(out)
+    told = [
+        (p.current_leader.leader_id, p.current_leader.leader_epoch) for p in response.responses[0].partition_responses
+    ]
+    endpoints = [(e.node_id, e.host, e.port, e.rack) for e in response.node_endpoints]
+    if version >= 10:
+        assert told == [(3, 7), (-1, -1), (-1, -1), (3, 7), (4, 8), (-1, -1)]
+        assert endpoints == [(3, "näher", 9093, "r1")]
+    else:
+        assert set(told) == {(-1, -1)}
+        assert not endpoints
