@@ -59,7 +59,8 @@ class Controller(Decider):
         self._random = random
         self._static_configs = static_configs
         self._turn: int | None = None  # whose turn it is to lead a new partition
-        self._registered_at: dict[NodeId, tuple[int, int]] = {}  # broker epoch and offset of registrations
+        self._registered_at: dict[tuple[NodeId, int], int] = {}  # offsets of registrations, by id and broker epoch
+        self._stopping_at: dict[tuple[NodeId, int], int] = {}  # likewise of controlled shutdowns
         self._led_from = 0  # the offset at which this node began to decide
 
     # -- topics and configs
@@ -133,26 +134,25 @@ class Controller(Decider):
             ready=ready,
         )
         offset = await self._propose(quorum, decision)
-        self._registered_at[registration.broker_id] = decision.result, offset
+        self._registered_at[registration.broker_id, decision.result] = offset
         return decision.result
 
     async def heartbeat(self, beat: BrokerHeartbeat) -> HeartbeatAnswer:
         """A broker says how it is: unfences it, or begins its controlled shutdown, when that is due."""
         quorum = self._required_quorum()
-        epoch, offset = self._registered_at.get(beat.broker_id, (beat.broker_epoch, self._led_from))
-        image = self._tentative
-        decision = fencing.heartbeat(
-            image, self._configs(image), beat, registered_at=offset if epoch == beat.broker_epoch else self._led_from
-        )
-        if not decision.records:  # the usual case waits for nothing
-            return self._counted(decision.result, beat)
-        return self._counted(replace(decision.result, offset=await self._propose(quorum, decision)), beat)
-
-    def _counted(self, answer: HeartbeatAnswer, beat: BrokerHeartbeat) -> HeartbeatAnswer:
+        image, broker = self._tentative, (beat.broker_id, beat.broker_epoch)
+        registered_at = self._registered_at.get(broker, self._led_from)
+        decision = fencing.heartbeat(image, self._configs(image), beat, registered_at=registered_at)
+        answer = decision.result
+        if decision.records:  # in the usual case there are none, and nothing is waited for
+            offset = await self._propose(quorum, decision)
+            if answer.in_controlled_shutdown:
+                self._stopping_at[broker] = offset
         if not answer.in_controlled_shutdown:
             return answer
-        topics = self._image.topics.values()
-        return replace(answer, leads=sum(one.leader == beat.broker_id for topic in topics for one in topic.partitions))
+        # Of what is committed: another heartbeat may have come while the shutdown's records are under way.
+        leads = sum(p.leader == beat.broker_id for topic in self._image.topics.values() for p in topic.partitions)
+        return replace(answer, leads=leads, offset=self._stopping_at.get(broker, self._led_from))
 
     async def fence_brokers(self, brokers: Collection[NodeId]) -> list[NodeId]:
         """These are gone; those of them that were not fenced before."""
@@ -225,6 +225,7 @@ class Controller(Decider):
         """See `StateMachine`."""
         super().leadership_changed(leader, term)
         self._registered_at.clear()
+        self._stopping_at.clear()
         self._led_from = self._image.offset
 
     def _configs(self, image: MetadataImage) -> EffectiveConfigs:

@@ -68,6 +68,11 @@ class Decider:
         """The node whose controller decides, as far as this one knows."""
         return self._quorum.leader if self._quorum is not None else None
 
+    @property
+    def quorum(self) -> Quorum:
+        """The quorum that this node leads. Raises ApiError(NOT_CONTROLLER) when it leads none."""
+        return self._required_quorum()
+
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call `subscriber(image, delta)` after each committed batch; returns the function that ends it."""
         self._subscribers.append(subscriber)

@@ -64,13 +64,11 @@ def heartbeat(
         return _stop(image, configs, broker)
     if broker.fenced and beat.ready and beat.metadata_offset >= registered_at:
         return _unfence(image, configs, broker, beat)
-    return Decision(_answer(broker, image))
+    return Decision(_answer(broker))
 
 
-def _answer(broker: BrokerImage, image: MetadataImage) -> HeartbeatAnswer:
-    return HeartbeatAnswer(
-        fenced=broker.fenced, in_controlled_shutdown=broker.in_controlled_shutdown, offset=image.offset
-    )
+def _answer(broker: BrokerImage) -> HeartbeatAnswer:
+    return HeartbeatAnswer(fenced=broker.fenced, in_controlled_shutdown=broker.in_controlled_shutdown)
 
 
 def _unfence(
@@ -96,7 +94,7 @@ def _unfence(
 
 def _stop(image: MetadataImage, configs: EffectiveConfigs, broker: BrokerImage) -> Decision[HeartbeatAnswer]:
     """Controlled shutdown: its leaderships go to others, in sync, while it still serves."""
-    stopping = HeartbeatAnswer(fenced=broker.fenced, in_controlled_shutdown=True, offset=image.offset)
+    stopping = HeartbeatAnswer(fenced=broker.fenced, in_controlled_shutdown=True)
     if broker.in_controlled_shutdown:
         return Decision(stopping)
     changes = without(image, configs, frozenset({broker.id})).records()

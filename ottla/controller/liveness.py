@@ -112,6 +112,11 @@ class Liveness:
         session = self._sessions.get(broker)
         return session is not None and session.open
 
+    def metadata_offset(self, broker: NodeId) -> int:
+        """Up to where it knows the metadata log, as it last told; -1 when it did not."""
+        session = self._sessions.get(broker)
+        return session.metadata_offset if session is not None else -1
+
     def next_deadline_ms(self) -> float | None:
         """When the next broker is to be fenced if nothing happens."""
         watched = [self._deadline_ms(one) for broker, one in self._sessions.items() if broker not in self._fenced]

@@ -117,11 +117,13 @@ class BrokerHeartbeat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeartbeatAnswer:
-    """`offset`: of the change that this heartbeat led to, which others must know before a broker may stop."""
+    """`leads` and `offset` are told in a controlled shutdown: how many partitions the broker leads, and the offset at
+    which it gave them up, which others must know before it may stop.
+    """
 
     fenced: bool
     in_controlled_shutdown: bool = False
-    leads: int = 0  # partitions
+    leads: int = 0
     offset: int = 0
 
     @property
