@@ -95,7 +95,7 @@ class Checker:
             self._members[key] = set(state.isr)
             for node in joined:
                 durable, committed = self._durable_end(node, key), self.committed_end.get(key, 0)
-                if durable < committed and not self.disk_was_lost:
+                if durable < committed:
                     raise Violation(
                         f"node {node} joins the ISR of {key[1]} with a log to {durable}, committed is {committed}"
                     )

@@ -107,7 +107,7 @@ class Producer:
         self.attempt += 1
         self.acknowledged += 1
         self.sequence += self.records
-        self.cluster.world.call_later(self.random.random() * 0.03, self._next)
+        self.cluster.world.call_later(self.random.random() * self.random.choice([0.01, 0.1, 0.3]), self._next)
 
     def _again(self, attempt: int, pause_s: float) -> None:
         if attempt != self.attempt or self.stopped:

@@ -123,5 +123,6 @@ class Host:
             return
         self.files = SimFiles()
         self.last_image = None
+        self.durable_ends = {}
         self.cluster.checker.disk_was_lost = True
         controller.publish()

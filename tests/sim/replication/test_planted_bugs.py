@@ -1,0 +1,34 @@
+"""Each planted bug is convicted. The seeds are the first that did; a change of the simulation may need others.
+
+`python -m tests.sim.replication --plants` looks for them.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.sim.replication.cluster import Cluster
+from tests.sim.replication.plants import PLANTS
+from tests.sim.replication.watched_log import unwatch_logs, watch_logs
+
+TRIES = 40  # seeds, from 0 on
+
+
+@pytest.fixture(autouse=True)
+def _watched() -> Iterator[None]:
+    watch_logs()
+    yield
+    unwatch_logs()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", PLANTS)
+def test_a_planted_bug_is_convicted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    PLANTS[name](monkeypatch.setattr)
+    for seed in range(TRIES):
+        try:
+            Cluster(seed).run()
+        except AssertionError:
+            return
+    pytest.fail(f"no seed below {TRIES} convicts: {name}")
