@@ -1,3 +1,4 @@
+# ruff: noqa: T201
 """`python -m tests.sim.replication SEED`, `--seeds FIRST COUNT`, or `--plants [PART OF A NAME]`."""
 
 import sys

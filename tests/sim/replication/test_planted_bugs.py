@@ -1,4 +1,4 @@
-"""Each planted bug is convicted. The seeds are the first that did; a change of the simulation may need others.
+"""Each planted bug is convicted; most by one of the first seeds.
 
 `python -m tests.sim.replication --plants` looks for them.
 """
