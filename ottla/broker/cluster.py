@@ -1,4 +1,4 @@
-"""DescribeCluster: the brokers, as they are reached through the listener that the client came in on."""
+"""DescribeCluster: the brokers, as they are reached through the client's listener; UnregisterBroker."""
 
 from enum import IntEnum
 
@@ -7,9 +7,12 @@ from ottla.broker.broker import Broker
 from ottla.broker.context import RequestContext
 from ottla.controller.image import NO_LEADER
 from ottla.core.error_codes import ErrorCode
-from ottla.core.types import format_uuid
+from ottla.core.errors import ApiError
+from ottla.core.types import NodeId, format_uuid
 from ottla.protocol.messages.describe_cluster_request import DescribeClusterRequest
 from ottla.protocol.messages.describe_cluster_response import DescribeClusterBroker, DescribeClusterResponse
+from ottla.protocol.messages.unregister_broker_request import UnregisterBrokerRequest
+from ottla.protocol.messages.unregister_broker_response import UnregisterBrokerResponse
 
 
 class EndpointType(IntEnum):
@@ -44,6 +47,17 @@ async def describe_cluster(
             CLUSTER_OPERATIONS if request.include_cluster_authorized_operations else NOT_ASKED_FOR
         ),
     )
+
+
+async def unregister_broker(
+    broker: Broker, request: UnregisterBrokerRequest, context: RequestContext
+) -> UnregisterBrokerResponse:
+    """A broker that does not come back. One that lives registers again at once."""
+    try:
+        await broker.controller.local.unregister_broker(NodeId(request.broker_id))
+    except ApiError as error:
+        return UnregisterBrokerResponse(error_code=error.code, error_message=error.message or None)
+    return UnregisterBrokerResponse(error_message=None)
 
 
 def _refuse(request: DescribeClusterRequest, code: ErrorCode, message: str) -> DescribeClusterResponse:

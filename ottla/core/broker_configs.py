@@ -59,12 +59,15 @@ _UNLIMITED: Final = 2**31 - 1
 _NODE = (
     _field("node.id", INT, None, "This node's number, unique in its cluster.", minimum=0),
     _field("broker.rack", STRING, None, "The rack of this node; replicas are spread over racks."),
-    _field(
-        "replica.selector.class",
-        STRING,
-        None,
-        "Who answers consumers: by default leaders; with "
-        "org.apache.kafka.common.replica.RackAwareReplicaSelector a replica in the consumer's rack (KIP-392).",
+    ConfigField(
+        name="replica.selector.class",
+        type=STRING,
+        default=None,
+        doc="Who answers consumers: leaders, or (RackAwareReplicaSelector) a replica in the consumer's rack (KIP-392).",
+        choices=(
+            "org.apache.kafka.common.replica.LeaderSelector",
+            "org.apache.kafka.common.replica.RackAwareReplicaSelector",
+        ),
     ),
     _field("listeners", LIST, None, "Where the node listens for Kafka clients: NAME://host:port."),
     _field("advertised.listeners", LIST, None, "What clients are told to connect to: NAME://host:port."),

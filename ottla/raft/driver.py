@@ -11,7 +11,7 @@ what the disk holds is then only known again at the next start.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self, TypeVar
 
@@ -200,6 +200,15 @@ class RaftNode:
     def membership(self) -> Membership:
         """The newest one in this node's log, committed or not."""
         return self.core.log.membership
+
+    def matched(self) -> Mapping[Member, int]:
+        """See `Quorum`."""
+        return self.core.matched() if self.is_leader else {}
+
+    @property
+    def last_index(self) -> int:
+        """See `Quorum`."""
+        return self.core.log.last_index
 
     # -- what users ask
 

@@ -4,7 +4,7 @@ Bytes are proposed, become committed at an index, and are applied in the order o
 How they are agreed on is the implementation's affair (`driver.RaftNode`).
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -133,6 +133,13 @@ class Quorum(Protocol):
     @property
     def membership(self) -> Membership:
         """The newest one, committed or not."""
+
+    @property
+    def last_index(self) -> int:
+        """The end of this node's log, committed or not."""
+
+    def matched(self) -> Mapping[Member, int]:
+        """Up to which entry each member is known to hold the log durably; only the leader knows."""
 
     def propose(self, data: bytes, request: RequestId | None = None) -> Awaitable[Committed]:
         """Queue `data`, in the order of calls; resolves after it is committed and applied on this node.

@@ -84,6 +84,10 @@ class Guard(LinkListener):
         if self._watching and delta.brokers:
             self._liveness.follow(image.brokers, self._clock.monotonic_ms())
 
+    def metadata_offset(self, broker: NodeId) -> int:
+        """Up to where that broker knows the metadata log, as far as this node was told; -1 when it was not."""
+        return self._liveness.metadata_offset(broker)
+
     # -- looking
 
     def _look(self) -> None:

@@ -194,6 +194,13 @@ class Raft:
         """The voter that lacks least of this leader's log; None when no other one answers."""
         return self.role.best_successor() if isinstance(self.role, Leader) else None
 
+    def matched(self) -> dict[Member, int]:
+        """Up to which entry each member is known to hold this leader's log durably; empty when another one leads."""
+        if not isinstance(self.role, Leader):
+            return {}
+        matched = {member: progress.match for member, progress in self.role.progress.items()}
+        return {**matched, self.member: self.log.stable}
+
     # -- output
 
     def ready(self, *, tell_commit: bool = True) -> Ready | None:
