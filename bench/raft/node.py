@@ -22,6 +22,7 @@ from examples.kv.commands import Set, encode
 from examples.kv.node import Node, exit_at_once
 from ottla.node.limits import set_switch_interval
 from ottla.node.logs import configure
+from ottla.node.process import GC_THRESHOLD
 from ottla.raft.quorum import Quorum
 
 COMMAND = encode(Set(b"key-0000", bytes(83)))
@@ -72,6 +73,7 @@ async def live(cluster: Cluster, number: int) -> None:
     node = Node(cluster, number, on_failure=lambda: exit_at_once(1))
     await node.start()
     gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, 20, 20)
     print("ready", flush=True)
     while line := await orders.readline():
         print(json.dumps(await obey(node, json.loads(line))), flush=True)

@@ -23,6 +23,7 @@ from ottla.core.types import Uuid
 from ottla.node.lifeline import watch_parent
 from ottla.node.limits import set_switch_interval
 from ottla.node.logs import configure
+from ottla.node.process import GC_THRESHOLD
 from ottla.raft.acceptor import QuorumServer
 from ottla.raft.driver import RaftNode, RaftSettings
 from ottla.raft.grpc_transport import GrpcTransport
@@ -96,7 +97,8 @@ async def live(cluster: Cluster, node: int, *, ends_with_stdin: bool) -> int:
     try:
         await running.start()
         print(f"node {node} serves clients at {cluster.nodes[node].clients}", flush=True)
-        gc.freeze()  # what the start has made stays
+        gc.freeze()  # what the start has made stays, and what follows leaves no cycles behind
+        gc.set_threshold(GC_THRESHOLD, 20, 20)
         await told.wait()
         return 1 if running.has_failed else 0
     finally:

@@ -172,7 +172,7 @@ class Leader(Role):
 
     def _send_to(self, member: Member, progress: Progress, tell_commit: bool) -> None:
         log = self.raft.log
-        if progress.pace is not Pace.SNAPSHOT and log.term_at(progress.next - 1) is None:
+        if progress.pace is not Pace.SNAPSHOT and progress.next <= log.base_index:
             progress.send_snapshot(log.snapshot)
         if progress.pace is Pace.SNAPSHOT:
             if progress.awaited is None:
@@ -186,11 +186,12 @@ class Leader(Role):
 
     def _stream(self, member: Member, progress: Progress, tell_commit: bool) -> None:
         log, config = self.raft.log, self.raft.config
-        while progress.next <= log.last_index and progress.in_flight_bytes < config.max_in_flight_bytes:
+        last_index = log.last_index
+        while progress.next <= last_index and progress.in_flight_bytes < config.max_in_flight_bytes:
             entries = self._send_append(member, progress)
             size = sum(entry.size_bytes for entry in entries)
             progress.take_off(entries[-1].index, size, self.round)
-        if progress.told_commit < log.commit and progress.next > log.last_index:
+        if progress.told_commit < log.commit and progress.next > last_index:
             if tell_commit:
                 self._send_append(member, progress)
             else:
