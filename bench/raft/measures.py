@@ -8,6 +8,7 @@ from statistics import median
 
 from bench.quantiles import quantile
 from bench.raft.group import Group
+from ottla.adapters.files import OsFiles
 
 Figures = dict[str, float]
 
@@ -24,6 +25,21 @@ class Options:
     elections: int = 10
     profile: str = ""
     """A file for the leader's profile; it slows what it looks at."""
+
+
+async def sync(group: Group, options: Options) -> Figures:
+    """What the disk takes for one small write that is synced, with nothing else of the group going on."""
+    file = OsFiles(str(group.cluster.path)).open("sync", create=True)
+    file.pwritev([bytes(1 << 20)], 0)
+    file.sync()
+    times = []
+    for n in range(1000):
+        begun = time.perf_counter()
+        file.pwritev([bytes(200)], 512 * n, sync=True)
+        times.append((time.perf_counter() - begun) * 1e3)
+    file.close()
+    times.sort()
+    return {"p50_ms": quantile(times, 0.5), "p99_ms": quantile(times, 0.99)}
 
 
 async def many(group: Group, options: Options) -> Figures:
@@ -102,6 +118,7 @@ async def idle(group: Group, options: Options) -> Figures:
 
 
 MEASURES: dict[str, Callable[[Group, Options], Awaitable[Figures]]] = {
+    "one sync": sync,
     "64 in flight": many,
     "one at a time": one,
     "64 clients": clients,
