@@ -85,6 +85,13 @@ class HandQuorum:
     def membership(self) -> Membership:
         raise NotImplementedError
 
+    @property
+    def last_index(self) -> int:
+        return self.commit_index + len(self.waiting)
+
+    def matched(self) -> Mapping[Member, int]:
+        return {}
+
     def propose(self, data: bytes, request: RequestId | None = None) -> Awaitable[Committed]:
         future = Future()
         if self.refuse_with is not None:

@@ -1,13 +1,16 @@
+from time import process_time
+
 import pytest
 
+from ottla.controller.create_topics import create_topics
 from ottla.controller.fencing import fence, heartbeat, resign
 from ottla.controller.image import MetadataImage
-from ottla.controller.requests import BrokerHeartbeat, HeartbeatAnswer
+from ottla.controller.requests import BrokerHeartbeat, HeartbeatAnswer, NewTopic
 from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError
 from ottla.core.types import NodeId, Uuid
 from ottla.v1 import metadata_pb2 as pb
-from tests.unit.controller.cluster import configs, image_of, uuid
+from tests.unit.controller.cluster import IdSource, configs, image_of, uuid
 from tests.unit.controller.states import TOPIC_ID, brokers, change, changes, fenced, holding, partition
 
 ONE, TWO = NodeId(1), NodeId(2)
@@ -160,3 +163,21 @@ def test_old_incarnations_and_strangers_are_refused(
     with pytest.raises(ApiError) as caught:
         resign(image, configs(image), NodeId(node), epoch)
     assert caught.value.code is expected
+
+
+def test_a_fence_that_touches_ten_thousand_partitions_takes_milliseconds_and_a_few_bytes_for_each() -> None:
+    image = brokers()
+    new = [NewTopic(name=f"t{number}", partitions=100, replication_factor=3) for number in range(100)]
+    image = image_of(create_topics(image, configs(image), new, IdSource()).records, base=image)
+    took_ms = []
+    for _ in range(5):
+        began = process_time()
+        decision = fence(image, configs(image), [ONE])
+        data = pb.MetadataBatch(records=decision.records).SerializeToString()
+        after = image_of(pb.MetadataBatch.FromString(data).records, base=image)
+        took_ms.append(1000 * (process_time() - began))
+    assert sum(one.leader == 1 for topic in image.topics.values() for one in topic.partitions) in (3333, 3334)
+    assert all(one.leader in (2, 3) for topic in after.topics.values() for one in topic.partitions)
+    assert len(decision.records) == 5
+    assert len(data) < 40_000
+    assert min(took_ms) < 100  # 20 ms where it was written
