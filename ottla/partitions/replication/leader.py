@@ -14,8 +14,9 @@ Rules (KIP-497, KIP-966, and DESIGN's "What keeps it safe"):
 - Nobody joins before its durable end has reached the high watermark and the start of this leader epoch: it would be
   elected without records that were acknowledged.
 
-Pure: events in; `high_watermark` and `proposal_due` say what follows. With `ottla.flush.on.ack=false` the owner states
-written ends where durable ones are meant.
+Pure: events in; `high_watermark`, `has_enough_replicas` (whether the committed ISR reaches `min.insync.replicas`) and
+`proposal_due` say what follows. With `ottla.flush.on.ack=false` the owner states written ends where durable ones are
+meant.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -112,11 +113,6 @@ class LeaderState:
         return min(self.min_insync_replicas, len(self.replicas))
 
     @property
-    def has_enough_replicas(self) -> bool:
-        """Whether the committed ISR reaches `min.insync.replicas`."""
-        return len(self.isr) >= self.effective_min_insync_replicas
-
-    @property
     def is_under_replicated(self) -> bool:
         return len(self.isr) < len(self.replicas)
 
@@ -137,6 +133,12 @@ class LeaderState:
         return self.log_end_offset - max(self.followers[node].log_end_offset, 0)
 
     # -- events: True when the high watermark moved
+
+    def configured(self, min_insync_replicas: int) -> bool:
+        """The topic's config changed."""
+        self.min_insync_replicas = min_insync_replicas
+        self._count()
+        return self._advance()
 
     def synced(self, durable_end_offset: int, log_end_offset: int) -> bool:
         """The leader's own log moved."""
@@ -234,6 +236,7 @@ class LeaderState:
         self._count()
 
     def _count(self) -> None:
+        self.has_enough_replicas = len(self.isr) >= self.effective_min_insync_replicas
         self._counted = {node: self.followers[node] for node in self.maximal_isr if node != self.node}
 
     def _advance(self) -> bool:

@@ -97,9 +97,13 @@ class Leading:
             reader.grown()
 
     def synced(self, end_offset: int) -> None:
-        state = self.state
-        state.min_insync_replicas = self.partition.config.min_insync_replicas
-        if state.synced(end_offset, self.partition.log.log_end_offset):
+        state, partition = self.state, self.partition
+        moved = state.synced(end_offset, partition.log.log_end_offset)
+        if state.min_insync_replicas != partition.config.min_insync_replicas:
+            moved |= state.configured(partition.config.min_insync_replicas)
+            if not state.has_enough_replicas:
+                partition.refuse_waiting(ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND)
+        if moved:
             self._advance()
 
     def failed(self) -> None:

@@ -113,7 +113,12 @@ class Cluster:
             return
         epoch = process.broker_epoch
         controller.cut.add(node)
-        self.world.call_later(self.random.random(), controller.lost, node, epoch)
+
+        def session_ends() -> None:
+            if node in controller.cut:
+                controller.lost(node, epoch)
+
+        self.world.call_later(self.random.random(), session_ends)
 
         def back() -> None:
             controller.cut.discard(node)

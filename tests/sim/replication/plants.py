@@ -73,12 +73,11 @@ def below_minimum(patch: Patch) -> None:
     advance = LeaderState._advance
 
     def careless(self: LeaderState) -> bool:
-        before = self.min_insync_replicas
-        self.min_insync_replicas = 1
+        before, self.has_enough_replicas = self.has_enough_replicas, True
         try:
             return advance(self)
         finally:
-            self.min_insync_replicas = before
+            self.has_enough_replicas = before
 
     patch(LeaderState, "_advance", careless)
 
