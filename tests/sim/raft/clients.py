@@ -31,7 +31,7 @@ class Client:
         self.stopped = False
         self.acknowledged = 0
         self._options = calls.setting.options
-        self._guess = hosts[0]
+        self._guess = self._former = hosts[0]
         self._session: int | None = None
         self._sequence = 0
         self._operations = 0
@@ -60,7 +60,7 @@ class Client:
     async def _read(self) -> None:
         key = self._key()
         number = self.history.invoke(self.name, key, Read(), self._now)
-        host = self._pick()
+        host = self._pick_for_reading()
 
         async def ask(raft: RaftNode) -> bytes | None:
             floor = self.checker.logs.max_committed
@@ -77,7 +77,8 @@ class Client:
         try:
             _, value = await self.calls.call(host, ask, within_s=2.0)
         except (*UNKNOWN, *NOT_DONE) as error:
-            self._look_elsewhere(error)
+            if host is self._guess:
+                self._look_elsewhere(error)
         else:
             self.history.complete(number, self._now, Read(value))
 
@@ -199,6 +200,10 @@ class Client:
     def _pick(self) -> Host:
         return self._guess if self.random.random() < 0.95 else self.random.choice(self.hosts)
 
+    def _pick_for_reading(self) -> Host:
+        """Often whom this client took for the leader before: it may still believe that it is."""
+        return self._former if self.random.random() < 0.3 else self._pick()
+
     def _look_elsewhere(self, error: Exception) -> None:
         coverage = self.checker.setting.coverage
         if isinstance(error, ProposalLost):
@@ -207,6 +212,7 @@ class Client:
             coverage.note("overloaded")
             return
         leader = error.leader if isinstance(error, NotLeader) else None
+        self._former = self._guess
         self._guess = next((h for h in self.hosts if h.node == leader), None) or self.random.choice(self.hosts)
 
     def _key(self) -> str:

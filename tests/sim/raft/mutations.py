@@ -334,11 +334,13 @@ def read_without_quorum() -> Iterator[None]:
 
 @planted("read index before an own-term commit")
 def read_before_own_term() -> Iterator[None]:
-    with (
-        replaced(Leader, "may_read", property(lambda self: True)),
-        replaced(Leader, "change", _change(own_term=True, one_at_a_time=True)),
-        replaced(RaftNode, "_not_leader", _leads_at_once),
-    ):
+    def flush(self: Leader, *arguments: Any, **options: Any) -> None:
+        if self.reads.register(self.raft.log.commit, self.round + 1):
+            self.heartbeat_due = True
+        honest(self, *arguments, **options)
+
+    honest = Leader.flush
+    with replaced(Leader, "flush", flush), replaced(RaftNode, "_not_leader", _leads_at_once):
         yield
 
 

@@ -15,6 +15,16 @@ ACTIONS: Final = {
 }  # fmt: skip
 """What the nemesis can do, and how often one is in a run's mixture relative to the others."""
 
+THEMES: Final = (
+    ("cut leader off", "pause"),
+    ("cut leader off", "kill", "transfer"),
+    ("split", "add", "remove", "replace disk"),
+    ("power cut", "power cut in a job", "power cut everywhere"),
+    ("failing disk", "full disk", "power cut"),
+    ("one-way cuts", "bad links", "reset"),
+)
+"""Mixtures that belong together, for a third of the runs: faults that meet make what none of them makes alone."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Options:
@@ -50,8 +60,10 @@ class Options:
     @classmethod
     def draw(cls, random: Random) -> "Options":
         names = list(ACTIONS)
-        wanted = random.choice([0, 1, 2, 3, 3, 4, 5, 6, 8])
         actions: list[str] = []
+        wanted = random.choice([0, 1, 2, 3, 3, 4, 5, 6, 8])
+        if random.random() < 0.33:
+            actions, wanted = list(random.choice(THEMES)), 0
         while len(actions) < wanted:
             name = random.choices(names, [ACTIONS[n] for n in names])[0]
             if name not in actions:
@@ -76,7 +88,7 @@ class Options:
             late=random.choice([0.0, 0.0, 0.01, 0.05]),
             delay_ms=random.choice([(0.1, 1.0), (0.1, 1.0), (0.5, 8.0), (1.0, 40.0)]),
             slowest_sync_ms=random.choice([0.5, 3.0, 3.0, 15.0, 60.0]),
-            drift=random.choice([0.0, 0.0, 0.02, 0.1]),
+            drift=random.choice([0.0, 0.0, 0.02, 0.3]),
             settings={
                 "max_append_bytes": random.choice([200, 1000, 100_000]),
                 "max_in_flight_bytes": random.choice([400, 4000, 1_000_000]),
