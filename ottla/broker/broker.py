@@ -5,7 +5,7 @@ state in the coordinators. Handlers are functions beside it, one module for each
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -28,7 +28,7 @@ from ottla.controller.effective import EffectiveConfigs
 from ottla.controller.features import SUPPORTED_FEATURES
 from ottla.controller.image import Endpoint, MetadataDelta, MetadataImage
 from ottla.controller.requests import BrokerRegistration
-from ottla.core.ports import Clock, Disk, Network, Random
+from ottla.core.ports import Clock, Disk, Network, Random, Timer
 from ottla.core.types import Uuid
 from ottla.partitions.manager import PartitionManager
 from ottla.partitions.replication.handshake import Identity
@@ -36,6 +36,12 @@ from ottla.partitions.replication.manager import ReplicaManager
 from ottla.protocol.apis import ApiKey
 
 logger = structlog.get_logger(__name__)
+
+DISK_STALLED_MS: Final = 500.0
+"""A write that is under way for so long means a stalled disk: a sync takes 0.2 ms, and tens of them under full load."""
+DISK_LOOK_MS: Final = 100.0
+
+GROUPS_TOPIC: Final = "__consumer_offsets"
 
 
 class Broker:
@@ -69,6 +75,7 @@ class Broker:
         self._selector = RackAwareSelector(settings.node_id, lambda: self.image)
         self.extensions: dict[str, Any] = {}  # what a module of handlers keeps for one broker, e.g. its coordinators
         self.life: BrokerLife | None = None
+        self._disk_timer: Timer | None = None
         self._isr = IsrProposals(
             settings.node_id, self.controller, lambda: self.epoch, lambda *ended: self.replication.answered(*ended)
         )
@@ -130,6 +137,13 @@ class Broker:
         set_strays_aside(self.disk.files, self.partitions)
         self.controller.subscribe(self._published)
         await self.life.ready(self._truncated())
+        self._look_at_disk()
+
+    def _look_at_disk(self) -> None:
+        """Resign while the disk stalls, although this process lives: others would wait for it as long as it does."""
+        self._disk_timer = self.clock.call_later(DISK_LOOK_MS, self._look_at_disk)
+        if self.life is not None:
+            self.life.disk_stalls(self.replication.oldest_write_age_ms() >= DISK_STALLED_MS)
 
     async def hand_over(self, timeout_ms: float) -> None:
         """Have others lead what this broker leads, before it stops; give up after `timeout_ms`."""
@@ -138,6 +152,8 @@ class Broker:
 
     def stop(self) -> None:
         """Take no part any more; what is appended from now on goes nowhere else."""
+        if self._disk_timer is not None:
+            self._disk_timer.cancel()
         if self.life is not None:
             self.life.abandon()
         self._isr.close()
@@ -178,5 +194,13 @@ class Broker:
     def _published(self, image: MetadataImage, delta: MetadataDelta) -> None:
         self._take(image)
         self._local.follow(image, delta, self.configs)
+        if GROUPS_TOPIC in delta.topics and "groups" not in self.extensions:
+            self._coordinate_groups()
         for subscriber in tuple(self._subscribers):
             subscriber(image, delta)
+
+    def _coordinate_groups(self) -> None:
+        """The cluster has groups from now on: this node's may move here without being asked for first."""
+        from ottla.broker.groups import group_coordinator  # by now a thread has imported it
+
+        group_coordinator(self)

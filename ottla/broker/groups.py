@@ -11,6 +11,7 @@ import structlog
 
 from ottla.broker.broker import Broker
 from ottla.broker.context import RequestContext
+from ottla.broker.group_leaderships import GroupLeaderships
 from ottla.controller.image import MetadataDelta, MetadataImage
 from ottla.coordinators.groups.config import GroupConfig
 from ottla.coordinators.groups.joining import Caller
@@ -128,30 +129,18 @@ def group_coordinator(broker: Broker) -> GroupCoordinator:
             commit_timeout_ms=broker.configs.integer("offsets.commit.timeout.ms"),
         )
         broker.extensions["groups"] = coordinator
-        _follow_leaderships(broker, coordinator)
+        leaderships = GroupLeaderships(broker, coordinator)
+        leaderships.follow()
 
         def changed(image: MetadataImage, delta: MetadataDelta) -> None:
             for name, (before, after) in delta.topics.items():
                 if name == CONSUMER_OFFSETS:
-                    _follow_leaderships(broker, coordinator)
+                    leaderships.follow()
                 elif before is not None and (after is None or after.id != before.id):
                     coordinator.topic_deleted(name)
 
         broker.subscribe(changed)
     return coordinator
-
-
-def _follow_leaderships(broker: Broker, coordinator: GroupCoordinator) -> None:
-    topic = broker.image.topics.get(CONSUMER_OFFSETS)
-    led = set()
-    for partition in topic.partitions if topic is not None else ():
-        log = broker.partitions.get(CONSUMER_OFFSETS, partition.index)
-        if partition.leader == broker.settings.node_id and log is not None:
-            coordinator.lead(partition.index, log, partition.leader_epoch)
-            led.add(partition.index)
-    for index in coordinator.runtime.indices:
-        if index not in led:
-            coordinator.resign(index)
 
 
 def _config(broker: Broker) -> GroupConfig:

@@ -194,6 +194,8 @@ class ShardHost(Generic[S]):
             self._committed()
         elif code in SURVIVABLE:
             self._replies.fail(ApiError(code), up_to=self._written_end)
+        elif code is ErrorCode.NOT_LEADER_OR_FOLLOWER:  # another node leads: nothing is wrong, and `close` follows
+            self._stop(HostState.FAILED, ApiError(ErrorCode.NOT_COORDINATOR))
         else:
             self._fail(ApiError(code))
 
