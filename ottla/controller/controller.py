@@ -158,9 +158,12 @@ class Controller(Decider):
         """These are gone; those of them that were not fenced before."""
         return await self._decide(lambda image: fencing.fence(image, self._configs(image), brokers))
 
-    async def resign_broker(self, broker_id: NodeId, broker_epoch: int) -> int:
+    async def resign_broker(self, broker_id: NodeId, broker_epoch: int, stalled: Collection[NodeId] = ()) -> int:
         """A broker whose disk stalls leaves leaderships and ISRs to others; how many it must still lead."""
-        return await self._decide(lambda image: fencing.resign(image, self._configs(image), broker_id, broker_epoch))
+        others = frozenset(stalled)
+        return await self._decide(
+            lambda image: fencing.resign(image, self._configs(image), broker_id, broker_epoch, others)
+        )
 
     async def unregister_broker(self, broker_id: NodeId) -> None:
         """A broker is gone for good."""

@@ -101,14 +101,20 @@ def _stop(image: MetadataImage, configs: EffectiveConfigs, broker: BrokerImage) 
     return Decision(stopping, [*changes, broker_change(broker.id, in_controlled_shutdown=True)], splittable=True)
 
 
-def resign(image: MetadataImage, configs: EffectiveConfigs, broker_id: NodeId, broker_epoch: int) -> Decision[int]:
+def resign(
+    image: MetadataImage,
+    configs: EffectiveConfigs,
+    broker_id: NodeId,
+    broker_epoch: int,
+    stalled: Set[NodeId] = NOBODY,
+) -> Decision[int]:
     """A broker whose disk stalls asks out of ISRs and leaderships where another active replica is in sync.
 
-    It stays where it is the last one: nobody else could go on. The result: how many partitions it still leads. Raises
-    as `checked_broker`.
+    It stays where it is the last one, or the others are `stalled` too (they may share the disk): nobody could go on
+    better. The result: how many partitions it still leads. Raises as `checked_broker`.
     """
     broker = checked_broker(image, broker_id, broker_epoch)
-    others = image.active_brokers - {broker.id}
+    others = image.active_brokers - {broker.id} - stalled
 
     def concerns(partition: PartitionImage) -> bool:
         return broker.id in partition.isr and not others.isdisjoint(partition.isr)

@@ -38,7 +38,7 @@ class Environment:
     """
 
     __slots__ = ("_armed", "_dirty", "_held", "checkpoint", "clock", "disk", "journal", "open_files",
-                 "save_at_stop_bytes", "save_every_bytes", "tail_budget", "worker")  # fmt: skip
+                 "save_at_stop_bytes", "save_every_bytes", "tail_budget", "worker", "writing")  # fmt: skip
 
     def __init__(
         self,
@@ -59,6 +59,12 @@ class Environment:
         self._dirty: list[Writes] = []
         self._held: list[Writes] = []  # wait for the journal's commit that is under way
         self._armed = False
+        self.writing: dict[object, float] = {}  # logs with a write under way, and since when; the oldest first
+
+    @property
+    def oldest_write_ms(self) -> float | None:
+        """Since when the oldest write that has not ended is under way (monotonic); None: there is none."""
+        return next(iter(self.writing.values()), None)
 
     def write_soon(self, log: Writes) -> None:
         """Have what the log queued written, from the end of this turn of the loop on."""

@@ -63,7 +63,6 @@ class Log:
         "generation",
         "held",
         "log_end_offset",
-        "oldest_write_ms",
         "segments",
         "size_bytes",
         "tail",
@@ -92,7 +91,6 @@ class Log:
         self.generation = 0  # goes up when segments are replaced or shortened
         self.held: list[Callable[[], None]] | None = None  # reads that wait while files are replaced
         self.failed: Exception | None = None
-        self.oldest_write_ms: float | None = None  # when the job in flight started
         self._runs: list[Run] = []
         self._run: Run | None = None
         self._count = self._size = 0
@@ -299,7 +297,7 @@ class Log:
         for run in runs:
             run.file = environment.open_files.get(run.segment)
         self._in_flight = job
-        self.oldest_write_ms = environment.clock.monotonic_ms()
+        environment.writing[self] = environment.clock.monotonic_ms()
         return job
 
     def journal_bytes(self, limit: int) -> int:
@@ -339,7 +337,7 @@ class Log:
         job = self._in_flight
         assert job is not None
         self._in_flight = None
-        self.oldest_write_ms = None
+        self.environment.writing.pop(self, None)
         open_files = self.environment.open_files
         for run in job.runs:
             segment = run.segment

@@ -191,6 +191,7 @@ async def test_the_age_of_a_stalled_write_is_seen(trio: Trio) -> None:
     trio.assign(NODES[0], epoch=1)
     one = trio.replicas[0]
     assert one.replicas.oldest_write_age_ms() == 0.0
-    one.partition.log.oldest_write_ms = one.logs.environment.clock.monotonic_ms() - 700
+    environment = one.logs.environment
+    environment.writing[one.partition.log] = environment.clock.monotonic_ms() - 700
     assert one.replicas.oldest_write_age_ms() >= 700
-    one.partition.log.oldest_write_ms = None
+    environment.writing.clear()

@@ -44,6 +44,7 @@ class Guard(LinkListener):
         self._liveness = Liveness(session_ms=session_ms)
         self._watching = False  # this node's controller is active
         self._gone: set[NodeId] = set()  # their links broke, or they refused one, and none stands since
+        self._stalled: set[NodeId] = set()  # their disks do not answer, they say
         self._fencing: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
 
@@ -136,7 +137,10 @@ class Guard(LinkListener):
                 self._liveness.stream_opened(node, beat.broker_epoch, now_ms)
             self._liveness.heard(node, beat.broker_epoch, now_ms, beat.metadata_offset)
         if beat.resign:
-            await self._controller.resign_broker(node, beat.broker_epoch)
+            self._stalled.add(node)
+            await self._controller.resign_broker(node, beat.broker_epoch, self._stalled)
+        else:
+            self._stalled.discard(node)
         answer = await self._controller.heartbeat(
             BrokerHeartbeat(
                 broker_id=node,

@@ -100,6 +100,12 @@ class BrokerLife(LinkListener):
         """Something changed: beat now."""
         self._wake.set()
 
+    def disk_stalls(self, stalls: bool) -> None:
+        """Whether this broker's disk answers: as long as it does not, others are to lead, and be in sync."""
+        if stalls != self.resigning:
+            self.resigning = stalls
+            self.tell()
+
     def linked(self, node: NodeId) -> None:
         """Perhaps the controller: it learns of this broker at once."""
         self.tell()

@@ -172,8 +172,7 @@ class ReplicaManager:
 
         A node whose disk stalls goes on answering its heartbeats, but is to resign what it leads.
         """
-        writes = (partition.log.oldest_write_ms for partition in self._partitions)
-        oldest = min((at_ms for at_ms in writes if at_ms is not None), default=None)
+        oldest = self._partitions.environment.oldest_write_ms
         return 0.0 if oldest is None else self._clock.monotonic_ms() - oldest
 
     # -- roles
