@@ -21,6 +21,7 @@ class Kill:
     """One round."""
 
     at: float
+    restarted_at: float
     nodes: tuple[int, ...]
     leader: int  # who led, as far as clients knew
     others_were_up: bool
@@ -62,12 +63,14 @@ class Nemesis:
         leader = self._workload.leader
         for node in nodes:
             self._processes[node].kill()
-        kill = Kill(at=time.monotonic(), nodes=tuple(nodes), leader=leader, others_were_up=others_were_up)
-        self.kills.append(kill)
+        at = time.monotonic()
         await self._forget(nodes)
         await asyncio.sleep(random.choice((0.0, 0.2, 0.8)) * random.random())
+        restarted_at = time.monotonic()
         for node in nodes:
             self._start(node)
+        kill = Kill(at=at, restarted_at=restarted_at, nodes=tuple(nodes), leader=leader, others_were_up=others_were_up)
+        self.kills.append(kill)
         if random.random() < IMPATIENT:
             await asyncio.sleep(random.random() / 2)
         else:

@@ -98,13 +98,13 @@ def write_gaps_ms(kills: Sequence[Kill], writes: Sequence[Acknowledged]) -> list
 
 
 def elections_ms(kills: Sequence[Kill], writes: Sequence[Acknowledged]) -> list[float]:
-    """From the leader's death to the first write that another node acknowledged."""
+    """From the leader's death to the first write that its successor acknowledged, which may be itself, restarted."""
     times = [write.at for write in writes]
     found = []
     for kill in kills:
         if kill.is_election:
             later = writes[bisect_right(times, kill.at) :]
-            first = next((write.at for write in later if write.node != kill.leader), None)
+            first = next((w.at for w in later if w.node != kill.leader or w.at > kill.restarted_at), None)
             if first is not None:
                 found.append(1000 * (first - kill.at))
     return found

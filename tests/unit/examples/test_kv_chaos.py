@@ -10,7 +10,7 @@ from ottla.testing.sim.register import Action, Append, CompareAndSet, History, R
 
 
 def kill(at: float, *nodes: int, leader: int, others_were_up: bool = True) -> Kill:
-    return Kill(at=at, nodes=nodes, leader=leader, others_were_up=others_were_up)
+    return Kill(at=at, restarted_at=at + 0.4, nodes=nodes, leader=leader, others_were_up=others_were_up)
 
 
 def test_the_longest_pause_of_a_round_begins_before_the_kill() -> None:
@@ -27,6 +27,8 @@ def test_an_election_ends_with_a_write_that_another_node_acknowledged() -> None:
     counted = kill(1.1, 1, leader=1)
     others = [kill(1.1, 2, leader=1), kill(1.1, 1, 2, leader=1), kill(1.1, 1, leader=1, others_were_up=False)]
     assert [round(ms) for ms in elections_ms([counted, *others], writes)] == [200]
+    again = [late, Acknowledged(1.6, 1), Acknowledged(9.0, 2)]
+    assert [round(ms) for ms in elections_ms([counted], again)] == [500]
 
 
 def test_a_history_is_read_as_it_was_saved(tmp_path: Path) -> None:
