@@ -67,8 +67,14 @@ class Nemesis:
                 host.process.loop.resume()
             if host.bits_flipped:
                 host.kill()  # its next start finds out
+        self._supervise()
+
+    def _supervise(self) -> None:
+        """Also who stops only now, over a write that failed before, is started again."""
+        for host in self.hosts:
             if host not in self.administrator.lost:
                 host.start()
+        self.setting.world.call_later(1.0, self._supervise)
 
     # -- when
 
