@@ -1,6 +1,6 @@
 """Replication alone, durable: several processes on loopback, one partition or some, acks=all.
 
-python -m bench.micro.replication [--replicas N] [--partitions N] [--seconds X] [--dir PATH] [--page-cache]
+python -m bench.micro.replication [--replicas N] [--partitions N] [--seconds X] [--dir PATH]
 
 The leader's process appends by itself, so no door and no client is measured; each follower is a process of its own.
 Processor time is that of all processes, per GB of what producers wrote.

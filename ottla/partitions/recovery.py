@@ -249,7 +249,7 @@ class _Recovery:
                 window = file.pread(min(wanted, file_size - window_at), window_at)
                 continue
             if header.base_offset != segment.next_offset and (
-                not self.gaps
+                not (self.gaps or self.config.cleanup_compact)  # a follower was sent what compaction had left
                 or header.base_offset < segment.next_offset
                 or header.last_offset - segment.base_offset > MAX_RELATIVE_OFFSET
             ):  # the CRC does not cover the base offset
