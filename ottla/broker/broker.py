@@ -102,12 +102,18 @@ class Broker:
         return self.life.epoch if self.life is not None else -1
 
     async def start(
-        self, listeners: dict[str, Endpoint], *, grpc: Endpoint | None = None, replication: Endpoint | None = None
+        self,
+        listeners: dict[str, Endpoint],
+        *,
+        grpc: Endpoint | None = None,
+        replication: Endpoint | None = None,
+        internal: Endpoint | None = None,
     ) -> None:
         """Register with the controller under these endpoints, open this node's partitions, and take part.
 
         In this order: registering ends every leadership that this node had before it stopped. `replication`: where to
-        listen for followers, on port 0 a free one; without it there are none. Raises OSError when that port is taken.
+        listen for followers, on port 0 a free one; without it there are none. `internal`: where other nodes reach this
+        node's part in the quorum. Raises OSError when that port is taken.
         """
         advertised = ",".join(f"{name}://{one.host}:{one.port}" for name, one in listeners.items())
         self._static_configs["advertised.listeners"] = advertised
@@ -124,6 +130,7 @@ class Broker:
                 rack=settings.rack,
                 grpc=grpc,
                 replication=replication,
+                internal=internal,
                 directory_id=settings.directory_id,
                 boot_id=settings.boot_id,
                 features=SUPPORTED_FEATURES,

@@ -26,6 +26,8 @@ def registration_record(
         in_controlled_shutdown=in_controlled_shutdown,
         replication_host=registration.replication.host if registration.replication else "",
         replication_port=registration.replication.port if registration.replication else 0,
+        internal_host=registration.internal.host if registration.internal else "",
+        internal_port=registration.internal.port if registration.internal else 0,
         boot_id=registration.boot_id,
         features=[
             pb.FeatureRange(name=name, lowest=lowest, highest=highest)
@@ -45,6 +47,7 @@ def registration_of(record: pb.RegisterBrokerRecord) -> BrokerRegistration:
         grpc=Endpoint(record.grpc_host, record.grpc_port) if record.grpc_host else None,
         directory_id=Uuid(record.directory_id or ZERO_UUID),
         replication=Endpoint(record.replication_host, record.replication_port) if record.replication_host else None,
+        internal=Endpoint(record.internal_host, record.internal_port) if record.internal_host else None,
         boot_id=record.boot_id,
         features={one.name: (one.lowest, one.highest) for one in record.features},
         previous_broker_epoch=record.previous_broker_epoch,
@@ -65,6 +68,7 @@ def broker_of(record: pb.RegisterBrokerRecord) -> BrokerImage:
         in_controlled_shutdown=record.in_controlled_shutdown,
         directory_id=registration.directory_id,
         replication=registration.replication,
+        internal=registration.internal,
         boot_id=registration.boot_id,
         features=registration.features,
     )
@@ -80,6 +84,7 @@ def broker_record(broker: BrokerImage) -> pb.MetadataRecord:
         grpc=broker.grpc,
         directory_id=broker.directory_id,
         replication=broker.replication,
+        internal=broker.internal,
         boot_id=broker.boot_id,
         features=broker.features,
     )

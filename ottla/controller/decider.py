@@ -47,6 +47,7 @@ class Decider:
         self._proposed: deque[_Proposed] = deque()  # in the order of proposal, not yet committed
         self._subscribers: list[Subscriber] = []
         self._failure: NewerMetadata | None = None
+        self.told_leader: NodeId | None = None  # by a voter, when this node has no part in the quorum
         self.on_failure: Callable[[Exception], None] | None = None  # the log cannot be followed: the node must stop
 
     def attach(self, quorum: Quorum) -> None:
@@ -66,7 +67,15 @@ class Decider:
     @property
     def active_id(self) -> NodeId | None:
         """The node whose controller decides, as far as this one knows."""
-        return self._quorum.leader if self._quorum is not None else None
+        known = self._quorum.leader if self._quorum is not None else None
+        return self.told_leader if known is None else known
+
+    @staticmethod
+    def at(image: MetadataImage) -> "Decider":
+        """One that has replayed the log so far, decides nothing, and is followed by nobody."""
+        decider = Decider()
+        decider._image = decider._tentative = image
+        return decider
 
     @property
     def quorum(self) -> Quorum:

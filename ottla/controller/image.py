@@ -128,6 +128,7 @@ class BrokerImage:
     replication: Endpoint | None = None  # where other brokers fetch its partitions
     boot_id: str = ""  # of its operating system; another one means that the page cache is gone
     features: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # what it supports: lowest and highest level
+    internal: Endpoint | None = None  # where other nodes reach its part in the quorum
 
     @property
     def is_active(self) -> bool:

@@ -97,6 +97,7 @@ class BrokerRegistration:
     rack: str | None = None
     grpc: Endpoint | None = None
     replication: Endpoint | None = None
+    internal: Endpoint | None = None
     directory_id: Uuid = ZERO_UUID
     boot_id: str = ""
     features: Mapping[str, tuple[int, int]] = field(default_factory=dict)

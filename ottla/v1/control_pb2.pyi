@@ -250,7 +250,9 @@ global___ControlBeatAnswer = ControlBeatAnswer
 
 @typing.final
 class ControlObserve(google.protobuf.message.Message):
-    """Send the committed log after this index from now on: `ControlObserved` frames bear the number of this call."""
+    """Send the committed log after this index from now on: `ControlObserved` frames bear the number of this call. The stream
+    ends with a refusal, or with the link; whoever observes asks again, there or elsewhere, after what it has.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -274,6 +276,7 @@ class ControlObserved(google.protobuf.message.Message):
     DATA_FIELD_NUMBER: builtins.int
     SNAPSHOT_FIELD_NUMBER: builtins.int
     MORE_FIELD_NUMBER: builtins.int
+    QUORUM_FIELD_NUMBER: builtins.int
     index: builtins.int
     term: builtins.int
     data: builtins.bytes
@@ -281,6 +284,10 @@ class ControlObserved(google.protobuf.message.Message):
     """`data` is a part of the state that all entries up to `index` lead to"""
     more: builtins.bool
     """further parts of the same snapshot follow"""
+    @property
+    def quorum(self) -> global___ControlQuorum:
+        """nothing else stands beside it"""
+
     def __init__(
         self,
         *,
@@ -289,7 +296,55 @@ class ControlObserved(google.protobuf.message.Message):
         data: builtins.bytes = ...,
         snapshot: builtins.bool = ...,
         more: builtins.bool = ...,
+        quorum: global___ControlQuorum | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["data", b"data", "index", b"index", "more", b"more", "snapshot", b"snapshot", "term", b"term"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["quorum", b"quorum"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["data", b"data", "index", b"index", "more", b"more", "quorum", b"quorum", "snapshot", b"snapshot", "term", b"term"]) -> None: ...
 
 global___ControlObserved = ControlObserved
+
+@typing.final
+class ControlQuorum(google.protobuf.message.Message):
+    """What the sender knows of the quorum: told when it changes, and from time to time."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LEADER_FIELD_NUMBER: builtins.int
+    TERM_FIELD_NUMBER: builtins.int
+    VOTERS_FIELD_NUMBER: builtins.int
+    leader: builtins.int
+    """absent: none is known"""
+    term: builtins.int
+    @property
+    def voters(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ControlVoter]: ...
+    def __init__(
+        self,
+        *,
+        leader: builtins.int | None = ...,
+        term: builtins.int = ...,
+        voters: collections.abc.Iterable[global___ControlVoter] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_leader", b"_leader", "leader", b"leader"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_leader", b"_leader", "leader", b"leader", "term", b"term", "voters", b"voters"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_leader", b"_leader"]) -> typing.Literal["leader"] | None: ...
+
+global___ControlQuorum = ControlQuorum
+
+@typing.final
+class ControlVoter(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: builtins.int
+    ENDPOINT_FIELD_NUMBER: builtins.int
+    node_id: builtins.int
+    endpoint: builtins.str
+    """host:port, where other nodes reach it"""
+    def __init__(
+        self,
+        *,
+        node_id: builtins.int = ...,
+        endpoint: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["endpoint", b"endpoint", "node_id", b"node_id"]) -> None: ...
+
+global___ControlVoter = ControlVoter

@@ -371,6 +371,8 @@ class RegisterBrokerRecord(google.protobuf.message.Message):
     BOOT_ID_FIELD_NUMBER: builtins.int
     FEATURES_FIELD_NUMBER: builtins.int
     PREVIOUS_BROKER_EPOCH_FIELD_NUMBER: builtins.int
+    INTERNAL_HOST_FIELD_NUMBER: builtins.int
+    INTERNAL_PORT_FIELD_NUMBER: builtins.int
     broker_id: builtins.int
     incarnation_id: builtins.bytes
     """16 random bytes, new at every start"""
@@ -390,6 +392,9 @@ class RegisterBrokerRecord(google.protobuf.message.Message):
     """of its operating system; empty: not told"""
     previous_broker_epoch: builtins.int
     """under which it stopped in order; 0: it did not (KIP-966)"""
+    internal_host: builtins.str
+    """where other nodes reach its part in the quorum; empty: not told"""
+    internal_port: builtins.int
     @property
     def endpoints(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___BrokerEndpoint]: ...
     @property
@@ -414,8 +419,10 @@ class RegisterBrokerRecord(google.protobuf.message.Message):
         boot_id: builtins.str = ...,
         features: collections.abc.Iterable[global___FeatureRange] | None = ...,
         previous_broker_epoch: builtins.int = ...,
+        internal_host: builtins.str = ...,
+        internal_port: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["boot_id", b"boot_id", "broker_epoch", b"broker_epoch", "broker_id", b"broker_id", "directory_id", b"directory_id", "endpoints", b"endpoints", "features", b"features", "fenced", b"fenced", "grpc_host", b"grpc_host", "grpc_port", b"grpc_port", "in_controlled_shutdown", b"in_controlled_shutdown", "incarnation_id", b"incarnation_id", "previous_broker_epoch", b"previous_broker_epoch", "rack", b"rack", "replication_host", b"replication_host", "replication_port", b"replication_port"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["boot_id", b"boot_id", "broker_epoch", b"broker_epoch", "broker_id", b"broker_id", "directory_id", b"directory_id", "endpoints", b"endpoints", "features", b"features", "fenced", b"fenced", "grpc_host", b"grpc_host", "grpc_port", b"grpc_port", "in_controlled_shutdown", b"in_controlled_shutdown", "incarnation_id", b"incarnation_id", "internal_host", b"internal_host", "internal_port", b"internal_port", "previous_broker_epoch", b"previous_broker_epoch", "rack", b"rack", "replication_host", b"replication_host", "replication_port", b"replication_port"]) -> None: ...
 
 global___RegisterBrokerRecord = RegisterBrokerRecord
 

@@ -163,6 +163,8 @@ class Calls:
             asked, future = self._waiting.get(message.call, (None, None))
             if asked == node and future is not None and not future.done():
                 future.set_result(message)
+            elif (receive := self._streams.pop((node, message.call), None)) is not None:
+                receive(None)  # a refusal: there will be no more
         elif kind == "observed":
             receive = self._streams.get((node, message.call))
             if receive is not None:

@@ -1,5 +1,6 @@
 """One node's part in the control of its cluster, put together: calls, forwarding, guard, access to the controller."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ottla.broker.control.access import ControllerAccess
@@ -7,10 +8,13 @@ from ottla.broker.control.calls import Calls
 from ottla.broker.control.forwarding import Forwarding
 from ottla.broker.control.guard import Guard
 from ottla.broker.control.life import BrokerLife
+from ottla.broker.control.observed_log import ObservedLog
+from ottla.broker.control.observer import Observer, ObservingNode
 from ottla.controller.controller import Controller
 from ottla.controller.requests import BrokerRegistration
 from ottla.core.ports import Clock, Mesh
 from ottla.core.types import NodeId, Uuid
+from ottla.raft.quorum import Quorum
 
 if TYPE_CHECKING:
     from ottla.broker.broker import Broker
@@ -37,12 +41,21 @@ class Control:
             controller, self.calls, clock, cluster_id=cluster_id, founders=founders, session_ms=session_ms
         )
         self.forwarding: Forwarding
+        self._observed: ObservedLog | None = None
+        self._observer: Observer | None = None
+
+    def observe(self, quorum: Quorum, node: ObservingNode, *, votes: Callable[[], bool]) -> None:
+        """Tell others of the log while this node votes, and follow theirs while it does not; before `start`."""
+        self._observed = ObservedLog(quorum, votes, self.calls, self._clock)
+        self._observer = Observer(node, self.calls, self._clock)
 
     def start(self, broker: "Broker") -> None:
         """Answer other nodes from now on, and hear of links."""
         self.forwarding = Forwarding(broker, self.calls)
         self.guard.start()
         self.calls.start()
+        if self._observer is not None:
+            self._observer.start()
 
     def life(self, registration: BrokerRegistration) -> BrokerLife:
         """The broker's own, in this cluster."""
@@ -57,5 +70,9 @@ class Control:
         )
 
     def stop(self) -> None:
-        """Fence nobody any more."""
+        """Fence nobody any more, tell nobody, follow nobody."""
         self.guard.stop()
+        if self._observer is not None:
+            self._observer.stop()
+        if self._observed is not None:
+            self._observed.stop()
