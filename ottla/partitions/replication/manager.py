@@ -96,7 +96,7 @@ class ReplicaManager:
         self.identity.broker_epoch = broker_epoch
         if changed:
             self.followers.identity_changed()
-            self._settle()
+            self.settle()
 
     def close(self) -> None:
         """End all connections. What is appended from now on goes nowhere."""
@@ -121,7 +121,7 @@ class ReplicaManager:
             if known is None or _is_newer(assignment, known):
                 self._known[assignment.id] = assignment
                 self._apply(assignment)
-        self._settle()
+        self.settle()
         self.followers.prune()
 
     def forget(self, partition_id: PartitionId) -> None:
@@ -186,8 +186,8 @@ class ReplicaManager:
         for leading in self.leaderships():
             leading.brokers_changed(self._eligible, registered)
 
-    def _settle(self) -> None:
-        """Go on with what waited for metadata."""
+    def settle(self) -> None:
+        """Go on with what waited: for metadata, or for a partition that is created only now (call it then)."""
         for partition_id in list(self._unready):
             del self._unready[partition_id]
             self._apply(self._known[partition_id])
