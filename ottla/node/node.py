@@ -125,6 +125,9 @@ class Node:
                 "broker.session.timeout.ms"
             ),
         )
+        quorum.share_log(control)
+        assert quorum.endpoint is not None
+        self._internal = ClientEndpoint(quorum.endpoint.host, quorum.endpoint.port)
         self._partitions = PartitionManager(disk, clock, worker=worker)
         self._partitions.open()
         self._cleanups.push_async_callback(self._close_partitions)
@@ -205,6 +208,7 @@ class Node:
             {name: ClientEndpoint(one.host, one.port) for name, one in doors.kafka_advertised.items()},
             grpc=ClientEndpoint(self._grpc_advertised.host, self._grpc_advertised.port),
             replication=_bound_host(config.replication_endpoint()),
+            internal=self._internal,
         )
         for bound in doors.kafka:
             await self._kafka.listen(bound.endpoint.name, bound.sockets)

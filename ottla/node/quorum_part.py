@@ -4,18 +4,20 @@ Other nodes reach it at `internal_listener`, with consensus and with what they a
 they are, for those whose place the quorum's own record of its members does not tell (any more).
 """
 
-from collections.abc import Mapping
 from typing import Self
 
 import structlog
 
+from ottla.broker.control.control import Control
 from ottla.controller.controller import Controller
-from ottla.core.errors import ConfigError, OttlaError
+from ottla.controller.feed import Feed
+from ottla.core.errors import OttlaError
 from ottla.core.ports import Clock, Disk, Random
-from ottla.core.types import NodeId
 from ottla.node.config import NodeConfig
 from ottla.node.data_directory import DataDirectory
 from ottla.node.listeners import Endpoint
+from ottla.node.observing import Observing
+from ottla.node.peers import parse_peers
 from ottla.raft.acceptor import QuorumServer
 from ottla.raft.driver import RaftNode, RaftSettings
 from ottla.raft.grpc_transport import GrpcTransport
@@ -29,8 +31,9 @@ METADATA_DIRECTORY = "metadata"
 class QuorumPart:
     """Opened, started, stopped; in this order."""
 
-    def __init__(self, transport: GrpcTransport, raft: RaftNode, founders: int) -> None:
+    def __init__(self, transport: GrpcTransport, raft: RaftNode, founders: int, observing: Observing) -> None:
         self.transport, self.raft = transport, raft
+        self._observing = observing
         self.founders = founders
         self.endpoint: Endpoint | None = None
         self._server = QuorumServer(transport)
@@ -43,9 +46,10 @@ class QuorumPart:
         member = Member(data.identity.node_id, data.identity.directory_id)
         bootstrap = data.bootstrap
         transport = GrpcTransport(cluster_id=data.identity.cluster_id, member=member, secret=data.secret)
+        feed = Feed(controller)
         raft = RaftNode.open(
             RaftSettings(directory=METADATA_DIRECTORY, member=member),
-            controller,
+            feed,
             bootstrap=bootstrap,
             clock=clock,
             random=random,
@@ -53,8 +57,12 @@ class QuorumPart:
             transport=transport,
         )
         controller.attach(raft)
-        transport.reach_also(parse_peers(config.peers))
-        return cls(transport, raft, len(bootstrap.voters))
+        observing = Observing(raft, controller, feed, transport, data.path, parse_peers(config.peers))
+        return cls(transport, raft, len(bootstrap.voters), observing)
+
+    def share_log(self, control: Control) -> None:
+        """Tell other nodes of the log while this one votes, and learn of it from them while it does not."""
+        control.observe(self.raft, self._observing, votes=lambda: self._observing.votes)
 
     async def start(self, listener: Endpoint) -> None:
         """Listen for other nodes, and take part. Raises ConfigError when the port is taken."""
@@ -80,15 +88,3 @@ class QuorumPart:
 def loopback_or(host: str) -> str:
     """Nodes name each other one address: localhost is its first one."""
     return "127.0.0.1" if host == "localhost" else host
-
-
-def parse_peers(text: str) -> Mapping[NodeId, str]:
-    """`1@host:port,2@host:port`; raises ConfigError."""
-    peers: dict[NodeId, str] = {}
-    for part in filter(None, map(str.strip, text.split(","))):
-        node, _, endpoint = part.partition("@")
-        host, _, port = endpoint.rpartition(":")
-        if not (node.isdigit() and host and port.isdigit() and 0 < int(port) < 1 << 16):
-            raise ConfigError(f"peers: {part!r} is no peer: write NODE-ID@HOST:PORT")
-        peers[NodeId(int(node))] = endpoint
-    return peers
