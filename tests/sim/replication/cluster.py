@@ -18,7 +18,7 @@ NODES = (NodeId(1), NodeId(2), NodeId(3))
 
 
 _FAULTS = (
-    *("kill", "power", "power", "all_power", "lose_disk", "start", "start", "start", "isolate"),
+    *("stop", "kill", "power", "power", "all_power", "lose_disk", "start", "start", "start", "isolate"),
     *("cut", "cut", "cut_one_way", "reset", "late", "heal"),
     *("move", "move", "move", "delete_records"),
 )
@@ -76,6 +76,9 @@ class Cluster:
             host.end(power=name == "power", silent=name == "power" and random.random() < 0.5)
             if random.random() < 0.6:
                 self.world.call_later(random.random() * random.choice([0.05, 1.0]), host.start)
+        elif name == "stop":
+            host.stop()
+            self.world.call_later(random.random() * 2, host.start)
         elif name == "all_power":
             for one in self.hosts.values():
                 one.end(power=True, silent=False)

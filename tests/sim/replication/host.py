@@ -114,6 +114,23 @@ class Host:
         controller = self.cluster.controller
         self.cluster.world.call_later(0.1 + self.random.random(), controller.lost, self.node, epoch)
 
+    def stop(self) -> None:
+        """In good order: all is written before the process ends."""
+        process = self.process
+        if process is None or not process.partitions:
+            return
+
+        def closed(error: Exception | None) -> None:
+            assert error is None
+            if self.process is process:
+                process.loop.call_soon(lambda: self.end(power=False, silent=False))
+
+        def close() -> None:
+            process.replicas.close()
+            process.logs.close(closed)
+
+        process.loop.call_soon(close)
+
     def lose_disk(self) -> None:
         """An explicit replacement: out of every ISR first, and refused while it is the last one of any."""
         assert self.process is None
