@@ -16,8 +16,10 @@ from ottla.cli.exit_codes import Exit, exit_code
 from ottla.core.errors import OttlaError
 
 _COMMANDS = {
-    "up": ("ottla.cli.up:up", "Start a cluster in the foreground."),
-    "node": ("ottla.cli.node:node", "Run one node from a configuration file."),
+    "up": ("ottla.cli.up:up", "Start a local cluster of one or several nodes."),
+    "status": ("ottla.cli.status:status", "Show the nodes of the local cluster."),
+    "down": ("ottla.cli.down:down", "Stop the local cluster."),
+    "node": ("ottla.cli.node:node", "Stop, start and pause local nodes; run one from a configuration file."),
     "config": ("ottla.cli.config:config", "Print an example configuration, or the one in force."),
     "topic": ("ottla.cli.topic:topic", "Create, list, describe, alter and delete topics."),
     "produce": ("ottla.cli.produce:produce", "Write records from a file or standard input to a topic."),

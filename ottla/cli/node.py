@@ -1,15 +1,19 @@
-"""`ottla node`: one node as a service would run it."""
+"""`ottla node`: one node as a service would run it, and the nodes of the local cluster."""
 
 from pathlib import Path
 
 import click
 
+from ottla.cli.node_control import add_to
 from ottla.node.config import Layer, NodeConfig, from_assignments
 
 
 @click.group()
 def node() -> None:
-    """Run one node from a configuration file."""
+    """Stop, start and pause local nodes; run one from a configuration file."""
+
+
+add_to(node)
 
 
 @node.command()

@@ -3,9 +3,12 @@
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -22,11 +25,19 @@ def print_json(value: object) -> None:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
     """A table as wide as the terminal; into a pipe, as wide as its content."""
-    from rich import box
     from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 10_000
+    console = Console(width=width, highlight=False, markup=False, emoji=False)
+    console.print(table(columns, rows, title=title), end="", soft_wrap=False)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> "Table":
+    """A table as rich draws it."""
+    from rich import box
     from rich.table import Table
 
-    table = Table(
+    made = Table(
         title=title or None,
         title_justify="left",
         box=box.SIMPLE_HEAD,
@@ -35,11 +46,10 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
         collapse_padding=True,
     )
     for column in columns:
-        table.add_column(column, overflow="fold")  # what is cut off, nobody can copy
+        made.add_column(column, overflow="fold")  # what is cut off, nobody can copy
     for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    width = None if sys.stdout.isatty() else 10_000
-    Console(width=width, highlight=False, markup=False, emoji=False).print(table, end="", soft_wrap=False)
+        made.add_row(*(_cell(value) for value in row))
+    return made
 
 
 def print_pairs(pairs: Mapping[str, object]) -> None:

@@ -1,26 +1,34 @@
-"""`ottla up`: a cluster in the foreground.
+"""`ottla up`: a local cluster, in the foreground or behind it.
 
 With `--json` standard output carries one JSON object a line: `starting`, then `ready` once a write with acks=all would
 succeed, with every address. The form of these lines is a contract with the programs that read them.
 """
 
+import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from ottla.cli.output import print_json
-from ottla.node.cluster import DEFAULT_BASE_PORT, ClusterSpec, LocalCluster, RunningNode, check_advertise
+from ottla.cli.up_views import JsonView, LiveView, PlainView, is_live, ready_event, show_ready
+from ottla.node.local.control import DEFAULT_DIRECTORY, named
+from ottla.node.local.spec import DEFAULT_BASE_PORT, ClusterSpec, check_advertise
 
 
 @click.command()
-@click.option("--nodes", default=1, show_default=True, metavar="N", help="How many nodes, usually 1 or 3.")
+@click.option(
+    "--nodes",
+    type=int,
+    metavar="N",
+    show_default="as many as the directory holds, or 1",
+    help="How many nodes, usually 1 or 3, at most 5.",
+)
 @click.option(
     "--dir",
     "directory",
     type=click.Path(path_type=Path, file_okay=False),
-    default=Path("ottla-data"),
+    default=DEFAULT_DIRECTORY,
     show_default=True,
     help="Where the nodes keep their data, each in a directory node-N.",
 )
@@ -41,10 +49,11 @@ from ottla.node.cluster import DEFAULT_BASE_PORT, ClusterSpec, LocalCluster, Run
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="A node field or one of Kafka's config names."
 )
+@click.option("--detach", is_flag=True, help="Return when the cluster is ready; it goes on, its log in DIR/nodes.log.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line: starting, then ready.")
 def up(
     *,
-    nodes: int,
+    nodes: int | None,
     directory: Path,
     host: str,
     base_port: int,
@@ -53,9 +62,10 @@ def up(
     fresh: bool,
     file: Path | None,
     assignments: tuple[str, ...],
+    detach: bool,
     as_json: bool,
 ) -> None:
-    """Start a cluster in the foreground; Ctrl-C stops it cleanly, a second one at once."""
+    """Start a cluster; Ctrl-C stops it cleanly, a second one at once. See also: status, node, down."""
     started_at = time.time()
     if as_json:
         print_json({"event": "starting", "at": started_at})
@@ -73,13 +83,39 @@ def up(
         kafka=kafka,
     )
 
-    def on_ready(running: Sequence[RunningNode]) -> None:
-        if as_json:
-            print_json(_ready(running))
-        else:
-            _show(running, time.time() - started_at)
+    if detach:
+        _detach(spec, started_at, as_json=as_json)
+    else:
+        _run(spec, started_at, as_json=as_json)
 
-    LocalCluster(spec, on_ready).run()
+
+def _run(spec: ClusterSpec, started_at: float, *, as_json: bool) -> None:
+    from ottla.node.local.supervisor import Supervisor
+
+    if as_json:
+        Supervisor(spec, JsonView()).run()
+    elif not is_live():
+        Supervisor(spec, PlainView(started_at)).run()
+    elif not sys.stderr.isatty():
+        Supervisor(spec, LiveView(started_at, log=None)).run()
+    else:  # logs and a table that is drawn again do not go together
+        from ottla.cli.detach import LOG_FILE, open_log
+
+        spec.validate()
+        view = LiveView(started_at, log=spec.directory / LOG_FILE)
+        Supervisor(spec, view, log_fd=open_log(spec.directory)).run()
+
+
+def _detach(spec: ClusterSpec, started_at: float, *, as_json: bool) -> None:
+    from ottla.cli.detach import start_detached
+
+    nodes = start_detached(spec)
+    if as_json:
+        print_json(ready_event(nodes))
+    else:
+        flag = named(spec.directory)
+        ends = f"`ottla status{flag}` shows it, `ottla down{flag}` stops it; the data stays."
+        show_ready(nodes, time.time() - started_at, ends)
 
 
 def _split(assignments: tuple[str, ...]) -> tuple[dict[str, object], dict[str, object]]:
@@ -89,25 +125,3 @@ def _split(assignments: tuple[str, ...]) -> tuple[dict[str, object], dict[str, o
 
     layer = from_assignments(assignments, node={})
     return dict(layer.node), dict(layer.kafka)
-
-
-def _ready(running: Sequence[RunningNode]) -> dict[str, object]:
-    return {
-        "event": "ready",
-        "bootstrap": ",".join(node.kafka for node in running),
-        "grpc": ",".join(node.grpc for node in running),
-        "nodes": [
-            {"id": node.id, "pid": node.pid, "kafka": node.kafka, "grpc": node.grpc, "dir": node.dir}
-            for node in running
-        ],
-    }
-
-
-def _show(running: Sequence[RunningNode], seconds: float) -> None:
-    from ottla.cli.output import print_table
-
-    rows = [(node.id, node.pid, node.kafka, node.grpc, node.http, node.dir) for node in running]
-    print_table(("node", "pid", "kafka", "grpc", "http", "data"), rows)
-    click.echo(f"\nReady after {seconds:.2f} s. Ctrl-C stops it; the data stays.")
-    server = "" if running[0].grpc.endswith(":10092") else f" --server {running[0].grpc}"
-    click.echo(f"Try: echo hello | ottla produce greetings{server}; ottla consume greetings --exit{server}")

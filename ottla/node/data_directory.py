@@ -13,13 +13,16 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from ottla.core.errors import StorageError
 from ottla.core.types import NodeId, Uuid, format_uuid, parse_uuid
 from ottla.node.voters import Voter, membership
 from ottla.node.voters import encode as encode_voters
 from ottla.node.voters import read as read_voters
-from ottla.raft.core.membership import Member, Membership
+
+if TYPE_CHECKING:
+    from ottla.raft.core.membership import Membership
 
 FORMAT_VERSION = 2  # 1: pre-releases, whose metadata log was another one
 MARKER = "ottla.format"
@@ -86,9 +89,11 @@ class DataDirectory:
         return (self.path / SECRET).read_bytes().strip()
 
     @property
-    def bootstrap(self) -> Membership:
+    def bootstrap(self) -> "Membership":
         """The members that this node's quorum began with; nobody, when it waits to be added."""
         if not (self.path / VOTERS).exists():
+            from ottla.raft.core.membership import Member, Membership  # not for who only formats directories
+
             return Membership(frozenset([Member(self.identity.node_id, self.identity.directory_id)]))
         return membership(read_voters(self.path / VOTERS))
 

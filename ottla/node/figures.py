@@ -10,12 +10,13 @@ from ottla.protocol.apis import ApiKey
 if TYPE_CHECKING:
     from ottla.broker.broker import Broker
     from ottla.kafka.door import KafkaDoor
+    from ottla.node.standing import Standing
     from ottla.partitions.manager import PartitionManager
 
 _API_NAMES = {int(key): key.name.lower() for key in ApiKey}
 
 
-def figures(broker: "Broker", partitions: "PartitionManager", door: "KafkaDoor") -> list[Metric]:
+def figures(broker: "Broker", partitions: "PartitionManager", door: "KafkaDoor", standing: "Standing") -> list[Metric]:
     """All figures of this moment. Runs on the loop."""
     image, traffic = broker.image, door.traffic
     requests = CounterMetricFamily(
@@ -50,7 +51,40 @@ def figures(broker: "Broker", partitions: "PartitionManager", door: "KafkaDoor")
         gauge("partitions", "Partitions on this node.", len(partitions)),
         gauge("offline_partitions", "Partitions that cannot be used, because of damage or a failed disk.", offline),
         gauge("metadata_offset", "The last metadata record that this node has replayed.", image.offset),
+        *_replication(standing),
         end,
         start,
         size,
+    ]
+
+
+def _replication(standing: "Standing") -> list[Metric]:
+    """Labels are nodes and sizes of ISRs, of which there are few; never partitions."""
+    by_isr = GaugeMetricFamily("ottla_led_partitions", "Partitions led, by the size of their ISR.", labels=["isr"])
+    for size, count in standing.by_isr.items():
+        by_isr.add_metric([str(size)], count)
+    total = GaugeMetricFamily(
+        "ottla_follower_lag_records", "Records that a follower lacks of what this node leads.", labels=["follower"]
+    )
+    most = GaugeMetricFamily(
+        "ottla_follower_max_lag_records", "The same, of the partition furthest behind.", labels=["follower"]
+    )
+    for node, lag in sorted(standing.lag.items()):
+        total.add_metric([str(node)], lag.total)
+        most.add_metric([str(node)], lag.most)
+    return [
+        gauge("is_controller", "Whether this node decides: 1 on one node of the cluster.", standing.role == "leader"),
+        gauge("fenced", "Whether the controller takes this node for gone.", standing.fenced),
+        by_isr,
+        gauge(
+            "under_replicated_partitions",
+            "Partitions led whose ISR lacks a replica.",
+            standing.under_replicated,
+        ),
+        gauge("under_min_isr_partitions", "Partitions led that take no acks=all.", standing.under_min_isr),
+        gauge("leaderless_partitions", "Partitions of the whole cluster without a leader.", standing.leaderless),
+        total,
+        most,
+        counter("replication_received_bytes", "Bytes from leaders.", standing.replication_received_bytes),
+        counter("replication_sent_bytes", "Bytes to followers.", standing.replication_sent_bytes),
     ]

@@ -54,7 +54,7 @@ def found(places: Sequence[Place], *, fresh: bool) -> None:
         if place.node_id not in identities:
             raise ConfigError(
                 f"{place.path} holds no data, but node {first.node_id} beside it belongs to cluster "
-                f"{format_uuid(first.cluster_id)}: restore it, or start without --nodes {len(places)}"
+                f"{format_uuid(first.cluster_id)}: restore it, or start with --nodes {len(held)}"
             )
 
 

@@ -1,7 +1,8 @@
 """A node ends when the process that started it does, and tells it how it fares.
 
 The parent keeps one end of a pipe, whose closing the node's loop sees: that works everywhere, also when the parent was
-killed. Linux's parent-death signal covers a node whose loop is stuck. Events go back as JSON, one object a line.
+killed. Linux's parent-death signal covers a node whose loop is stuck. On that pipe the parent asks with single bytes
+(`questions`); events go back as JSON, one object a line.
 """
 
 import asyncio
@@ -24,11 +25,19 @@ def die_with_parent(parent_pid: int) -> None:
         os._exit(1)  # it died before we could ask
 
 
-def watch_parent(loop: asyncio.AbstractEventLoop, descriptor: int, gone: Callable[[], None]) -> None:
-    """Call `gone` once the other end of the pipe `descriptor` is closed. Nothing is ever written to it."""
+def watch_parent(
+    loop: asyncio.AbstractEventLoop,
+    descriptor: int,
+    gone: Callable[[], None],
+    asked: Callable[[bytes], None] = lambda questions: None,
+) -> None:
+    """Call `gone` once the other end of the pipe `descriptor` is closed, `asked` with the bytes that come before."""
 
     def readable() -> None:
-        if not os.read(descriptor, 1):
+        questions = os.read(descriptor, 64)
+        if questions:
+            asked(questions)
+        else:
             loop.remove_reader(descriptor)
             gone()
 

@@ -1,8 +1,9 @@
 """One node: everything below it, made, started and stopped in the right order.
 
 Start: data directory, sockets, disk, metadata log and controller, partitions, broker, doors. Sockets are bound first,
-so that a port in use costs no recovery, and listen last: a client is either refused or served. Stop is the reverse:
-the doors drain, logs and checkpoints are written, the metadata log ends, the threads end, the lock goes.
+so that a port in use costs no recovery, and listen last: a client is either refused or served. Only `/health` answers
+from the beginning to the end. Stop is the reverse: what is led goes to others, the doors drain, logs and checkpoints
+are written, the metadata log ends, the threads end, the lock goes.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import random
 import sys
 import time
 from contextlib import AsyncExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +45,9 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
+    from ottla.node.standing import Standing
+    from ottla.node.tls import Tls
+
 logger = structlog.get_logger(__name__)
 
 SHORTEST_CLEANER_BACKOFF_MS = 100
@@ -57,14 +62,17 @@ class Node:
         self._started_at = time.monotonic()
         self._status = "starting"
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._kafka: KafkaDoor | None = None
 
     async def start(self) -> None:
         """Return when a write with acks=all would succeed. Raises ConfigError, StorageError or OSError."""
         config = self._config
         self._data = DataDirectory.open(Path(config.data_dir), NodeId(config.node_id), fresh=self._fresh)
         self._cleanups.callback(self._data.close)
+        self._tls = self._load_tls()
         self._doors = Doors.bind(config)
         self._cleanups.callback(self._doors.close)
+        self._start_http()
         await self._start_broker()
         await self._start_doors()
         self._keep_house()
@@ -80,17 +88,28 @@ class Node:
             **self.addresses(),
         )
 
-    async def stop(self) -> None:
-        """Stop whatever was started, in reverse order."""
-        if self._status == "ok":
+    async def stop(self, *, together: bool = False) -> None:
+        """Stop whatever was started, in reverse order. `together`: all nodes stop, nobody is left to hand over to."""
+        was_ready, self._status = self._status == "ok", "stopping"
+        if was_ready:
             logger.info("stopping", node=self._config.node_id)
-        if self._status == "ok":
+        if was_ready and not together:
             await self._broker.hand_over(self._config.shutdown_timeout_ms)
-        self._status = "stopping"
+            await self._quorum.hand_over()
         for timer in self._timers.values():
             timer.cancel()
         await self._cleanups.aclose()
         self._status = "stopped"
+
+    def _load_tls(self) -> "Tls | None":
+        if not self._config.has_tls:
+            return None
+        from ottla.node.tls import Tls, TlsFiles
+
+        tls = Tls(TlsFiles.of(self._config))
+        tls.watch(asyncio.get_running_loop())
+        self._cleanups.callback(tls.close)
+        return tls
 
     def addresses(self) -> dict[str, str]:
         """Where clients reach this node, and where its data are."""
@@ -99,6 +118,17 @@ class Node:
             "grpc": self._grpc_advertised.address,
             "http": self._doors.http.endpoint.address if self._doors.http else "",
             "dir": str(self._data.path),
+        }
+
+    def ports(self) -> dict[str, int]:
+        """The ports that were bound, also where any free one was asked for."""
+        doors = self._doors
+        registered = self._broker.image.brokers[self._broker.settings.node_id]
+        return {
+            "kafka": doors.kafka[0].endpoint.port,
+            "grpc": self._grpc_port,
+            "http": doors.http.endpoint.port if doors.http else 0,
+            "replication": registered.replication.port if registered.replication is not None else 0,
         }
 
     async def _start_broker(self) -> None:
@@ -111,7 +141,7 @@ class Node:
         self._cleanups.callback(worker.close)
         static_configs = config.static_configs()
         controller = Controller(identity.node_id, random=source, static_configs=static_configs)
-        quorum = QuorumPart.open(config, self._data, controller, clock, source, disk)
+        quorum = self._quorum = QuorumPart.open(config, self._data, controller, clock, source, disk, self._tls)
         self._cleanups.push_async_callback(quorum.stop)
         await quorum.start(config.internal_endpoint())
         control = Control(
@@ -148,9 +178,15 @@ class Node:
             clock=clock,
             random=source,
             disk=disk,
-            network=AsyncioNetwork(loop),
+            network=self._network(loop),
         )
         self._cleanups.callback(self._broker.stop)
+
+    def _network(self, loop: asyncio.AbstractEventLoop) -> AsyncioNetwork:
+        tls = self._tls
+        if tls is None:
+            return AsyncioNetwork(loop)
+        return AsyncioNetwork(loop, server_ssl=tls.node_server_context, client_ssl=tls.node_client_context)
 
     def _keep_house(self) -> None:
         """Retention, and the expiry of producers."""
@@ -202,7 +238,7 @@ class Node:
     async def _start_doors(self) -> None:
         config, doors = self._config, self._doors
         grace_ms = config.shutdown_timeout_ms
-        self._kafka = KafkaDoor(self._broker, self._limits())
+        kafka = self._kafka = KafkaDoor(self._broker, self._limits())
         self._grpc_advertised = await self._start_grpc()
         await self._broker.start(
             {name: ClientEndpoint(one.host, one.port) for name, one in doors.kafka_advertised.items()},
@@ -211,10 +247,14 @@ class Node:
             internal=self._internal,
         )
         for bound in doors.kafka:
-            await self._kafka.listen(bound.endpoint.name, bound.sockets)
-        self._cleanups.push_async_callback(self._kafka.stop, grace_ms)
-        if doors.http is not None:
-            http = HttpDoor(asyncio.get_running_loop(), doors.http.sockets, self)
+            context = self._tls.door_context if self._tls and bound.endpoint.is_tls_listener else None
+            await kafka.listen(bound.endpoint.name, bound.sockets, context)
+        self._cleanups.push_async_callback(kafka.stop, grace_ms)
+
+    def _start_http(self) -> None:
+        if self._doors.http is not None:
+            context = self._tls.door_context if self._tls and not self._doors.http.endpoint.is_loopback else None
+            http = HttpDoor(asyncio.get_running_loop(), self._doors.http.sockets, self, context)
             http.start()
             self._cleanups.callback(http.stop)
 
@@ -229,8 +269,9 @@ class Node:
         probe = bind(endpoint)  # finds a port that is free on each address, and explains one that is not
         hosts = [one.getsockname()[0] for one in probe.sockets]
         close([probe])
+        self._grpc_port = probe.endpoint.port
         for host in hosts:
-            door.bind(host, probe.endpoint.port)
+            door.bind(host, probe.endpoint.port, self._tls.door_credentials() if self._tls else None)
         await door.start()
         self._cleanups.push_async_callback(door.stop, self._config.shutdown_timeout_ms)
         advertised = self._config.advertised_grpc
@@ -248,13 +289,29 @@ class Node:
 
     def health(self) -> dict[str, object]:
         """The body of `/health`."""
-        return {"status": self._status, "node": self._config.node_id, "version": __version__}
+        health: dict[str, object] = {"status": self._status, "node": self._config.node_id, "version": __version__}
+        if (standing := self._standing()) is not None:
+            health.update(fenced=standing.fenced, role=standing.role, controller=standing.controller)
+        return health
 
     def metrics(self) -> "Sequence[Metric]":
-        """The figures of this moment."""
+        """The figures of this moment; none before there are any."""
         from ottla.node.figures import figures
 
-        return figures(self._broker, self._partitions, self._kafka)
+        standing = self._standing()
+        if self._kafka is None or standing is None:
+            return []
+        return figures(self._broker, self._partitions, self._kafka, standing)
+
+    def standing(self) -> dict[str, object] | None:
+        """How the node stands in its cluster (`standing.Standing`), for JSON; None before it takes part."""
+        standing = self._standing()
+        return {**asdict(standing), "lag_records": standing.lag_records} if standing is not None else None
+
+    def _standing(self) -> "Standing | None":
+        from ottla.node.standing import standing
+
+        return standing(self._broker, self._quorum, self._kafka) if self._kafka is not None else None
 
 
 def _bound_host(listener: Endpoint) -> ClientEndpoint:

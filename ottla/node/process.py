@@ -16,6 +16,7 @@ from ottla.core.errors import ConfigError, OttlaError
 from ottla.node.config import NodeConfig
 from ottla.node.lifeline import die_with_parent, report, watch_parent
 from ottla.node.limits import raise_open_files, set_switch_interval
+from ottla.node.questions import ASK_STANDING, STOP_TOGETHER
 
 if TYPE_CHECKING:
     from ottla.node.node import Node
@@ -79,6 +80,8 @@ class _Life:
     def __init__(self, config: NodeConfig, *, fresh: bool, parent: Parent | None) -> None:
         self._config, self._fresh, self._parent = config, fresh, parent
         self._stop = asyncio.Event()
+        self._node: Node | None = None
+        self._together = False
 
     async def live(self) -> int:
         from ottla.node.logs import configure
@@ -87,27 +90,34 @@ class _Life:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._ask_to_stop, signal.Signals(number).name)
         if self._parent is not None:
-            watch_parent(loop, self._parent.lifeline_fd, lambda: self._ask_to_stop("the parent ended"))
+            watch_parent(loop, self._parent.lifeline_fd, lambda: self._ask_to_stop("the parent ended"), self._asked)
         configure(self._config.log_level, self._config.log_format)
 
         from ottla.node.node import Node
 
-        node = Node(self._config, fresh=self._fresh)
+        node = self._node = Node(self._config, fresh=self._fresh)
         try:
             await self._start(node)
             await self._stop.wait()
         finally:
-            await node.stop()
+            await node.stop(together=self._together)
         return EXIT_CLEAN
 
     async def _start(self, node: "Node") -> None:
         await node.start()
         if self._parent is not None:
-            report(self._parent.status_fd, {"event": "ready", **node.addresses()})
+            report(self._parent.status_fd, {"event": "ready", "ports": node.ports(), **node.addresses()})
         # What the start has made stays: the collector need not walk through it again and again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 20, 20)
+
+    def _asked(self, questions: bytes) -> None:
+        if STOP_TOGETHER in questions:
+            self._together = True
+        if ASK_STANDING in questions and self._parent is not None:
+            standing = self._node.standing() if self._node is not None else None
+            report(self._parent.status_fd, {"event": "standing", "standing": standing})
 
     def _ask_to_stop(self, reason: str) -> None:
         if self._stop.is_set():

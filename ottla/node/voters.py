@@ -9,10 +9,13 @@ the quorum itself knows who belongs to it.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ottla.core.errors import ConfigError, StorageError
 from ottla.core.types import NodeId, Uuid, format_uuid, parse_uuid
-from ottla.raft.core.membership import Member, Membership
+
+if TYPE_CHECKING:
+    from ottla.raft.core.membership import Membership
 
 MAX_VOTERS = 7
 
@@ -51,8 +54,10 @@ def _parse(text: str) -> Voter:
     raise ConfigError(f"{text!r} is no voter: write ID@HOST:PORT:DIRECTORY-ID")
 
 
-def membership(voters: Iterable[Voter]) -> Membership:
+def membership(voters: Iterable[Voter]) -> "Membership":
     """What the quorum begins with."""
+    from ottla.raft.core.membership import Member, Membership  # not for who only formats directories
+
     members = {Member(voter.node_id, voter.directory_id): voter.endpoint for voter in voters}
     return Membership(frozenset(members), endpoints=members)
 

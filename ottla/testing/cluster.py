@@ -1,7 +1,7 @@
 """A local cluster in a subprocess, for tests: on free ports, in a directory of its own, gone when the test process is.
 
-It uses nothing but the `ottla up --json` command, so it tests against what users run, and it works under any event loop
-or none.
+It uses nothing but the `ottla up --json` command and the channel of its supervisor, so it tests against what users run,
+and it works under any event loop or none.
 """
 
 import json
@@ -15,10 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from threading import Thread
 from types import TracebackType
-from typing import IO, Self, TypedDict
+from typing import IO, Any, Self, TypedDict
 
-START_TIMEOUT_S = 30.0
+from ottla.core.errors import OttlaError
+from ottla.node.local.asking import ask
+
+START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
+NODE_TIMEOUT_S = 60.0
 
 
 class _Node(TypedDict):
@@ -43,23 +47,32 @@ class Cluster:
     """One cluster; use it as a context manager, or call `start` and `stop`.
 
     `settings` are node fields or Kafka's config names, as `ottla up --set` takes them. Without a `directory` the data
-    lie in a temporary one, which `stop` deletes. Raises ClusterError.
+    lie in a temporary one, which `stop` deletes. Nodes are named by their numbers, from 1. Raises ClusterError.
     """
 
-    def __init__(self, directory: Path | None = None, *, settings: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self, directory: Path | None = None, *, nodes: int = 1, settings: Mapping[str, object] | None = None
+    ) -> None:
         self._temporary = directory is None
         self.directory = Path(tempfile.mkdtemp(prefix="ottla-")) if directory is None else directory
+        self.nodes = nodes
         self._settings = dict(settings or {})
         self._process: subprocess.Popen[str] | None = None
-        self._ports: dict[str, str] = {}
+        self._addresses: dict[int, _Node] = {}
         self.bootstrap = ""
         self.grpc = ""
-        self.node_pids: list[int] = []
 
     @property
     def log_path(self) -> Path:
         """Where the nodes' logs are written."""
         return self.directory / "nodes.log"
+
+    @property
+    def node_pids(self) -> list[int]:
+        """The process of each node, as it was last started."""
+        return [node["pid"] for _, node in sorted(self._addresses.items())]
+
+    # -- the whole cluster
 
     def start(self) -> Self:
         """Return when a write with acks=all would succeed. A restarted cluster keeps its data and its ports."""
@@ -67,7 +80,8 @@ class Cluster:
             raise ClusterError("the cluster is running")
         self.directory.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "ottla.cli", "up", "--json", "--port", "0", "--dir", str(self.directory)]
-        for key, value in {**self._ports, **self._settings}.items():
+        command += ["--nodes", str(self.nodes)]
+        for key, value in self._settings.items():
             command += ["--set", f"{key}={value}"]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
@@ -79,8 +93,7 @@ class Cluster:
             self._reap(kill=True)
             raise
         self.bootstrap, self.grpc = ready["bootstrap"], ready["grpc"]
-        self.node_pids = [node["pid"] for node in ready["nodes"]]
-        self._ports = {"listeners": f"PLAINTEXT://{self.bootstrap}", "grpc_listener": self.grpc}
+        self._addresses = {node["id"]: node for node in ready["nodes"]}
         return self
 
     def stop(self) -> None:
@@ -104,13 +117,69 @@ class Cluster:
 
     def kill(self) -> None:
         """End every process at once, as `kill -9` does; `start` brings the cluster back on the same data and ports."""
-        for pid in self.node_pids:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        if self._process is not None:
+        if self._process is None:
+            return
+        try:
+            # Its answer comes when all have ended, so that their ports are free again.
+            self._ask("down", kill=True)
+        except ClusterError:
             self._reap(kill=True)
+        else:
+            self._reap()
+
+    # -- single nodes; each call returns when it is true
+
+    def stop_node(self, number: int) -> None:
+        """Stop a node cleanly: others lead what it led before it ends."""
+        self._ask("stop", nodes=[number])
+
+    def kill_node(self, number: int) -> None:
+        """End a node as `kill -9` does."""
+        self._ask("kill", nodes=[number])
+
+    def start_node(self, number: int) -> None:
+        """Start a node again, on the same data and ports; return when it takes part."""
+        self._ask("start", nodes=[number])
+        for node in self.status()["nodes"]:
+            if node["id"] == number:
+                self._addresses[number] = {key: node[key] for key in _Node.__annotations__}  # type: ignore[assignment]
+
+    def restart_node(self, number: int) -> None:
+        """Stop it cleanly and start it again."""
+        self.stop_node(number)
+        self.start_node(number)
+
+    def pause_node(self, number: int) -> None:
+        """Stop a node as it is (SIGSTOP): it answers nothing, and its connections stay."""
+        self._ask("pause", nodes=[number])
+
+    def resume_node(self, number: int) -> None:
+        """Let a paused node go on."""
+        self._ask("resume", nodes=[number])
+
+    def node_address(self, number: int) -> str:
+        """Where Kafka clients reach that node."""
+        return self._addresses[number]["kafka"]
+
+    def status(self) -> dict[str, Any]:
+        """The nodes with their states and figures, as `ottla status --json` shows them."""
+        return self._ask("status")
+
+    def controller(self) -> int | None:
+        """The node that decides now; None while there is none."""
+        for node in self.status()["nodes"]:
+            if node["standing"] and node["standing"]["role"] == "leader":
+                number: int = node["id"]
+                return number
+        return None
+
+    def _ask(self, command: str, **arguments: object) -> dict[str, Any]:
+        try:
+            return ask(self.directory, command, timeout_s=NODE_TIMEOUT_S, **arguments)
+        except OttlaError as error:
+            raise ClusterError(f"{error}\n{self.log_tail()}") from error
+
+    # -- the logs
 
     def log_tail(self, *, start: int = 0, limit: int = 20_000) -> str:
         """The nodes' logs from byte `start` on; at most the last `limit` bytes."""
@@ -124,6 +193,8 @@ class Cluster:
     def log_size(self) -> int:
         """Bytes of logs so far; what a later `log_tail(start=…)` begins at."""
         return self.log_path.stat().st_size if self.log_path.exists() else 0
+
+    # -- inside
 
     def __enter__(self) -> Self:
         return self.start()

@@ -25,6 +25,20 @@ _CLUSTERS = pytest.StashKey["list[Cluster]"]()
 _LOG_STARTS = pytest.StashKey["list[tuple[Cluster, int]]"]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--ottla-nodes`, and `ottla_nodes` in the ini file; the flag wins."""
+    text = "how many nodes the cluster of the session has: 1, 3 or 5"
+    parser.addini("ottla_nodes", text, default="1")
+    parser.getgroup("ottla").addoption("--ottla-nodes", type=int, metavar="N", help=text)
+
+
+@pytest.fixture(scope="session")
+def ottla_nodes(pytestconfig: pytest.Config) -> int:
+    """How many nodes the cluster of the session has; from the flag or the ini file, unless a conftest overrides it."""
+    flag: int | None = pytestconfig.getoption("ottla_nodes")
+    return int(pytestconfig.getini("ottla_nodes")) if flag is None else flag
+
+
 @pytest.fixture(scope="session")
 def ottla_settings() -> Mapping[str, object]:
     """Node fields or Kafka's config names for the cluster of the session; override it in your conftest."""
@@ -35,14 +49,16 @@ def ottla_settings() -> Mapping[str, object]:
 def ottla_cluster_factory(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> "Iterator[Callable[..., Cluster]]":
-    """Start further clusters: `ottla_cluster_factory(settings=…)`. They stop with the session."""
+    """Start further clusters: `ottla_cluster_factory(nodes=3, settings=…)`. They stop with the session."""
     from ottla.testing.cluster import Cluster
 
     running = request.config.stash.setdefault(_CLUSTERS, [])
     with ExitStack() as stack:
 
-        def start(*, settings: Mapping[str, object] | None = None, directory: Path | None = None) -> Cluster:
-            cluster = Cluster(directory or tmp_path_factory.mktemp("ottla"), settings=settings)
+        def start(
+            *, nodes: int = 1, settings: Mapping[str, object] | None = None, directory: Path | None = None
+        ) -> Cluster:
+            cluster = Cluster(directory or tmp_path_factory.mktemp("ottla"), nodes=nodes, settings=settings)
             cluster.start()
             running.append(cluster)
             stack.callback(cluster.stop)
@@ -53,9 +69,11 @@ def ottla_cluster_factory(
 
 
 @pytest.fixture(scope="session")
-def ottla_cluster(ottla_cluster_factory: "Callable[..., Cluster]", ottla_settings: Mapping[str, object]) -> "Cluster":
+def ottla_cluster(
+    ottla_cluster_factory: "Callable[..., Cluster]", ottla_nodes: int, ottla_settings: Mapping[str, object]
+) -> "Cluster":
     """The cluster of this session (of this worker, under xdist): `.bootstrap` for Kafka clients, `.grpc` for ours."""
-    return ottla_cluster_factory(settings=ottla_settings)
+    return ottla_cluster_factory(nodes=ottla_nodes, settings=ottla_settings)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ class Up:
     """`ottla up --json` as a program sees it."""
 
     def __init__(self, directory: Path, *arguments: str) -> None:
-        self.log_path = directory.with_suffix(".log")
+        self.directory, self.log_path = directory, directory.with_suffix(".log")
         command = [sys.executable, "-m", "ottla", "up", "--json", "--port", "0", "--dir", str(directory), *arguments]
         self.started_at = time.time()
         with self.log_path.open("wb") as log:
@@ -170,10 +170,11 @@ def test_a_grpc_port_in_use_is_told_and_leaves_nothing_running(up: Callable[...,
 
 
 def test_a_directory_in_use_is_told(up: Callable[..., Up]) -> None:
-    pid = up().ready()["nodes"][0]["pid"]
+    up().ready()
     second = up()
     assert second.process.wait(WAIT_S) == 1
-    assert f"in use by another node (process {pid})" in second.log
+    assert "a cluster runs in" in second.log
+    assert f"`ottla down --dir {second.directory}` stops it" in second.log
 
 
 def test_a_wrong_setting_is_told_before_anything_is_made(up: Callable[..., Up], tmp_path: Path) -> None:

@@ -67,10 +67,10 @@ def test_a_wrong_configuration_is_told_in_one_line() -> None:
     assert done.stderr == "ottla: node_id = 'zero' (flag): write a whole number\n"
 
 
-def test_more_nodes_than_one_are_refused_with_the_reason(tmp_path: Path) -> None:
-    done = ottla("up", "--nodes", "3", "--dir", str(tmp_path))
+def test_too_many_nodes_are_refused_with_the_reason(tmp_path: Path) -> None:
+    done = ottla("up", "--nodes", "6", "--dir", str(tmp_path))
     assert done.returncode == Exit.USAGE
-    assert "one node" in done.stderr
+    assert "1 to 5 nodes" in done.stderr
 
 
 def test_nobody_at_home_is_told_with_the_remedy() -> None:

@@ -1,0 +1,1 @@
+"""A cluster on one machine: its nodes' processes, their supervisor, and the channel over which it takes commands."""

@@ -1,0 +1,125 @@
+"""What `ottla up` was asked for, and the settings of each node that follow from it.
+
+Node n listens for Kafka on BASE+n-1, for gRPC on BASE+1000+n-1, for HTTP on BASE+2000+n-1, and for the other nodes on
+BASE+3000+n-1 and BASE+4000+n-1; with base 0 on free ports, the ones that it had before when they are still free.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from ottla.core.errors import ConfigError
+from ottla.core.types import NodeId
+from ottla.node.config import Layer, NodeConfig
+from ottla.node.data_directory import is_formatted
+from ottla.node.founding import MAX_NODES, Place, free_ports
+from ottla.node.listeners import parse_endpoint
+from ottla.node.local.control import DEFAULT_DIRECTORY
+from ottla.node.local.ports import Ports
+
+DEFAULT_BASE_PORT: Final = 9092
+STEPS: Final = {"kafka": 0, "grpc": 1000, "http": 2000, "internal": 3000, "replication": 4000}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSpec:
+    """`nodes` None: as many as the directory holds, or one."""
+
+    nodes: int | None = None
+    directory: Path = DEFAULT_DIRECTORY
+    host: str = "localhost"
+    base_port: int = DEFAULT_BASE_PORT
+    advertise: str = ""
+    insecure: bool = False
+    fresh: bool = False
+    file: Path | None = None
+    node: Mapping[str, object] = field(default_factory=dict)
+    kafka: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """How many nodes."""
+        if self.nodes is not None:
+            return self.nodes
+        return max((n for n in range(1, MAX_NODES + 1) if is_formatted(self.node_directory(n))), default=1)
+
+    def validate(self) -> None:
+        """Find what the nodes would refuse, before anything is made for them. Raises ConfigError."""
+        if not 1 <= self.count <= MAX_NODES:
+            raise ConfigError(f"--nodes {self.count}: a cluster on one machine has 1 to {MAX_NODES} nodes, usually 3")
+        highest = 65535 - max(STEPS.values()) - self.count
+        if not 0 <= self.base_port <= highest:
+            raise ConfigError(f"--port {self.base_port}: choose one between 1 and {highest}, or 0")
+        ports = Ports(self.directory)
+        settings = self.node_settings(1, self.places(ports), ports)
+        NodeConfig.load(flags=Layer(origin="flag", node=settings, kafka=self.kafka), file=self.file)
+
+    def node_directory(self, number: int) -> Path:
+        """Where a node keeps its data."""
+        return self.directory / f"node-{number}"
+
+    def places(self, ports: Ports) -> list[Place]:
+        """Where the nodes are, for each other. On free ports, `ports` learns which were chosen."""
+        host = self._loopback
+        numbers = range(1, self.count + 1)
+        if not self.base_port:
+            ports.keep_free(host, numbers)
+            lacking = [n for n in numbers if not ports.get(n, "internal")]
+            for number, port in zip(lacking, free_ports(host, len(lacking)), strict=True):
+                ports.learn(number, {"internal": port})
+        return [
+            Place(
+                node_id=NodeId(n),
+                path=self.node_directory(n),
+                internal=f"{_shown(host)}:{self._port(n, 'internal', ports)}",
+            )
+            for n in numbers
+        ]
+
+    def node_settings(self, number: int, places: Sequence[Place], ports: Ports) -> dict[str, object]:
+        """The flags of node `number`, counted from 1."""
+
+        def at(listener: str) -> str:
+            return f"{_shown(self.host)}:{self._port(number, listener, ports)}"
+
+        settings: dict[str, object] = {
+            "node_id": number,
+            "data_dir": str(self.node_directory(number)),
+            "listeners": f"PLAINTEXT://{at('kafka')}",
+            "grpc_listener": at("grpc"),
+            "http_listener": at("http"),
+            "internal_listener": places[number - 1].internal,
+            "replication_listener": f"{_shown(self._loopback)}:{self._port(number, 'replication', ports)}",
+            "peers": ",".join(f"{place.node_id}@{place.internal}" for place in places),
+            **self.node,
+        }
+        if self.insecure:
+            settings["insecure"] = True
+        if self.advertise:
+            advertised = f"[{self.advertise}]" if self.advertise.count(":") > 1 else self.advertise
+            # Port 0: the port that was bound.
+            settings["advertised_listeners"] = f"PLAINTEXT://{advertised}:{self._port(number, 'kafka', ports)}"
+            settings["advertised_grpc"] = f"{advertised}:{self._port(number, 'grpc', ports)}"
+        return settings
+
+    @property
+    def _loopback(self) -> str:
+        """Where the nodes reach each other: on this machine, whatever clients are offered."""
+        return "::1" if self.host == "::1" else "127.0.0.1"
+
+    def _port(self, number: int, listener: str, ports: Ports) -> int:
+        """0: any that is free."""
+        return self.base_port + STEPS[listener] + number - 1 if self.base_port else ports.get(number, listener)
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def check_advertise(text: str) -> str:
+    """The host in `--advertise H`; raises ConfigError for a host with a port."""
+    host = text.strip()
+    if host.count(":") == 1:
+        raise ConfigError(f"--advertise {text}: name only the host, {parse_endpoint(host, '--advertise').host}")
+    return host.removeprefix("[").removesuffix("]")

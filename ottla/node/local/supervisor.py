@@ -1,0 +1,217 @@
+"""Starts, watches and stops the nodes of a local cluster: one thread, which waits for their pipes, for signals and for
+commands.
+
+`run` goes through: starting (until each node said that it is ready), running (until a signal or a command, or until no
+node is left), stopping (until all have ended). When the only node ends by itself, or one while the cluster starts, so
+does the cluster; of several, the others go on without the one that ended. A node that ended on command is no reason to
+end: it can be started again.
+"""
+
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+from ottla.core.errors import OttlaError
+from ottla.node.founding import found
+from ottla.node.local.child import Child, NodeFailed, RunningNode, State
+from ottla.node.local.commands import Commands
+from ottla.node.local.control import ControlSocket, claim
+from ottla.node.local.ports import Ports
+from ottla.node.local.spec import ClusterSpec
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
+
+
+class View(Protocol):
+    """Whoever shows what happens."""
+
+    refresh_s: float | None
+    """How often `refresh` is called; None: never."""
+
+    def ready(self, nodes: Sequence[RunningNode]) -> None:
+        """A write with acks=all would succeed."""
+
+    def changed(self, number: int, state: State, detail: str) -> None:
+        """A node's state, once the cluster was ready."""
+
+    def refresh(self, nodes: Sequence[Mapping[str, object]]) -> None:
+        """All that is known of the nodes, as `ottla status --json` tells it."""
+
+    def close(self) -> None:
+        """Nothing happens any more."""
+
+
+class Supervisor:
+    """One cluster's. `log_fd`: where the nodes' logs go."""
+
+    def __init__(self, spec: ClusterSpec, view: View, *, log_fd: int | None = None) -> None:
+        self.children: dict[int, Child] = {}
+        self.selector: selectors.BaseSelector = selectors.DefaultSelector()
+        self.started_at = time.monotonic()
+        self.directory = spec.directory
+        self._spec, self._view = spec, view
+        self._log_fd = sys.stderr.fileno() if log_fd is None else log_fd
+        self._stopping = self._over = self._announced = False
+        self._shown: dict[int, State] = {}
+        self._failure: OttlaError | None = None
+        self._refresh_at = 0.0
+
+    def run(self) -> None:
+        """Run the cluster until it is told to stop; raises NodeFailed, ConfigError, AlreadyRunning."""
+        self._spec.validate()
+        with claim(self.directory):
+            self._ports = Ports(self.directory)
+            self._places = self._spec.places(self._ports)
+            found(self._places, fresh=self._spec.fresh)
+            self._commands = Commands(self)
+            with ControlSocket(self.directory, self.selector, self._commands.take), _Signals() as signals:
+                try:
+                    self.selector.register(signals, selectors.EVENT_READ, lambda: self._signalled(signals))
+                    for number in range(1, len(self._places) + 1):
+                        self.start(number)
+                    self._watch()
+                finally:
+                    for child in self.children.values():
+                        child.close()
+                    self._view.close()
+                    self.selector.close()
+        if self._failure is not None:
+            raise self._failure
+
+    # -- what commands use
+
+    def start(self, number: int) -> Child:
+        """Start a node's process, for the first time or again, where it was."""
+        old = self.children.get(number)
+        if old is not None:
+            old.close()
+        spec = self._spec
+        settings = spec.node_settings(number, self._places, self._ports)
+        child = self.children[number] = Child(
+            number, settings, spec.kafka, str(spec.file) if spec.file else None, self._log_fd
+        )
+        self.selector.register(child.status_fd, selectors.EVENT_READ, lambda: self._heard(child))
+        return child
+
+    def stop_all(self) -> None:
+        """Stop cleanly; asked again, at once."""
+        hard, self._stopping = self._stopping, True
+        for child in self.children.values():
+            if hard:
+                child.kill()
+            else:
+                child.stop(together=True)
+        self._over = not any(child.alive for child in self.children.values())
+
+    # -- the loop
+
+    def _watch(self) -> None:
+        while not self._over:
+            for key, _ in self.selector.select(self._timeout_s()):
+                key.data()
+            self._settle()
+
+    def _timeout_s(self) -> float | None:
+        due = self._commands.due
+        if self._announced and self._view.refresh_s is not None:
+            due = min(due, self._refresh_at)
+        return None if due == float("inf") else max(0.0, due - time.monotonic())
+
+    def _settle(self) -> None:
+        """After whatever happened: tell the view, answer commands."""
+        if self._announced:
+            self._show_changes()
+            self._refresh()
+        self._commands.settle()
+
+    def _show_changes(self) -> None:
+        for number, child in self.children.items():
+            state = child.state
+            if self._shown.get(number) is not state:
+                self._shown[number] = state
+                self._view.changed(number, state, "" if child.alive else child.end)
+
+    def _refresh(self) -> None:
+        now = time.monotonic()
+        if self._view.refresh_s is not None and now >= self._refresh_at:
+            self._refresh_at = now + self._view.refresh_s
+            self._view.refresh(self._commands.nodes())
+            for child in self.children.values():
+                child.ask_standing()
+
+    def _signalled(self, signals: "_Signals") -> None:
+        for number in signals.take():
+            if number == signal.SIGCHLD:
+                for child in self.children.values():
+                    child.look()
+            else:
+                self.stop_all()
+
+    def _heard(self, child: Child) -> None:
+        if not child.read():
+            self.selector.unregister(child.status_fd)
+            self._ended(child)
+        elif child.ready is not None and child.ports and child.state is State.RUNNING:
+            self._ports.learn(child.number, child.ports)
+            if not self._announced and not self._stopping:
+                self._announce()
+
+    def _announce(self) -> None:
+        alive = [child for child in self.children.values() if child.alive]
+        ready = [child.ready for child in alive if child.ready is not None]
+        if len(ready) == len(alive):
+            self._announced = True
+            self._ports.save()
+            self._shown = {number: child.state for number, child in self.children.items()}
+            self._view.ready(ready)
+
+    def _ended(self, child: Child) -> None:
+        child.reap()
+        anyone = any(other.alive for other in self.children.values())
+        if self._stopping:
+            self._over = not anyone
+        elif not child.end_was_asked:
+            if self._announced and (anyone or child.ready is None):
+                self._go_on_without(child)
+            else:
+                when = "ended by itself" if child.ready else "ended while it started"
+                self._failure = child.error or NodeFailed(f"node {child.number} {when} ({child.end})")
+                self.stop_all()
+
+    def _go_on_without(self, child: Child) -> None:
+        why = f": {child.error}" if child.error is not None else ""
+        sys.stderr.write(f"ottla: node {child.number} ended ({child.end}){why}; `ottla node start` starts it again\n")
+        sys.stderr.flush()
+
+
+class _Signals:
+    """Signals as bytes on a socket, so that the loop waits for them beside everything else."""
+
+    def __enter__(self) -> "_Signals":
+        self._reads, self._writes = socket.socketpair()
+        self._reads.setblocking(False)
+        self._writes.setblocking(False)
+        self._previous_fd = signal.set_wakeup_fd(self._writes.fileno(), warn_on_full_buffer=False)
+        # The descriptor carries the signal; a handler has to stand for it to be written.
+        handler: Callable[[int, object], None] = lambda number, frame: None  # noqa: E731
+        self._previous = {number: signal.signal(number, handler) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._previous_fd)
+        self._reads.close()
+        self._writes.close()
+
+    def fileno(self) -> int:
+        return self._reads.fileno()
+
+    def take(self) -> bytes:
+        """The signals that came."""
+        return os.read(self._reads.fileno(), 256)
