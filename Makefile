@@ -52,7 +52,7 @@ test-oldest: system  ## Run the gRPC tests with the oldest grpcio and protobuf t
 
 # Minutes of what CI runs for seconds, with examples that no run had before.
 soak: env  ## Shake the log and the coordinators with many new random histories.
-	OTTLA_MODEL_EXAMPLES=3000 OTTLA_MODEL_STEPS=150 CI= $(BIN)/python -m pytest -q -n 2 --timeout=1800 \
+	OTTLA_MODEL_EXAMPLES=3000 OTTLA_MODEL_STEPS=150 OTTLA_REPLICATION_SEEDS=500 CI= $(BIN)/python -m pytest -q -n 2 --timeout=1800 \
 		tests/sim tests/unit/coordinators tests/unit/controller tests/unit/raft
 
 # How many histories `make sim` draws: `make sim SEEDS=10000`.
