@@ -13,7 +13,11 @@ def flip_cold_bit(host: Host, random: Random) -> bool:
     files = host.files
     if not files.exists(DIRECTORY):
         return False
-    names = files.list_directory(DIRECTORY)
+    before, files.before = files.before, None  # this is not the node's doing: none of its operations fails here
+    try:
+        names = files.list_directory(DIRECTORY)
+    finally:
+        files.before = before
     cold = [*[n for n in names if n.endswith(".segment")][:-1], *[n for n in names if n.endswith(".snapshot")][-1:]]
     if not cold:
         return False
