@@ -4,9 +4,12 @@ import asyncio
 import socket
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from ssl import SSLContext
+from ssl import SSLError
 from typing import Final, cast
 
+import structlog
+
+from ottla.adapters.tls import CLOSING_S, ContextSource, TlsListener, explain
 from ottla.core.ports import Receiver
 from ottla.core.types import Buffer
 
@@ -15,20 +18,26 @@ _LOW_WATER_BYTES: Final = 256 << 10
 _JOIN_BELOW_BYTES: Final = 16 << 10
 _CONNECT_S: Final = 5.0
 _BACKLOG: Final = 128
+_MAX_TOLD: Final = 64
+
+_log = structlog.get_logger(__name__)
 
 
 class AsyncioNetwork:
-    """`server_ssl` and `client_ssl`: both or none. The client's context names the authority that nodes must show."""
+    """`server_ssl` and `client_ssl` (both or none) give the contexts for the next connection; the client's one names
+    the authority that nodes must show, and checks that a certificate bears the name that was dialled.
+    """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         *,
-        server_ssl: SSLContext | None = None,
-        client_ssl: SSLContext | None = None,
+        server_ssl: ContextSource | None = None,
+        client_ssl: ContextSource | None = None,
     ) -> None:
         self._loop, self._server_ssl, self._client_ssl = loop, server_ssl, client_ssl
         self._tasks: set[asyncio.Task[None]] = set()
+        self._told: set[tuple[str, int, str]] = set()
 
     def connect(self, host: str, port: int, receiver: Receiver) -> None:
         self._run(self._connect(host, port, receiver))
@@ -42,7 +51,10 @@ class AsyncioNetwork:
         """As `listen`, on a socket that is bound already."""
         listening.setblocking(False)
         listener = AsyncioListener(listening)
-        self._run(listener.start(self._loop, accept, self._server_ssl))
+        if self._server_ssl is None:
+            self._run(listener.start(self._loop, accept))
+        else:
+            listener.start_tls(self._loop, accept, self._server_ssl)
         return listener
 
     def _run(self, work: Coroutine[None, None, None]) -> None:
@@ -56,9 +68,22 @@ class AsyncioNetwork:
 
         try:
             async with asyncio.timeout(_CONNECT_S):
-                await self._loop.create_connection(make, host, port, ssl=self._client_ssl)
+                if self._client_ssl is None:
+                    await self._loop.create_connection(make, host, port)
+                else:
+                    context = self._client_ssl()
+                    await self._loop.create_connection(make, host, port, ssl=context, ssl_shutdown_timeout=CLOSING_S)
         except (OSError, TimeoutError) as error:
+            if isinstance(error, SSLError):
+                self._tell(host, port, explain(error))
             receiver.closed(error)
+
+    def _tell(self, host: str, port: int, reason: str) -> None:
+        """Once: it is dialled again and again."""
+        key = (host, port, reason)
+        if key not in self._told and len(self._told) < _MAX_TOLD:
+            self._told.add(key)
+            _log.warning("no TLS connection to another node", host=host, port=port, reason=reason)
 
 
 class AsyncioListener:
@@ -66,20 +91,22 @@ class AsyncioListener:
 
     def __init__(self, listening: socket.socket) -> None:
         self._socket = listening
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | TlsListener | None = None
         self.port: int = listening.getsockname()[1]
         self._closed = False
 
-    async def start(
-        self, loop: asyncio.AbstractEventLoop, accept: Callable[[str], Receiver], ssl: SSLContext | None
-    ) -> None:
-        def make() -> AsyncioChannel:
-            return AsyncioChannel(None, accept)
-
-        server = await loop.create_server(make, sock=self._socket, ssl=ssl, backlog=_BACKLOG)
+    async def start(self, loop: asyncio.AbstractEventLoop, accept: Callable[[str], Receiver]) -> None:
+        server = await loop.create_server(lambda: AsyncioChannel(None, accept), sock=self._socket, backlog=_BACKLOG)
         if self._closed:
             server.close()
         self._server = server
+
+    def start_tls(
+        self, loop: asyncio.AbstractEventLoop, accept: Callable[[str], Receiver], context: ContextSource
+    ) -> None:
+        self._server = TlsListener(
+            loop, self._socket, lambda: AsyncioChannel(None, accept), context, door="replication", backlog=_BACKLOG
+        )
 
     def close(self) -> None:
         self._closed = True

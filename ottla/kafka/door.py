@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from ottla.adapters.tls import ContextSource, TlsListener
 from ottla.broker.broker import Broker
 from ottla.kafka.connection import Connection
 from ottla.kafka.dispatch import Dispatch
@@ -54,17 +55,24 @@ class KafkaDoor:
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
         self.call_soon = self._loop.call_soon
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | TlsListener] = []
         self._next_id = 0
         self._sweeper: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
 
-    async def listen(self, listener: str, sockets: Sequence[socket.socket]) -> None:
-        """Serve on these bound sockets, under the listener's name."""
+    async def listen(
+        self, listener: str, sockets: Sequence[socket.socket], context: ContextSource | None = None
+    ) -> None:
+        """Serve on these bound sockets, under the listener's name; with TLS where a source of contexts is given."""
+
+        def accept() -> Connection:
+            return self._accept(listener)
+
         for bound in sockets:
-            server = await self._loop.create_server(
-                lambda: self._accept(listener), sock=bound, backlog=_BACKLOG, start_serving=True
-            )
+            if context is not None:
+                self._servers.append(TlsListener(self._loop, bound, accept, context, door=listener, backlog=_BACKLOG))
+                continue
+            server = await self._loop.create_server(accept, sock=bound, backlog=_BACKLOG, start_serving=True)
             self._servers.append(server)
         if self._sweeper is None and self.limits.max_idle_ms > 0:
             self._sweep()

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from ottla.core.broker_configs import BROKER_CONFIGS
 from ottla.core.errors import ConfigError
+from ottla.node.exposure import check_exposure, check_kafkas_tls_names
 from ottla.node.listeners import Endpoint, parse_endpoint, parse_listeners
 from ottla.node.settings import BY_KAFKA_NAME, BY_NAME, SETTINGS, Setting, Value
 
@@ -44,6 +45,10 @@ class NodeConfig:
     replication_listener: str
     peers: str
     insecure: bool
+    tls_certificate: str
+    tls_key: str
+    tls_ca: str
+    tls_client_auth: str
     rack: str
     sync_threads: int
     gil_switch_interval_us: int
@@ -79,7 +84,7 @@ class NodeConfig:
                 if name not in values:
                     values[name] = _setting(name, layer.origin).parse(value, layer.origin)
                     origins[name] = layer.origin
-            for name, value in layer.kafka.items():
+            for name, value in check_kafkas_tls_names(layer.kafka, layer.origin).items():
                 if name not in BY_KAFKA_NAME and name not in kafka:
                     kafka[name] = _kafka_text(value)
                     origins[name] = layer.origin
@@ -100,14 +105,8 @@ class NodeConfig:
             self.internal_endpoint(),
             self.replication_endpoint(),
         ]
-        if not self.insecure:
-            for endpoint in endpoints:
-                if not endpoint.is_loopback:
-                    raise ConfigError(
-                        f"{endpoint} can be reached from other machines, and nothing there is encrypted or "
-                        "authenticated yet: listen on localhost, or say --insecure (insecure = true) "
-                        "on a trusted network"
-                    )
+        self._validate_tls()
+        check_exposure(endpoints, has_certificate=self.has_tls, is_insecure=self.insecure)
         fixed = [endpoint for endpoint in endpoints if endpoint.port]
         for index, endpoint in enumerate(fixed):
             for other in fixed[:index]:
@@ -134,6 +133,24 @@ class NodeConfig:
         if not self.data_dir:
             raise ConfigError("data_dir is empty: name a directory")
         self._validate_kafka()
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether there is a certificate: then gRPC, and everything between nodes, is TLS."""
+        return bool(self.tls_certificate)
+
+    def _validate_tls(self) -> None:
+        if self.has_tls and not self.tls_ca:
+            raise ConfigError(
+                "tls_certificate is set and tls_ca is not: name the authority's certificates (PEM), "
+                "with which nodes check each other"
+            )
+        if self.tls_key and not self.has_tls:
+            raise ConfigError("tls_key is set and tls_certificate is not: name the certificate that belongs to it")
+        if self.tls_client_auth != "none" and not self.has_tls:
+            raise ConfigError(
+                f"tls_client_auth = {self.tls_client_auth!r} needs TLS: set tls_certificate, tls_key and tls_ca"
+            )
 
     def _validate_kafka(self) -> None:
         for name, text in self.kafka.items():

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
     from wsgiref.types import StartResponse, WSGIEnvironment
 
     from prometheus_client.metrics_core import Metric
@@ -40,8 +41,15 @@ class Observed(Protocol):
 class HttpDoor:
     """Serves one node's figures on already bound sockets."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, sockets: Sequence[socket.socket], observed: Observed) -> None:
-        self._loop, self._sockets, self._observed = loop, sockets, observed
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sockets: Sequence[socket.socket],
+        observed: Observed,
+        context: "Callable[[], SSLContext] | None" = None,
+    ) -> None:
+        """`context` gives that of the next connection, where it is to be TLS."""
+        self._loop, self._sockets, self._observed, self._context = loop, sockets, observed, context
         self._servers: list[Any] = []
 
     def start(self) -> None:
@@ -63,7 +71,7 @@ class HttpDoor:
 
     def _first_connection(self, listening: socket.socket) -> None:
         self._loop.remove_reader(listening.fileno())
-        server = _make_server(listening, self._application)
+        server = _make_server(listening, self._application, self._context)
         self._servers.append(server)
         Thread(target=server.serve_forever, name="ottla-http", daemon=True).start()
 
@@ -106,7 +114,7 @@ def _answer(
     return [content]
 
 
-def _make_server(listening: socket.socket, application: Any) -> Any:
+def _make_server(listening: socket.socket, application: Any, context: "Callable[[], SSLContext] | None" = None) -> Any:
     from socketserver import ThreadingMixIn
     from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
@@ -121,6 +129,15 @@ def _make_server(listening: socket.socket, application: Any) -> Any:
 
     class Server(ThreadingMixIn, WSGIServer):
         daemon_threads = True
+
+        def finish_request(self, request: Any, client_address: Any) -> None:
+            """In the request's own thread, which is where a handshake may take its time."""
+            if context is None:
+                super().finish_request(request, client_address)
+                return
+            request.settimeout(READ_TIMEOUT_S)
+            with context().wrap_socket(request, server_side=True) as encrypted:
+                super().finish_request(encrypted, client_address)
 
         def handle_error(self, request: Any, client_address: Any) -> None:
             """One line in the node's log; the library would print a traceback for each client that hangs up."""

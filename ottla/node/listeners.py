@@ -1,7 +1,7 @@
 """Listening addresses in Kafka's form (`NAME://host:port`), and the sockets bound to them.
 
 `localhost` is bound as 127.0.0.1 and ::1 with the same port, because some clients try ::1 first and take its refusal
-for the broker's. A node is closed by default: another address than loopback needs an explicit `insecure`.
+for the broker's. The listener named SSL speaks TLS; `exposure` says what may listen where without.
 """
 
 import errno
@@ -9,11 +9,13 @@ import ipaddress
 import re
 import socket
 from dataclasses import dataclass, replace
+from typing import Final
 
 from ottla.core.errors import ConfigError
 
 _LISTENER = re.compile(r"^(?P<name>[A-Za-z0-9_]+)://(?P<address>.*)$")
-_ENCRYPTED = frozenset({"SSL", "SASL_SSL", "SASL_PLAINTEXT"})
+_NOT_SERVED = frozenset({"SASL_SSL", "SASL_PLAINTEXT"})
+TLS_LISTENER: Final = "SSL"
 _PORT_TRIES = 20  # a free port of 127.0.0.1 may be taken on ::1
 
 
@@ -33,6 +35,11 @@ class Endpoint:
     def address(self) -> str:
         """`host:port` without the listener's name."""
         return str(replace(self, name=""))
+
+    @property
+    def is_tls_listener(self) -> bool:
+        """Whether it is the listener for Kafka clients that speak TLS."""
+        return self.name == TLS_LISTENER
 
     @property
     def is_loopback(self) -> bool:
@@ -69,8 +76,8 @@ def parse_listeners(text: str, setting: str) -> tuple[Endpoint, ...]:
         if match is None:
             raise ConfigError(f"{setting} = {text!r}: write NAME://host:port, for example PLAINTEXT://localhost:9092")
         name = match["name"].upper()
-        if name in _ENCRYPTED:
-            raise ConfigError(f"{setting} = {text!r}: {name} is not served yet; use PLAINTEXT on a trusted network")
+        if name in _NOT_SERVED:
+            raise ConfigError(f"{setting} = {text!r}: {name} is not served yet; use SSL, or PLAINTEXT on loopback")
         if any(endpoint.name == name for endpoint in endpoints):
             raise ConfigError(f"{setting} = {text!r}: give every listener a name of its own ({name} stands twice)")
         endpoints.append(replace(parse_endpoint(match["address"], setting), name=name))

@@ -105,8 +105,9 @@ SETTINGS: tuple[Setting, ...] = (
         default="PLAINTEXT://localhost:9092",
         unit="NAME://host:port, comma-separated",
         kafka_name="listeners",
-        doc="Where the node listens for Kafka clients. `localhost` is 127.0.0.1 and ::1; no host means every address.",
-        reason="Loopback only, as nothing is encrypted or authenticated yet; 9092 is where Kafka clients look first.",
+        doc="Where the node listens for Kafka clients. `localhost` is 127.0.0.1 and ::1; no host means every address. "
+        "The listener named SSL speaks TLS.",
+        reason="Loopback only, as nothing is encrypted without certificates; 9092 is where Kafka clients look first.",
     ),
     Setting(
         name="advertised_listeners",
@@ -120,7 +121,7 @@ SETTINGS: tuple[Setting, ...] = (
         name="grpc_listener",
         default="localhost:10092",
         unit="host:port",
-        doc="Where the node listens for gRPC (`ottla.v1`).",
+        doc="Where the node listens for gRPC (`ottla.v1`); with TLS as soon as there is a `tls_certificate`.",
         reason="1000 above the Kafka port, so that the nodes of one machine never meet.",
     ),
     Setting(
@@ -134,21 +135,24 @@ SETTINGS: tuple[Setting, ...] = (
         name="http_listener",
         default="localhost:11092",
         unit="host:port",
-        doc="Where `/metrics` (Prometheus) and `/health` are served; empty: nowhere.",
+        doc="Where `/metrics` (Prometheus) and `/health` are served; empty: nowhere. Plain on loopback; with TLS "
+        "elsewhere, as soon as there is a `tls_certificate`.",
         reason="A port of its own, 2000 above the Kafka port: probes and scrapers need no Kafka or gRPC client.",
     ),
     Setting(
         name="internal_listener",
         default="localhost:12092",
         unit="host:port",
-        doc="Where other nodes reach this one: consensus, and what brokers ask of the controller (gRPC).",
+        doc="Where other nodes reach this one: consensus, and what brokers ask of the controller (gRPC); with TLS on "
+        "both sides as soon as there is a `tls_certificate`.",
         reason="3000 above the Kafka port. Whoever connects has to prove that it knows the cluster's secret.",
     ),
     Setting(
         name="replication_listener",
         default="localhost:13092",
         unit="host:port",
-        doc="Where followers connect for the records of the partitions that this node leads.",
+        doc="Where followers connect for the records of the partitions that this node leads; with TLS as between "
+        "`internal_listener`s.",
         reason="4000 above the Kafka port; raw frames, as gRPC would copy each byte four times. Same secret.",
     ),
     Setting(
@@ -162,8 +166,45 @@ SETTINGS: tuple[Setting, ...] = (
         name="insecure",
         default=False,
         unit="",
-        doc="Allow listening on addresses other than loopback although nothing there is encrypted or authenticated.",
+        doc="Allow listening without TLS on addresses other than loopback, where nothing is encrypted then.",
         reason="False: a node that strangers can reach must be somebody's decision.",
+    ),
+    Setting(
+        name="tls_certificate",
+        default="",
+        unit="path",
+        kafka_name="ssl.keystore.location",
+        doc="This node's certificate as PEM, and after it those between it and the authority. It bears every name by "
+        "which clients and other nodes reach this node. Read again when the file changes.",
+        reason="Empty: no TLS. `ottla tls create` makes one for a trial. With it, clients and nodes are spoken to in "
+        "TLS only, but for the Kafka listeners that are not named SSL.",
+    ),
+    Setting(
+        name="tls_key",
+        default="",
+        unit="path",
+        doc="The certificate's private key as PEM, not encrypted; empty: it stands in the file `tls_certificate`.",
+        reason="A file of its own can be kept from others (mode 0600). One file for both is Kafka's form.",
+    ),
+    Setting(
+        name="tls_ca",
+        default="",
+        unit="path",
+        kafka_name="ssl.truststore.location",
+        doc="The certificates (PEM) of the authority that signs those of the nodes, and of the clients where they are "
+        "asked for.",
+        reason="Nodes show each other certificates of this authority; so it is the cluster's own, not one of the "
+        "world's. Without a `tls_certificate` it does nothing.",
+    ),
+    Setting(
+        name="tls_client_auth",
+        default="none",
+        unit="",
+        kafka_name="ssl.client.auth",
+        choices=("none", "requested", "required"),
+        doc="Whether clients must show a certificate of `tls_ca` at the Kafka listener SSL and at the gRPC door, which "
+        "takes `requested` for `none`.",
+        reason="As in Kafka. Nodes always have to show theirs to each other.",
     ),
     Setting(
         name="rack",

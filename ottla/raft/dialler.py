@@ -99,7 +99,7 @@ class Dialler:
         if transport.credentials is None:
             channel = grpc.aio.insecure_channel(peer.endpoint, options)
         else:
-            channel = grpc.aio.secure_channel(peer.endpoint, transport.credentials, options)
+            channel = grpc.aio.secure_channel(peer.endpoint, transport.credentials(), options)
         call: Call = channel.stream_stream(METHOD)()
         link: Link | None = None
         try:

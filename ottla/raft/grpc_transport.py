@@ -10,7 +10,7 @@ it is not: every node sends an empty frame when it has had nothing to say for a 
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import grpc
@@ -57,10 +57,11 @@ class GrpcTransport:
         cluster_id: Uuid,
         member: Member,
         secret: bytes,
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: Callable[[], grpc.ChannelCredentials] | None = None,
         limits: Limits | None = None,
     ) -> None:
-        """`secret`: the cluster's. `credentials`: for dialling with TLS; the server's ones are where it is bound.
+        """`secret`: the cluster's. `credentials` gives those for dialling with TLS, asked for at each attempt, as
+        certificates are renewed; the server's ones are where it is bound.
 
         Raises ConfigError without a secret.
         """

@@ -92,10 +92,15 @@ def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
     [
         ({"listeners": "PLAINTEXT://0.0.0.0:9092"}, "--insecure"),
         ({"listeners": "PLAINTEXT://:9092"}, "--insecure"),
-        ({"grpc_listener": "192.0.2.1:1"}, "--insecure"),
+        ({"listeners": "PLAINTEXT://0.0.0.0:9092"}, r"SSL://0\.0\.0\.0:9092 and set tls_certificate"),
+        ({"grpc_listener": "192.0.2.1:1"}, "set tls_certificate, tls_key and tls_ca, or say --insecure"),
         ({"http_listener": "[::]:1"}, "--insecure"),
+        ({"internal_listener": "192.0.2.1:1"}, "--insecure"),
+        ({"replication_listener": "192.0.2.1:1"}, "--insecure"),
         ({"listeners": "PLAINTEXT://:9092", "insecure": True}, "advertised_listeners"),
-        ({"listeners": "SSL://localhost:9092"}, "SSL is not served yet"),
+        ({"listeners": "SSL://localhost:9092"}, "needs a certificate: set tls_certificate"),
+        ({"listeners": "SSL://h:9092", "insecure": True}, "ottla tls create"),
+        ({"listeners": "SASL_SSL://localhost:9092"}, "SASL_SSL is not served yet; use SSL"),
         ({"listeners": "localhost:9092"}, "write NAME://host:port"),
         ({"listeners": ""}, "write at least one listener"),
         ({"listeners": "A://localhost:1,A://localhost:2"}, "name of its own"),
@@ -120,6 +125,74 @@ def test_loopback_needs_no_permission(host: str) -> None:
 def test_other_addresses_are_served_when_somebody_decided_so() -> None:
     config = load(listeners="PLAINTEXT://0.0.0.0:9092", advertised_listeners="PLAINTEXT://me:1", insecure="true")
     assert config.advertised_endpoints()["PLAINTEXT"].address == "me:1"
+
+
+CERTIFICATE: dict[str, Any] = {"tls_certificate": "node.pem", "tls_key": "node.key", "tls_ca": "ca.pem"}
+
+
+def test_other_addresses_are_served_with_tls() -> None:
+    config = load(
+        **CERTIFICATE,
+        listeners="SSL://broker:9093,PLAINTEXT://localhost:9092",
+        grpc_listener="broker:1",
+        http_listener="broker:2",
+        internal_listener="broker:3",
+        replication_listener="broker:4",
+    )
+    assert [one.is_tls_listener for one in config.kafka_endpoints()] == [True, False]
+    assert config.has_tls
+
+
+def test_a_certificate_opens_no_plain_listener() -> None:
+    with pytest.raises(ConfigError, match=r"PLAINTEXT://broker:9092 .* write SSL://broker:9092"):
+        load(**CERTIFICATE, listeners="PLAINTEXT://broker:9092")
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ({"tls_certificate": "node.pem", "tls_key": "node.key"}, "name the authority's certificates"),
+        ({"tls_key": "node.key"}, "name the certificate that belongs to it"),
+        ({"tls_client_auth": "required"}, "needs TLS: set tls_certificate"),
+        ({**CERTIFICATE, "tls_client_auth": "always"}, "choose one of none, requested, required"),
+    ],
+)
+def test_half_of_what_tls_needs_is_refused(node: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(**node)
+
+
+def test_an_authority_alone_changes_nothing() -> None:
+    """The command line's clients read it from the same variable."""
+    assert not load(environment={"OTTLA_TLS_CA": "ca.pem"}).has_tls
+
+
+def test_kafkas_names_for_pem_files_are_understood() -> None:
+    config = load(
+        "ssl.keystore.type=PEM",
+        "ssl.keystore.location=node.pem",
+        "ssl.truststore.type=PEM",
+        "ssl.truststore.location=ca.pem",
+        "ssl.client.auth=required",
+        "listeners=SSL://localhost:9093",
+    )
+    assert (config.tls_certificate, config.tls_key, config.tls_ca) == ("node.pem", "", "ca.pem")
+    assert (config.tls_client_auth, config.kafka) == ("required", {})
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("ssl.keystore.type=JKS", "only PEM is read"),
+        ("ssl.keystore.key=-----BEGIN", "name the file in tls_key"),
+        ("ssl.key.password=secret", "decrypt the key"),
+        ("listener.security.protocol.map=A:SSL", "the listener named SSL speaks TLS"),
+        ("security.inter.broker.protocol=SSL", "when tls_certificate is set"),
+    ],
+)
+def test_other_names_of_kafka_are_refused_with_what_to_write(assignment: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(assignment)
 
 
 def test_the_example_names_every_field_and_changes_nothing(tmp_path: Path) -> None:
