@@ -16,10 +16,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 DEFAULT_SERVER = "localhost:10092"
+# The first variable is a node's setting too, with the same meaning; a node's own certificate is not a client's.
+_TLS_OPTIONS = {
+    "tls-ca": ("OTTLA_TLS_CA", "Speak TLS; the certificates (PEM) of the authority that signs for the nodes"),
+    "tls-certificate": ("OTTLA_TLS_CLIENT_CERTIFICATE", "This client's certificate, for nodes that ask for one"),
+    "tls-key": ("OTTLA_TLS_CLIENT_KEY", "Its private key"),
+}
 
 
 def server_options(command: F) -> F:
-    """`--server` and `--timeout`, with the same words everywhere."""
+    """`--server`, `--tls-…` and `--timeout`, with the same words everywhere."""
     server = click.option(
         "--server",
         "-s",
@@ -37,13 +43,31 @@ def server_options(command: F) -> F:
         metavar="SECONDS",
         help="How long to wait for the cluster.",
     )
+    for name, (variable, words) in reversed(_TLS_OPTIONS.items()):
+        command = click.option(
+            f"--{name}",
+            envvar=variable,
+            metavar="FILE",
+            expose_value=False,
+            callback=_remember,
+            help=f"{words}; also in the environment as {variable}.",
+        )(command)
     return server(timeout(command))
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """For `connection`, so that the commands need not pass them on."""
+    context.meta[f"{__name__}.{parameter.name}"] = value
 
 
 def connection(server: str, timeout: float) -> "ConnectionSettings":
     """The settings of a client for these options."""
     timeout_ms = max(1, int(timeout * 1000))
+    meta = click.get_current_context().meta
     return {
+        "ssl_cafile": meta.get(f"{__name__}.tls_ca"),
+        "ssl_certfile": meta.get(f"{__name__}.tls_certificate"),
+        "ssl_keyfile": meta.get(f"{__name__}.tls_key"),
         "bootstrap_servers": server,
         "client_id": "ottla-cli",
         "request_timeout_ms": timeout_ms,

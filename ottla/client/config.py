@@ -12,6 +12,7 @@ from ottla.records.compression import Compression
 Acks = Literal["all", 0, 1, -1]
 OffsetReset = Literal["earliest", "latest", "none"]
 Isolation = Literal["read_uncommitted", "read_committed"]
+SecurityProtocol = Literal["PLAINTEXT", "SSL"]
 CompressionType = Literal["none", "gzip", "snappy", "lz4", "zstd"]
 
 DEFAULT_BOOTSTRAP_SERVERS = "localhost:10092"  # the gRPC port of the first node of `ottla up`
@@ -28,8 +29,9 @@ class ConnectionConfig:
     retry_backoff_max_ms: int = 1_000
     metadata_max_age_ms: int = 300_000  # topics, partitions and leaders are asked for again after this time
     api_timeout_ms: int = 60_000  # metadata, offsets, admin calls: with all their retries (default.api.timeout.ms)
-    ssl_cafile: str | None = None  # PEM; given: TLS
-    ssl_certfile: str | None = None  # PEM; for mutual TLS, with ssl_keyfile
+    security_protocol: SecurityProtocol | None = None  # None: "SSL" when one of the files below is named
+    ssl_cafile: str | None = None  # PEM, the authorities that may sign for the nodes; None: those that gRPC brings
+    ssl_certfile: str | None = None  # PEM, for nodes that ask for a certificate; with ssl_keyfile
     ssl_keyfile: str | None = None
 
     def addresses(self) -> tuple[str, ...]:
@@ -45,6 +47,13 @@ class ConnectionConfig:
             raise ConfigError("bootstrap_servers is empty: name at least one host:port")
         return addresses
 
+    @property
+    def uses_tls(self) -> bool:
+        """Whether connections are TLS."""
+        if self.security_protocol is not None:
+            return self.security_protocol == "SSL"
+        return self.ssl_cafile is not None or self.ssl_certfile is not None
+
     def validate(self) -> None:
         """Raises ConfigError; its message says what to change."""
         self.addresses()
@@ -55,8 +64,13 @@ class ConnectionConfig:
         require_at_least(self.api_timeout_ms, 1, "api_timeout_ms")
         if (self.ssl_certfile is None) != (self.ssl_keyfile is None):
             raise ConfigError("ssl_certfile and ssl_keyfile belong together: give both or neither")
-        if self.ssl_certfile is not None and self.ssl_cafile is None:
-            raise ConfigError("ssl_certfile needs ssl_cafile, the certificates that the cluster is checked against")
+        if self.security_protocol not in (None, "PLAINTEXT", "SSL"):
+            raise ConfigError(f"security_protocol must be PLAINTEXT or SSL, not {self.security_protocol!r}")
+        if not self.uses_tls and (self.ssl_cafile is not None or self.ssl_certfile is not None):
+            raise ConfigError(
+                'ssl_cafile and ssl_certfile do nothing with security_protocol="PLAINTEXT": '
+                'say "SSL", or leave them out'
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ import grpc.aio
 
 from ottla.client.config import ConnectionConfig
 from ottla.client.errors import ClientError, ClientForked, ErrorCode
+from ottla.core.errors import ConfigError
 from ottla.v1 import errors_pb2
 
 DETAILS_KEY = "grpc-status-details-bin"
@@ -38,14 +39,27 @@ def open_channel(address: str, config: ConnectionConfig) -> grpc.aio.Channel:
     if _used_in not in (0, os.getpid()):
         raise ClientForked(_used_in, os.getpid())
     _used_in = os.getpid()
-    if config.ssl_cafile is None:
+    if not config.uses_tls:
         return grpc.aio.insecure_channel(address, OPTIONS)
     credentials = grpc.ssl_channel_credentials(
-        Path(config.ssl_cafile).read_bytes(),
-        None if config.ssl_keyfile is None else Path(config.ssl_keyfile).read_bytes(),
-        None if config.ssl_certfile is None else Path(config.ssl_certfile).read_bytes(),
+        _pem(config.ssl_cafile, "ssl_cafile", b"CERTIFICATE"),
+        _pem(config.ssl_keyfile, "ssl_keyfile", b"PRIVATE KEY"),
+        _pem(config.ssl_certfile, "ssl_certfile", b"CERTIFICATE"),
     )
     return grpc.aio.secure_channel(address, credentials, OPTIONS)
+
+
+def _pem(file: str | None, setting: str, kind: bytes) -> bytes | None:
+    """The file's content; read for each channel, as certificates are renewed. Raises ConfigError."""
+    if file is None:
+        return None
+    try:
+        content = Path(file).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{setting}: cannot read {file}: {error.strerror}") from None
+    if kind + b"-----" not in content:  # gRPC would only say that it cannot connect
+        raise ConfigError(f"{setting}: {file} holds no {kind.decode().lower()} as PEM")
+    return content
 
 
 def error_of_detail(detail: errors_pb2.ErrorDetail) -> ClientError:

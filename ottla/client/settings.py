@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-from ottla.client.config import Acks, CompressionType, Isolation, OffsetReset
+from ottla.client.config import Acks, CompressionType, Isolation, OffsetReset, SecurityProtocol
 
 
 class ConnectionSettings(TypedDict, total=False):
@@ -15,6 +15,7 @@ class ConnectionSettings(TypedDict, total=False):
     retry_backoff_max_ms: int
     metadata_max_age_ms: int
     api_timeout_ms: int
+    security_protocol: SecurityProtocol | None
     ssl_cafile: str | None
     ssl_certfile: str | None
     ssl_keyfile: str | None
