@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from ottla.node.standing import Standing
+    from ottla.node.tls import Tls
 
 logger = structlog.get_logger(__name__)
 
@@ -68,6 +69,7 @@ class Node:
         config = self._config
         self._data = DataDirectory.open(Path(config.data_dir), NodeId(config.node_id), fresh=self._fresh)
         self._cleanups.callback(self._data.close)
+        self._tls = self._load_tls()
         self._doors = Doors.bind(config)
         self._cleanups.callback(self._doors.close)
         self._start_http()
@@ -99,6 +101,16 @@ class Node:
         await self._cleanups.aclose()
         self._status = "stopped"
 
+    def _load_tls(self) -> "Tls | None":
+        if not self._config.has_tls:
+            return None
+        from ottla.node.tls import Tls, TlsFiles
+
+        tls = Tls(TlsFiles.of(self._config))
+        tls.watch(asyncio.get_running_loop())
+        self._cleanups.callback(tls.close)
+        return tls
+
     def addresses(self) -> dict[str, str]:
         """Where clients reach this node, and where its data are."""
         return {
@@ -129,7 +141,7 @@ class Node:
         self._cleanups.callback(worker.close)
         static_configs = config.static_configs()
         controller = Controller(identity.node_id, random=source, static_configs=static_configs)
-        quorum = self._quorum = QuorumPart.open(config, self._data, controller, clock, source, disk)
+        quorum = self._quorum = QuorumPart.open(config, self._data, controller, clock, source, disk, self._tls)
         self._cleanups.push_async_callback(quorum.stop)
         await quorum.start(config.internal_endpoint())
         control = Control(
@@ -166,9 +178,15 @@ class Node:
             clock=clock,
             random=source,
             disk=disk,
-            network=AsyncioNetwork(loop),
+            network=self._network(loop),
         )
         self._cleanups.callback(self._broker.stop)
+
+    def _network(self, loop: asyncio.AbstractEventLoop) -> AsyncioNetwork:
+        tls = self._tls
+        if tls is None:
+            return AsyncioNetwork(loop)
+        return AsyncioNetwork(loop, server_ssl=tls.node_server_context, client_ssl=tls.node_client_context)
 
     def _keep_house(self) -> None:
         """Retention, and the expiry of producers."""
@@ -229,12 +247,14 @@ class Node:
             internal=self._internal,
         )
         for bound in doors.kafka:
-            await kafka.listen(bound.endpoint.name, bound.sockets)
+            context = self._tls.door_context if self._tls and bound.endpoint.is_tls_listener else None
+            await kafka.listen(bound.endpoint.name, bound.sockets, context)
         self._cleanups.push_async_callback(kafka.stop, grace_ms)
 
     def _start_http(self) -> None:
         if self._doors.http is not None:
-            http = HttpDoor(asyncio.get_running_loop(), self._doors.http.sockets, self)
+            context = self._tls.door_context if self._tls and not self._doors.http.endpoint.is_loopback else None
+            http = HttpDoor(asyncio.get_running_loop(), self._doors.http.sockets, self, context)
             http.start()
             self._cleanups.callback(http.stop)
 
@@ -251,7 +271,7 @@ class Node:
         close([probe])
         self._grpc_port = probe.endpoint.port
         for host in hosts:
-            door.bind(host, probe.endpoint.port)
+            door.bind(host, probe.endpoint.port, self._tls.door_credentials() if self._tls else None)
         await door.start()
         self._cleanups.push_async_callback(door.stop, self._config.shutdown_timeout_ms)
         advertised = self._config.advertised_grpc

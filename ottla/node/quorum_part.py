@@ -4,7 +4,7 @@ Other nodes reach it at `internal_listener`, with consensus and with what they a
 they are, for those whose place the quorum's own record of its members does not tell (any more).
 """
 
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import structlog
 
@@ -23,6 +23,9 @@ from ottla.raft.driver import RaftNode, RaftSettings
 from ottla.raft.grpc_transport import GrpcTransport
 from ottla.raft.quorum import Member
 
+if TYPE_CHECKING:
+    from ottla.node.tls import Tls
+
 logger = structlog.get_logger(__name__)
 
 METADATA_DIRECTORY = "metadata"
@@ -31,8 +34,11 @@ METADATA_DIRECTORY = "metadata"
 class QuorumPart:
     """Opened, started, stopped; in this order."""
 
-    def __init__(self, transport: GrpcTransport, raft: RaftNode, founders: int, observing: Observing) -> None:
+    def __init__(
+        self, transport: GrpcTransport, raft: RaftNode, founders: int, observing: Observing, tls: "Tls | None"
+    ) -> None:
         self.transport, self.raft = transport, raft
+        self._tls = tls
         self._observing = observing
         self.founders = founders
         self.endpoint: Endpoint | None = None
@@ -40,12 +46,24 @@ class QuorumPart:
 
     @classmethod
     def open(
-        cls, config: NodeConfig, data: DataDirectory, controller: Controller, clock: Clock, random: Random, disk: Disk
+        cls,
+        config: NodeConfig,
+        data: DataDirectory,
+        controller: Controller,
+        clock: Clock,
+        random: Random,
+        disk: Disk,
+        tls: "Tls | None" = None,
     ) -> Self:
         """Read the journal. Blocks. Raises CorruptLog, StorageError."""
         member = Member(data.identity.node_id, data.identity.directory_id)
         bootstrap = data.bootstrap
-        transport = GrpcTransport(cluster_id=data.identity.cluster_id, member=member, secret=data.secret)
+        transport = GrpcTransport(
+            cluster_id=data.identity.cluster_id,
+            member=member,
+            secret=data.secret,
+            credentials=None if tls is None else tls.node_client_credentials,
+        )
         feed = Feed(controller)
         raft = RaftNode.open(
             RaftSettings(directory=METADATA_DIRECTORY, member=member),
@@ -58,7 +76,7 @@ class QuorumPart:
         )
         controller.attach(raft)
         observing = Observing(raft, controller, feed, transport, data.path, parse_peers(config.peers))
-        return cls(transport, raft, len(bootstrap.voters), observing)
+        return cls(transport, raft, len(bootstrap.voters), observing, tls)
 
     def share_log(self, control: Control) -> None:
         """Tell other nodes of the log while this one votes, and learn of it from them while it does not."""
@@ -67,7 +85,8 @@ class QuorumPart:
     async def start(self, listener: Endpoint) -> None:
         """Listen for other nodes, and take part. Raises ConfigError when the port is taken."""
         host = loopback_or(listener.host)
-        port = await self._server.start(host, listener.port)
+        credentials = None if self._tls is None else self._tls.node_server_credentials()
+        port = await self._server.start(host, listener.port, credentials)
         self.endpoint = Endpoint(host, port)
         self.raft.start()
         if self.founders == 1:
