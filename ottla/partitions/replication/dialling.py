@@ -86,6 +86,7 @@ class FollowerSession:
         self._slots: dict[int, Following] = {}
         self._next_slot = 0
         self._durable: dict[Following, None] = {}
+        self._unsaid: list[bytes] = []
         self._armed = False
 
     # -- for `Following`
@@ -105,36 +106,43 @@ class FollowerSession:
         partition = following.partition
         log = partition.log
         end, start = log.log_end_offset, partition.log_start_offset
-        self._write(
-            [
-                wire.subscribe(
-                    Subscription(
-                        slot=slot,
-                        topic_id=partition.topic_id,
-                        partition=partition.index,
-                        leader_epoch=following.state.leader_epoch,
-                        log_end_offset=end,
-                        durable_end_offset=min(following.synced_end_offset, end),
-                        last_epoch=partition.epochs.epoch_for(end - 1) if end > start else -1,
-                        log_start_offset=start,
-                    )
+        self._say(
+            wire.subscribe(
+                Subscription(
+                    slot=slot,
+                    topic_id=partition.topic_id,
+                    partition=partition.index,
+                    leader_epoch=following.state.leader_epoch,
+                    log_end_offset=end,
+                    durable_end_offset=min(following.synced_end_offset, end),
+                    last_epoch=partition.epochs.epoch_for(end - 1) if end > start else -1,
+                    log_start_offset=start,
                 )
-            ]
+            )
         )
         return slot
 
     def unsubscribe(self, slot: int) -> None:
         if self._slots.pop(slot, None) is not None:
-            self._write([wire.unsubscribe(slot)])
+            self._say(wire.unsubscribe(slot))
 
     def durable_soon(self, following: Following) -> None:
         self._durable[following] = None
+        self._arm()
+
+    def _say(self, frame: bytes) -> None:
+        """At the end of this turn of the loop: a node that comes back has thousands of subscriptions."""
+        self._unsaid.append(frame)
+        self._arm()
+
+    def _arm(self) -> None:
         if not self._armed:
             self._armed = True
-            self._clock.call_soon(self._tell_durable)
+            self._clock.call_soon(self._tell)
 
-    def _tell_durable(self) -> None:
+    def _tell(self) -> None:
         self._armed = False
+        out, self._unsaid = self._unsaid, []
         durable, self._durable = self._durable, {}
         entries = []
         for following in durable:
@@ -142,12 +150,9 @@ class FollowerSession:
                 partition = following.partition
                 end = partition.log.log_end_offset
                 entries.append((following.slot, min(following.synced_end_offset, end), end, partition.log_start_offset))
-        if entries:
-            self._write(wire.durable(entries))
-
-    def _write(self, buffers: Sequence[Buffer]) -> None:
-        if self._connection is not None:
-            self._connection.write(buffers)
+        out += wire.durable(entries)
+        if out and self._connection is not None:
+            self._connection.write(out)
 
     # -- the connection
 
@@ -181,6 +186,7 @@ class FollowerSession:
         self._connection = None
         self._slots.clear()
         self._durable.clear()
+        self._unsaid.clear()
         self._next_slot = 0
         if self.online:
             self.online = False

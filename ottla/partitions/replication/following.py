@@ -26,6 +26,11 @@ NO_SLOT: Final = -1
 _BATCH_LENGTH: Final = Struct(">i")
 _BATCH_LENGTH_AT: Final = 8
 
+# One side has seen newer metadata than the other.
+_IN_PASSING: Final = frozenset(
+    {ErrorCode.UNKNOWN_LEADER_EPOCH, ErrorCode.FENCED_LEADER_EPOCH, ErrorCode.NOT_LEADER_OR_FOLLOWER}
+)
+
 logger = structlog.get_logger(__name__)
 
 
@@ -125,7 +130,7 @@ class Following:
 
     def refused(self, code: ErrorCode) -> None:
         self.slot = NO_SLOT
-        if code not in (ErrorCode.UNKNOWN_LEADER_EPOCH, ErrorCode.FENCED_LEADER_EPOCH):
+        if code not in _IN_PASSING:
             logger.info("the leader does not serve a replica now", partition=self.partition.name, error=code.name)
         self._do(self.state.refused())
 

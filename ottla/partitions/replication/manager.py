@@ -94,12 +94,12 @@ class ReplicaManager:
         """The controller acknowledged the registration of this process."""
         changed = self.identity.broker_epoch != broker_epoch
         self.identity.broker_epoch = broker_epoch
-        if changed:
+        if changed and not self._stopped:
             self.followers.identity_changed()
             self.settle()
 
     def close(self) -> None:
-        """End all connections. What is appended from now on goes nowhere."""
+        """End all connections, and follow nothing more. What is appended from now on goes nowhere."""
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
@@ -112,6 +112,8 @@ class ReplicaManager:
 
     def follow(self, assignments: Iterable[Assignment], peers: Peers, *, gone: Iterable[PartitionId] = ()) -> None:
         """A newer image: all of its brokers, the partitions of this node that changed, and those that are gone."""
+        if self._stopped:
+            return
         for partition_id in gone:
             self.forget(partition_id)
         if peers != self._peers:

@@ -109,6 +109,7 @@ class LeaderSession:
         self._reader = FrameReader(sessions.shared, self._frame)
         self._ready: deque[Slot] = deque()
         self._moved: dict[Slot, None] = {}
+        self._unsaid: list[bytes] = []
         self._armed = self._telling = self._closed = False
         self._told_ms = self._sent_ms = self._heard_ms = self._since_ms = self._clock.monotonic_ms()
         self._last_slot = -1
@@ -179,7 +180,7 @@ class LeaderSession:
         assert node is not None
         code = _refusal(leading, node, wanted.leader_epoch)
         if leading is None or code is not ErrorCode.NONE:
-            self._write([wire.refused(wanted.slot, code)])
+            self._say(wire.refused(wanted.slot, code))
             return
         self._looking.add(wanted.slot)
         leading.find_first_offset(wanted.log_end_offset, partial(self._compare, wanted, leading, node))
@@ -190,7 +191,7 @@ class LeaderSession:
         self._looking.discard(wanted.slot)
         if isinstance(first_offset, ApiError) or leading.partition.role is not leading:
             code = ErrorCode.NOT_LEADER_OR_FOLLOWER
-            self._write([wire.refused(wanted.slot, first_offset.code if isinstance(first_offset, ApiError) else code)])
+            self._say(wire.refused(wanted.slot, first_offset.code if isinstance(first_offset, ApiError) else code))
             return
         slot = Slot(self, wanted.slot, leading, node, wanted.log_end_offset)
         answer = leading.subscribe(
@@ -200,13 +201,13 @@ class LeaderSession:
             self.slots[slot.number] = slot
             told = slot.offsets()
             assert told is not None
-            self._write([wire.accepted(*told)])
+            self._say(wire.accepted(*told))
             slot.acknowledged(wanted.durable_end_offset, wanted.log_end_offset, wanted.log_start_offset)
             slot.grown()
         elif isinstance(answer, Diverged):
-            self._write([wire.diverged(wanted.slot, answer.epoch, answer.end_offset)])
+            self._say(wire.diverged(wanted.slot, answer.epoch, answer.end_offset))
         else:
-            self._write([wire.anew(wanted.slot, answer.offset)])
+            self._say(wire.anew(wanted.slot, answer.offset))
 
     def _unsubscribe(self, body: memoryview) -> None:
         number = wire.decode_slot(body)
@@ -250,13 +251,13 @@ class LeaderSession:
         self._moved.pop(slot, None)
         self.in_flight_bytes -= slot.in_flight_bytes
         if code is not ErrorCode.NONE:
-            self._write([wire.refused(slot.number, code)])
+            self._say(wire.refused(slot.number, code))
         self._go_on()
 
     def begin_anew(self, slot: Slot, offset: int) -> None:
         """The log has nothing any more that the follower could go on with."""
         slot.leading.unsubscribe(slot.node, ErrorCode.NONE, slot)
-        self._write([wire.anew(slot.number, offset)])
+        self._say(wire.anew(slot.number, offset))
 
     def throttle_ms(self) -> float:
         return self._sessions.throttle.wait_ms(self._clock.monotonic_ms())
@@ -281,20 +282,20 @@ class LeaderSession:
     def _flush(self) -> None:
         self._armed = False
         channel, ready = self._channel, self._ready
-        if channel is None or self._closed or channel.queued_bytes > CLOGGED_BYTES:
-            return  # `drained` goes on
+        if channel is None or self._closed:
+            return
         out: list[Buffer] = []
-        size = 0
+        size = 0 if channel.queued_bytes <= CLOGGED_BYTES else TURN_BYTES  # `drained` goes on
         while ready and size < TURN_BYTES and self.in_flight_bytes < WINDOW_BYTES:
             slot = ready.popleft()
             sent = slot.fill(out)
             size += sent
             if sent and slot.has_more:
                 slot.grown()
-        if out:
-            self._sessions.sent_bytes += size
+        if out or self._unsaid:
+            self._sessions.sent_bytes += size if out else 0
             self._write(out)
-        if ready and size >= TURN_BYTES:
+        if out and ready and size >= TURN_BYTES:
             self._arm()
 
     def _tell(self) -> None:
@@ -307,7 +308,14 @@ class LeaderSession:
         if entries:
             self._write(wire.offsets(entries))
 
+    def _say(self, frame: bytes) -> None:
+        """At the end of this turn of the loop, before anything else: answers to thousands of subscriptions at once."""
+        self._unsaid.append(frame)
+        self._arm()
+
     def _write(self, buffers: Sequence[Buffer]) -> None:
+        if self._unsaid:
+            buffers, self._unsaid = [*self._unsaid, *buffers], []
         if self._channel is not None and not self._closed:
             self._sent_ms = self._clock.monotonic_ms()
             self._channel.send(buffers)
