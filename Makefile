@@ -9,7 +9,8 @@ PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --quiet --disable-pip-version-
 OLDEST_PIP := $(subst $(BIN),$(VENV)-oldest/bin,$(PIP))
 PYTEST := $(BIN)/python -m tools.run_tests
 
-# What `make up` starts: `make up UP="--port 0 --fresh"`.
+# What `make up` starts: `make up NODES=1`, `make up UP="--port 0 --fresh"`.
+NODES ?= 3
 UP ?=
 
 .DEFAULT_GOAL := help
@@ -35,8 +36,8 @@ $(VENV)/.dev: $(VENV)/.package
 
 env: $(VENV)/.dev  ## Make .venv with everything that the tests and checks need.
 
-up: $(VENV)/.package  ## Start a cluster in the foreground.
-	@exec $(BIN)/ottla up $(UP)
+up: $(VENV)/.package  ## Start a cluster of three nodes in the foreground.
+	@exec $(BIN)/ottla up --nodes $(NODES) $(UP)
 
 test: env system  ## Run the whole suite.
 	$(PYTEST)
