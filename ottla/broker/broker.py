@@ -28,6 +28,7 @@ from ottla.controller.effective import EffectiveConfigs
 from ottla.controller.features import SUPPORTED_FEATURES
 from ottla.controller.image import Endpoint, MetadataDelta, MetadataImage
 from ottla.controller.requests import BrokerRegistration
+from ottla.core.config_fields import LONG_MAX
 from ottla.core.ports import Clock, Disk, Network, Random, Timer
 from ottla.core.types import Uuid
 from ottla.partitions.manager import PartitionManager
@@ -196,6 +197,8 @@ class Broker:
         self.fetch.max_bytes = self.configs.integer("fetch.max.bytes")
         rack_aware = self.configs.broker_value("replica.selector.class") == RACK_AWARE
         self.fetch.select_replica = self._selector if rack_aware else None
+        rate = self.configs.number("leader.replication.throttled.rate")
+        self.replication.throttle(rate if rate < LONG_MAX else None)
         self.fetch.sessions.slots = self.configs.integer("max.incremental.fetch.session.cache.slots")
 
     def _published(self, image: MetadataImage, delta: MetadataDelta) -> None:

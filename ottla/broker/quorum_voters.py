@@ -27,8 +27,8 @@ async def add_raft_voter(broker: Broker, request: AddRaftVoterRequest, context: 
         _check_new(quorum, member)
         await _add(quorum, member, _endpoint(request.listeners), request.timeout_ms)
     except OttlaError as error:
-        refused = _refused(error)
-        return AddRaftVoterResponse(error_code=refused.code, error_message=refused.message or None)
+        why = refused(error)
+        return AddRaftVoterResponse(error_code=why.code, error_message=why.message or None)
     return AddRaftVoterResponse(error_message=None)
 
 
@@ -43,8 +43,8 @@ async def remove_raft_voter(
         _check_known(quorum, member)
         await quorum.remove_member(member)
     except OttlaError as error:
-        refused = _refused(error)
-        return RemoveRaftVoterResponse(error_code=refused.code, error_message=refused.message or None)
+        why = refused(error)
+        return RemoveRaftVoterResponse(error_code=why.code, error_message=why.message or None)
     return RemoveRaftVoterResponse(error_message=None)
 
 
@@ -91,7 +91,8 @@ def _endpoint(listeners: list[Listener]) -> str:
     return f"[{host}]:{listeners[0].port}" if ":" in host else f"{host}:{listeners[0].port}"
 
 
-def _refused(error: OttlaError) -> ApiError:
+def refused(error: OttlaError) -> ApiError:
+    """What the quorum refuses, as an answer."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, NotLeader):

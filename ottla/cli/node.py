@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ottla.cli.node_control import add_to
+from ottla.cli import node_control, node_membership
 from ottla.node.config import Layer, NodeConfig, from_assignments
 
 
@@ -13,7 +13,8 @@ def node() -> None:
     """Stop, start and pause local nodes; run one from a configuration file."""
 
 
-add_to(node)
+node_control.add_to(node)
+node_membership.add_to(node)
 
 
 @node.command()

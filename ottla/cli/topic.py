@@ -1,21 +1,28 @@
 """`ottla topic`: creates, lists, describes, alters and deletes topics."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
 
 from ottla.cli.client import assignments, connection, run, server_options
 from ottla.cli.output import json_option, print_json, print_pairs, print_table
+from ottla.cli.reassign import reassign
 from ottla.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from ottla.client.settings import ConnectionSettings
-    from ottla.client.types import ConfigEntry, TopicDescription
+    from ottla.client.types import ConfigEntry, PartitionDescription, TopicDescription, TopicPartition
+
+    Lags = Mapping[TopicPartition, Mapping[int, int]]  # of followers, by topic and partition
 
 
 @click.group()
 def topic() -> None:
-    """Create, list, describe, alter and delete topics."""
+    """Create, list, describe, alter and delete topics; move their replicas."""
+
+
+topic.add_command(reassign)
 
 
 @topic.command()
@@ -131,17 +138,26 @@ async def _describe(settings: "ConnectionSettings", names: tuple[str, ...], *, a
     async with Admin(**settings) as admin:
         topics = await admin.describe_topics(names)
         configs = await admin.describe_configs([ConfigResource.topic(name) for name in names])
+        leaders = {part.leader_id for one in topics for part in one.partitions if part.leader_id >= 0}
+        progress = await admin.describe_replicas(sorted(leaders), names)
+    lags = {partition: found.lags for partition, found in progress.items()}
     if as_json:
-        print_json([_topic_json(one, configs[ConfigResource.topic(one.name)]) for one in topics])
+        print_json([_topic_json(one, configs[ConfigResource.topic(one.name)], lags) for one in topics])
         return
     for one in topics:
-        _show_topic(one, configs[ConfigResource.topic(one.name)])
+        _show_topic(one, configs[ConfigResource.topic(one.name)], lags)
 
 
-def _show_topic(one: "TopicDescription", configs: "dict[str, ConfigEntry]") -> None:
+def _key(one: "TopicDescription", part: "PartitionDescription") -> "TopicPartition":
+    from ottla.client import TopicPartition
+
+    return TopicPartition(one.name, part.partition)
+
+
+def _show_topic(one: "TopicDescription", configs: "dict[str, ConfigEntry]", lags: "Lags") -> None:
     changed = [f"{key}={entry.value}" for key, entry in sorted(configs.items()) if not entry.is_default]
     print_pairs({"topic": one.name, "id": one.topic_id, "configs": " ".join(changed) or "all defaults"})
-    columns = ("partition", "leader", "epoch", "replicas", "in sync", "offline")
+    columns = ("partition", "leader", "epoch", "replicas", "in sync", "eligible", "offline", "lag")
     print_table(
         columns,
         [
@@ -151,14 +167,16 @@ def _show_topic(one: "TopicDescription", configs: "dict[str, ConfigEntry]") -> N
                 part.leader_epoch,
                 part.replica_ids,
                 part.in_sync_replica_ids,
+                part.eligible_leader_replica_ids or None,
                 part.offline_replica_ids or None,
+                [f"{node}:{lag}" for node, lag in lags.get(_key(one, part), {}).items()] or None,
             )
             for part in one.partitions
         ],
     )
 
 
-def _topic_json(one: "TopicDescription", configs: "dict[str, ConfigEntry]") -> dict[str, object]:
+def _topic_json(one: "TopicDescription", configs: "dict[str, ConfigEntry]", lags: "Lags") -> dict[str, object]:
     return {
         "name": one.name,
         "id": one.topic_id,
@@ -170,7 +188,9 @@ def _topic_json(one: "TopicDescription", configs: "dict[str, ConfigEntry]") -> d
                 "leader_epoch": part.leader_epoch,
                 "replicas": list(part.replica_ids),
                 "in_sync": list(part.in_sync_replica_ids),
+                "eligible": list(part.eligible_leader_replica_ids),
                 "offline": list(part.offline_replica_ids),
+                "lag": {str(node): lag for node, lag in lags.get(_key(one, part), {}).items()},
             }
             for part in one.partitions
         ],

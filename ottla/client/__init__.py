@@ -20,6 +20,7 @@ from ottla.client.errors import (
     RecordTooLarge,
     SerializationFailed,
 )
+from ottla.client.operations import QuorumDescription, QuorumMember, Reassignment, ReplicaProgress
 from ottla.client.producer import Producer
 from ottla.client.serialization import json_deserializer, json_serializer, string_deserializer, string_serializer
 from ottla.client.types import (
@@ -67,8 +68,12 @@ __all__ = [
     "PartialFailure",
     "PartitionDescription",
     "Producer",
+    "QuorumDescription",
+    "QuorumMember",
+    "Reassignment",
     "RecordMetadata",
     "RecordTooLarge",
+    "ReplicaProgress",
     "ResourceType",
     "SerializationFailed",
     "TimestampType",

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
+from ottla.client.admin_operations import AdminOperations
 from ottla.client.backoff import Backoff
 from ottla.client.config import ConnectionConfig
 from ottla.client.connect import open_transport
@@ -27,7 +28,7 @@ Item = TypeVar("Item")
 T = TypeVar("T")
 
 
-class Admin:
+class Admin(AdminOperations):
     """Creates, changes and describes.
 
         async with Admin(bootstrap_servers="localhost:10092") as admin:

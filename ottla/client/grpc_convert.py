@@ -60,6 +60,7 @@ def description_of(topic: topics_pb2.TopicDescription) -> TopicDescription:
                 replica_ids=tuple(partition.replica_ids),
                 in_sync_replica_ids=tuple(partition.in_sync_replica_ids),
                 offline_replica_ids=tuple(partition.offline_replica_ids),
+                eligible_leader_replica_ids=tuple(partition.eligible_leader_replica_ids),
                 error=_CODES.get(partition.error.code, ErrorCode.UNKNOWN_SERVER_ERROR),
             )
             for partition in topic.partitions

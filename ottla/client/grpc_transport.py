@@ -19,6 +19,7 @@ from ottla.client.grpc_convert import (
     resource_of,
     topic_id,
 )
+from ottla.client.grpc_operations import GrpcOperations
 from ottla.client.grpc_produce import Answer, ProduceLink
 from ottla.client.transport import ConfigChange, FetchRequest, FetchResult, ProduceRequest
 from ottla.client.types import (
@@ -85,6 +86,7 @@ class GrpcTransport:
         self._any = self._bootstrap[0]  # where calls go that any node answers
         self._metadata = (("ottla-client-id", config.client_id),)
         self._closed = False
+        self.operations = GrpcOperations(self)
 
     async def open(self) -> None:
         """Ask the bootstrap servers in turn; raises the last one's error when none answers."""
@@ -101,7 +103,7 @@ class GrpcTransport:
 
     async def describe_cluster(self) -> ClusterDescription:
         """Remembers the nodes' addresses."""
-        answer = await self._ask_any(
+        answer = await self.ask_any(
             lambda node: node.cluster.DescribeCluster(
                 cluster_pb2.DescribeClusterRequest(), timeout=self._timeout, metadata=self._metadata
             )
@@ -124,7 +126,7 @@ class GrpcTransport:
     async def list_topics(self, *, include_internal: bool) -> list[TopicListing]:
         """One call to any node."""
         request = topics_pb2.ListTopicsRequest(include_internal=include_internal)
-        answer = await self._ask_any(lambda node: node.topics.ListTopics(request, **self._options()))
+        answer = await self.ask_any(lambda node: node.topics.ListTopics(request, **self.options()))
         return [
             TopicListing(
                 name=topic.name,
@@ -142,7 +144,7 @@ class GrpcTransport:
         if names is not None and not names:
             return [], {}  # to the service, no names mean all topics
         request = topics_pb2.DescribeTopicsRequest(names=names or (), allow_auto_create=allow_auto_create)
-        answer = await self._ask_any(lambda node: node.topics.DescribeTopics(request, **self._options()))
+        answer = await self.ask_any(lambda node: node.topics.DescribeTopics(request, **self.options()))
         descriptions: list[TopicDescription] = []
         errors: dict[str, ClientError] = {}
         for topic in answer.topics:
@@ -156,13 +158,13 @@ class GrpcTransport:
     async def init_producer_id(self) -> tuple[int, int]:
         """One call to any node."""
         request = produce_pb2.InitProducerIdRequest()
-        answer = await self._ask_any(lambda node: node.produce.InitProducerId(request, **self._options()))
+        answer = await self.ask_any(lambda node: node.produce.InitProducerId(request, **self.options()))
         return answer.producer_id, answer.producer_epoch
 
     def produce(self, node_id: int, request: ProduceRequest) -> Answer:
         """On the node's one stream."""
         try:
-            node = self._node(node_id)
+            node = self.node(node_id)
         except ClientError as error:
             answer: Answer = asyncio.get_running_loop().create_future()
             answer.set_exception(error)
@@ -191,9 +193,9 @@ class GrpcTransport:
                 for (topic, partition), fetch_offset, max_bytes, leader_epoch in request.partitions
             ],
         )
-        node = self._node(node_id)
+        node = self.node(node_id)
         timeout = self._timeout + request.max_wait_ms / 1000
-        answer = await self._ask(node, node.fetch.Fetch(message, timeout=timeout, metadata=self._metadata))
+        answer = await self.ask(node, node.fetch.Fetch(message, timeout=timeout, metadata=self._metadata))
         return [
             FetchResult(
                 TopicPartition(result.topic, result.partition),
@@ -218,8 +220,8 @@ class GrpcTransport:
                 for (topic, partition), timestamp in timestamps.items()
             ],
         )
-        node = self._node(node_id)
-        answer = await self._ask(node, node.fetch.ListOffsets(request, **self._options()))
+        node = self.node(node_id)
+        answer = await self.ask(node, node.fetch.ListOffsets(request, **self.options()))
         return {
             TopicPartition(result.topic, result.partition): error_of(result)
             or OffsetAndTimestamp(result.offset, result.timestamp_ms)
@@ -233,7 +235,7 @@ class GrpcTransport:
         request = topics_pb2.CreateTopicsRequest(
             topics=[new_topic(topic) for topic in topics], timeout_ms=timeout_ms, validate_only=validate_only
         )
-        answer = await self._ask_any(lambda node: node.topics.CreateTopics(request, **self._options(timeout_ms)))
+        answer = await self.ask_any(lambda node: node.topics.CreateTopics(request, **self.options(timeout_ms)))
         return {
             result.name: error_of(result)
             or CreatedTopic(
@@ -248,7 +250,7 @@ class GrpcTransport:
     async def delete_topics(self, names: Sequence[str], *, timeout_ms: int) -> dict[str, ClientError | None]:
         """One call to any node."""
         request = topics_pb2.DeleteTopicsRequest(names=names, timeout_ms=timeout_ms)
-        answer = await self._ask_any(lambda node: node.topics.DeleteTopics(request, **self._options(timeout_ms)))
+        answer = await self.ask_any(lambda node: node.topics.DeleteTopics(request, **self.options(timeout_ms)))
         return errors_by((result.name, result) for result in answer.topics)
 
     async def create_partitions(
@@ -260,7 +262,7 @@ class GrpcTransport:
             timeout_ms=timeout_ms,
             validate_only=validate_only,
         )
-        answer = await self._ask_any(lambda node: node.topics.CreatePartitions(request, **self._options(timeout_ms)))
+        answer = await self.ask_any(lambda node: node.topics.CreatePartitions(request, **self.options(timeout_ms)))
         return errors_by((result.topic, result) for result in answer.topics)
 
     async def delete_records(
@@ -274,8 +276,8 @@ class GrpcTransport:
             ],
             timeout_ms=timeout_ms,
         )
-        node = self._node(node_id)
-        answer = await self._ask(node, node.topics.DeleteRecords(request, **self._options(timeout_ms)))
+        node = self.node(node_id)
+        answer = await self.ask(node, node.topics.DeleteRecords(request, **self.options(timeout_ms)))
         return {
             TopicPartition(result.topic, result.partition): error_of(result) or result.low_watermark
             for result in answer.partitions
@@ -289,7 +291,7 @@ class GrpcTransport:
             resources=[configs_pb2.DescribeConfigsResource(resource=resource_message(it)) for it in resources],
             include_documentation=include_documentation,
         )
-        answer = await self._ask_any(lambda node: node.configs.DescribeConfigs(request, **self._options()))
+        answer = await self.ask_any(lambda node: node.configs.DescribeConfigs(request, **self.options()))
         return {
             resource_of(result.resource): error_of(result) or {entry.key: entry_of(entry) for entry in result.entries}
             for result in answer.resources
@@ -318,10 +320,13 @@ class GrpcTransport:
             ],
             validate_only=validate_only,
         )
-        answer = await self._ask_any(lambda node: node.configs.IncrementalAlterConfigs(request, **self._options()))
+        answer = await self.ask_any(lambda node: node.configs.IncrementalAlterConfigs(request, **self.options()))
         return {resource_of(result.resource): error_of(result) for result in answer.resources}
 
-    def _options(self, timeout_ms: int = 0) -> dict[str, Any]:
+    # -- what calls are made of
+
+    def options(self, timeout_ms: int = 0) -> dict[str, Any]:
+        """Of a call that the cluster may take `timeout_ms` for."""
         return {"timeout": self._timeout + timeout_ms / 1000, "metadata": self._metadata}
 
     def _connection(self, address: str) -> Connection:
@@ -332,13 +337,15 @@ class GrpcTransport:
             connection = self._connections[address] = Connection(address, self._config)
         return connection
 
-    def _node(self, node_id: int) -> Connection:
+    def node(self, node_id: int) -> Connection:
+        """The connection to a node that the cluster described."""
         address = self._nodes.get(node_id)
         if address is None:
             raise ClientError(ErrorCode.BROKER_NOT_AVAILABLE, f"no address of node {node_id} is known", retriable=True)
         return self._connection(address)
 
-    async def _ask(self, node: Connection, call: Awaitable[T]) -> T:
+    async def ask(self, node: Connection, call: Awaitable[T]) -> T:
+        """The answer of a call to `node`. Raises ClientError."""
         try:
             return await call
         except grpc.aio.AioRpcError as error:
@@ -348,14 +355,14 @@ class GrpcTransport:
                 raise ClientClosed() from None  # gRPC cancels the calls of a channel that is closed
             raise
 
-    async def _ask_any(self, call: Callable[[Connection], Awaitable[T]]) -> T:
+    async def ask_any(self, call: Callable[[Connection], Awaitable[T]]) -> T:
         """The first node that can be reached answers; the one that answered last is asked first."""
         addresses = list(dict.fromkeys((self._any, *self._nodes.values(), *self._bootstrap)))
         last: ClientError | None = None
         for address in addresses:
             node = self._connection(address)
             try:
-                answer = await self._ask(node, call(node))
+                answer = await self.ask(node, call(node))
             except ClientError as error:
                 if error.code is not ErrorCode.NETWORK_EXCEPTION or isinstance(error, ClientClosed):
                     raise

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from ottla.client.errors import ClientError
+from ottla.client.operations import Operations
 from ottla.client.types import (
     ClusterDescription,
     ConfigEntry,
@@ -82,6 +83,10 @@ ItemErrors = Mapping[str, ClientError]
 
 class Transport(Protocol):
     """Connections to the nodes of one cluster. Every method runs on the loop that `open` ran on."""
+
+    @property
+    def operations(self) -> Operations:
+        """What operators ask, over the same connections."""
 
     async def open(self) -> None:
         """Reach one of the bootstrap servers."""

@@ -85,6 +85,7 @@ class PartitionDescription:
     replica_ids: tuple[int, ...]
     in_sync_replica_ids: tuple[int, ...]
     offline_replica_ids: tuple[int, ...] = ()
+    eligible_leader_replica_ids: tuple[int, ...] = ()
     error: ErrorCode = ErrorCode.NONE
 
 

@@ -226,6 +226,7 @@ def _description(answer: MetadataAnswer, topic: TopicImage | MetadataResponseTop
                 replica_ids=partition.replicas,
                 in_sync_replica_ids=partition.isr,
                 offline_replica_ids=[replica for replica in partition.replicas if replica not in live],
+                eligible_leader_replica_ids=partition.elr,
             )
             for partition in topic.partitions
         ],

@@ -347,6 +347,7 @@ class PartitionDescription(google.protobuf.message.Message):
     REPLICA_IDS_FIELD_NUMBER: builtins.int
     IN_SYNC_REPLICA_IDS_FIELD_NUMBER: builtins.int
     OFFLINE_REPLICA_IDS_FIELD_NUMBER: builtins.int
+    ELIGIBLE_LEADER_REPLICA_IDS_FIELD_NUMBER: builtins.int
     partition: builtins.int
     leader_id: builtins.int
     """-1: none."""
@@ -359,6 +360,10 @@ class PartitionDescription(google.protobuf.message.Message):
     def in_sync_replica_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]: ...
     @property
     def offline_replica_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]: ...
+    @property
+    def eligible_leader_replica_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Not in sync, but with every committed record (KIP-966)."""
+
     def __init__(
         self,
         *,
@@ -369,9 +374,10 @@ class PartitionDescription(google.protobuf.message.Message):
         replica_ids: collections.abc.Iterable[builtins.int] | None = ...,
         in_sync_replica_ids: collections.abc.Iterable[builtins.int] | None = ...,
         offline_replica_ids: collections.abc.Iterable[builtins.int] | None = ...,
+        eligible_leader_replica_ids: collections.abc.Iterable[builtins.int] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["error", b"error"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["error", b"error", "in_sync_replica_ids", b"in_sync_replica_ids", "leader_epoch", b"leader_epoch", "leader_id", b"leader_id", "offline_replica_ids", b"offline_replica_ids", "partition", b"partition", "replica_ids", b"replica_ids"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["eligible_leader_replica_ids", b"eligible_leader_replica_ids", "error", b"error", "in_sync_replica_ids", b"in_sync_replica_ids", "leader_epoch", b"leader_epoch", "leader_id", b"leader_id", "offline_replica_ids", b"offline_replica_ids", "partition", b"partition", "replica_ids", b"replica_ids"]) -> None: ...
 
 global___PartitionDescription = PartitionDescription
 

@@ -1,0 +1,158 @@
+"""`ottla node format|remove|replace`: nodes that come to a cluster and go."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ottla.cli.client import connection, run, server_options
+from ottla.core.errors import ConfigError
+from ottla.core.types import NodeId, Uuid, parse_uuid
+
+if TYPE_CHECKING:
+    from ottla.client.settings import ConnectionSettings
+    from ottla.client.types import TopicPartition
+    from ottla.node.voters import Voter
+
+
+@click.command("format")
+@click.option(
+    "--dir", "directory", required=True, type=click.Path(path_type=Path, file_okay=False), help="Data directory."
+)
+@click.option("--node-id", required=True, type=click.IntRange(0), help="The node's number, unique in its cluster.")
+@click.option("--cluster-id", help="The cluster's id; with --join the cluster itself is asked for it.")
+@click.option(
+    "--secret",
+    "secret_file",
+    required=True,
+    type=click.File("rb"),
+    help="A file with the cluster's secret, the same on all nodes (cluster.secret); - is standard input.",
+)
+@click.option(
+    "--initial-voters",
+    metavar="ID@HOST:PORT:DIRECTORY-ID,...",
+    help="Found a cluster: the members of its quorum, this node among them, the same list on each of them.",
+)
+@click.option("--join", metavar="HOST:PORT,...", help="Come to the cluster whose gRPC door is there.")
+@click.option("--peers", metavar="ID@HOST:PORT,...", help="Come to a cluster that is not running: internal listeners.")
+def format_(
+    *,
+    directory: Path,
+    node_id: int,
+    cluster_id: str | None,
+    secret_file: Any,
+    initial_voters: str | None,
+    join: str | None,
+    peers: str | None,
+) -> None:
+    """Write the data directory of a new node, which `ottla node run` then starts.
+
+    A node that joins follows the cluster and takes partitions; `ottla quorum add-voter` lets it vote.
+    """
+    from ottla.node.data_directory import Formatting, Identity, format_directory, random_uuid
+    from ottla.node.observing import write_known_voters
+    from ottla.node.peers import parse_peers
+    from ottla.node.voters import parse_voters
+
+    if sum(one is not None for one in (initial_voters, join, peers)) != 1:
+        raise ConfigError("say one of --initial-voters (a new cluster), --join or --peers (one that there is)")
+    secret = secret_file.read().strip()
+    if not secret:
+        raise ConfigError("the secret is empty: copy cluster.secret out of another node's data directory")
+    node = NodeId(node_id)
+    directory_id, known = random_uuid(), dict[NodeId, str]()
+    voters: tuple[Voter, ...] = ()
+    if initial_voters is not None:
+        voters = parse_voters(initial_voters)
+        mine = [voter for voter in voters if voter.node_id == node]
+        if not mine:
+            raise ConfigError(f"node {node_id} is not among the initial voters: add it, or use --join")
+        directory_id = mine[0].directory_id
+    elif join is not None:
+        found_id, known = run(_ask(connection(join, 15.0)))
+        if cluster_id not in (None, found_id):
+            raise ConfigError(f"{join} is cluster {found_id}, not {cluster_id}")
+        cluster_id = found_id
+    else:
+        known = dict(parse_peers(peers or ""))
+    identity = Identity(cluster_id=_uuid(cluster_id), node_id=node, directory_id=directory_id)
+    format_directory(directory, Formatting(identity=identity, secret=secret, voters=voters))
+    if known:
+        write_known_voters(directory, known)
+    click.echo(f"Formatted {directory} for node {node_id} of cluster {cluster_id}.")
+
+
+def _uuid(text: str | None) -> Uuid:
+    if text is None:
+        raise ConfigError("say --cluster-id, which is the same on all nodes")
+    try:
+        return parse_uuid(text)
+    except ValueError:
+        raise ConfigError(f"--cluster-id {text}: it has 22 characters, as `ottla cluster describe` shows it") from None
+
+
+async def _ask(settings: "ConnectionSettings") -> tuple[str, dict[NodeId, str]]:
+    """The cluster's id, and where its voters are."""
+    from ottla.client import Admin
+
+    async with Admin(**settings) as admin:
+        cluster, quorum = await admin.describe_cluster(), await admin.describe_quorum()
+    return cluster.cluster_id, {NodeId(one.node_id): one.endpoint for one in quorum.voters if one.endpoint}
+
+
+@click.command()
+@click.argument("node", type=click.IntRange(0))
+@server_options
+def remove(*, node: int, server: str, timeout: float) -> None:
+    """Forget NODE, which is stopped and does not come back. Its replicas must be elsewhere."""
+    run(_remove(connection(server, timeout), node))
+    click.echo(f"Node {node} does not belong to the cluster any more.")
+
+
+async def _remove(settings: "ConnectionSettings", node: int) -> None:
+    from ottla.client import Admin
+
+    async with Admin(**settings) as admin:
+        topics = await admin.describe_topics()
+        held = sorted({one.name for one in topics if any(node in part.replica_ids for part in one.partitions)})
+        if held:
+            raise ConfigError(
+                f"node {node} has replicas of {', '.join(held[:5])}{' and others' if len(held) > 5 else ''}: move them "
+                "first (ottla topic reassign)"
+            )
+        quorum = await admin.describe_quorum()
+        if any(one.node_id == node for one in quorum.voters):
+            await admin.remove_voter(node)
+        await admin.unregister_node(node)
+
+
+@click.command()
+@click.argument("node", type=click.IntRange(0))
+@click.option("--accept-loss", is_flag=True, help="Also when records are lost that nobody else has.")
+@server_options
+def replace(*, node: int, accept_loss: bool, server: str, timeout: float) -> None:
+    """Let NODE, whose disk is lost, come back with an empty one: format that with --join afterwards."""
+    lost = run(_replace(connection(server, timeout), node, accept_loss=accept_loss))
+    for topic, partition in lost:
+        click.echo(f"The records of {topic}-{partition} are lost.")
+    click.echo(f"Node {node} may register once with a new data directory.")
+
+
+async def _replace(settings: "ConnectionSettings", node: int, *, accept_loss: bool) -> "list[TopicPartition]":
+    from ottla.client import Admin
+
+    async with Admin(**settings) as admin:
+        lost = await admin.replace_node(node, accept_loss=accept_loss)
+        quorum = await admin.describe_quorum()
+        if any(one.node_id == node for one in quorum.voters):  # its vote was on that disk
+            await admin.remove_voter(node)
+    return lost
+
+
+def add_to(group: "Callable[..., Any] | click.Group") -> None:
+    """Put all of them into `ottla node`."""
+    assert isinstance(group, click.Group)
+    commands: Mapping[str, click.Command] = {"format": format_, "remove": remove, "replace": replace}
+    for name, command in commands.items():
+        group.add_command(command, name)
