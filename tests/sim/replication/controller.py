@@ -46,10 +46,18 @@ class FakeController:
 
     # -- what nodes say
 
-    def register(self, node: NodeId, subscriber: Callable[[Published], None], done: Callable[[int], None]) -> None:
-        """A process begins: what its predecessor led ends, and it is told its epoch before any image."""
+    def register(
+        self,
+        node: NodeId,
+        subscriber: Callable[[Published], None],
+        done: Callable[[int], None],
+        alive: Callable[[], bool],
+    ) -> None:
+        """A process begins: what its predecessor led ends. It asks as long as it is `alive` and not heard."""
 
         def arrive() -> None:
+            if not alive():
+                return
             if node in self.cut:
                 self.world.call_later(0.2, arrive)
                 return

@@ -61,7 +61,7 @@ class Process:
         self.replicas.listen(str(host.node), PORT)
         if host.last_image is not None:  # what a node replays of its own copy of the metadata
             self.replicas.follow(*host.last_image)
-        cluster.controller.register(host.node, self._published, self._registered)
+        cluster.controller.register(host.node, self._published, self._registered, lambda: self.loop.alive)
 
     def _registered(self, broker_epoch: int) -> None:
         if self.loop.alive:

@@ -168,10 +168,10 @@ def above_the_high_watermark(patch: Patch) -> None:
 def same_epoch(patch: Patch) -> None:
     register = FakeController.register
 
-    def unnoticed(self: FakeController, node: Any, subscriber: Any, done: Any) -> None:
+    def unnoticed(self: FakeController, node: Any, subscriber: Any, done: Any, alive: Any) -> None:
         known = self.brokers.get(node)
         if known is None or known.fenced:
-            register(self, node, subscriber, done)
+            register(self, node, subscriber, done, alive)
             return
 
         def arrive() -> None:
