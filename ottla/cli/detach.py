@@ -10,7 +10,6 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, NoReturn
 
 from ottla.core.errors import ConfigError, OttlaError
@@ -19,7 +18,6 @@ from ottla.node.local.control import AlreadyRunning
 from ottla.node.local.spec import ClusterSpec
 from ottla.node.local.supervisor import Supervisor
 
-LOG_FILE = "nodes.log"
 _ERRORS: Mapping[str, Callable[[str], OttlaError]] = {
     "ConfigError": ConfigError,
     "AlreadyRunning": AlreadyRunning,
@@ -29,7 +27,8 @@ _ERRORS: Mapping[str, Callable[[str], OttlaError]] = {
 def start_detached(spec: ClusterSpec) -> list[RunningNode]:
     """Return when the cluster is ready. Raises what kept it from that: ConfigError, NodeFailed, AlreadyRunning."""
     spec.validate()
-    log_fd = open_log(spec.directory)
+    spec.directory.mkdir(parents=True, exist_ok=True)
+    log_fd = os.open(spec.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     reads, writes = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -48,17 +47,11 @@ def start_detached(spec: ClusterSpec) -> list[RunningNode]:
     finally:
         os.close(reads)
     if not told:
-        raise NodeFailed(f"the supervisor ended while the cluster started: see {spec.directory / LOG_FILE}")
+        raise NodeFailed(f"the supervisor ended while the cluster started: see {spec.log}")
     event = json.loads(told)
     if "error" in event:
         raise _ERRORS.get(event["kind"], NodeFailed)(event["error"])
     return [RunningNode(**node) for node in event["nodes"]]
-
-
-def open_log(directory: Path) -> int:
-    """A descriptor to append to the log of the nodes."""
-    directory.mkdir(parents=True, exist_ok=True)
-    return os.open(directory / LOG_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
 
 def _supervise(spec: ClusterSpec, log_fd: int, writes: int) -> NoReturn:
@@ -72,7 +65,7 @@ def _supervise(spec: ClusterSpec, log_fd: int, writes: int) -> NoReturn:
         os.close(null)
         view = _Teller(writes)
         try:
-            Supervisor(spec, view, log_fd=log_fd).run()
+            Supervisor(spec, view, log=spec.log).run()
             code = 0
         except (OttlaError, OSError) as error:
             view.failed(error)

@@ -99,11 +99,7 @@ def _run(spec: ClusterSpec, started_at: float, *, as_json: bool) -> None:
     elif not sys.stderr.isatty():
         Supervisor(spec, LiveView(started_at, log=None)).run()
     else:  # logs and a table that is drawn again do not go together
-        from ottla.cli.detach import LOG_FILE, open_log
-
-        spec.validate()
-        view = LiveView(started_at, log=spec.directory / LOG_FILE)
-        Supervisor(spec, view, log_fd=open_log(spec.directory)).run()
+        Supervisor(spec, LiveView(started_at, log=spec.log), log=spec.log).run()
 
 
 def _detach(spec: ClusterSpec, started_at: float, *, as_json: bool) -> None:

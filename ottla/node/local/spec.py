@@ -55,6 +55,11 @@ class ClusterSpec:
         settings = self.node_settings(1, self.places(ports), ports)
         NodeConfig.load(flags=Layer(origin="flag", node=settings, kafka=self.kafka), file=self.file)
 
+    @property
+    def log(self) -> Path:
+        """Where the nodes' logs go when they have no terminal of their own."""
+        return self.directory / "nodes.log"
+
     def node_directory(self, number: int) -> Path:
         """Where a node keeps its data."""
         return self.directory / f"node-{number}"

@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Final, Protocol
 
 from ottla.core.errors import OttlaError
@@ -47,15 +48,15 @@ class View(Protocol):
 
 
 class Supervisor:
-    """One cluster's. `log_fd`: where the nodes' logs go."""
+    """One cluster's. `log`: the file for the nodes' logs, which otherwise go to standard error."""
 
-    def __init__(self, spec: ClusterSpec, view: View, *, log_fd: int | None = None) -> None:
+    def __init__(self, spec: ClusterSpec, view: View, *, log: Path | None = None) -> None:
         self.children: dict[int, Child] = {}
         self.selector: selectors.BaseSelector = selectors.DefaultSelector()
         self.started_at = time.monotonic()
         self.directory = spec.directory
         self._spec, self._view = spec, view
-        self._log_fd = sys.stderr.fileno() if log_fd is None else log_fd
+        self._log, self._log_fd = log, sys.stderr.fileno()
         self._stopping = self._over = self._announced = False
         self._shown: dict[int, State] = {}
         self._failure: OttlaError | None = None
@@ -65,6 +66,8 @@ class Supervisor:
         """Run the cluster until it is told to stop; raises NodeFailed, ConfigError, AlreadyRunning."""
         self._spec.validate()
         with claim(self.directory):
+            if self._log is not None:
+                self._log_fd = os.open(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             self._ports = Ports(self.directory)
             self._places = self._spec.places(self._ports)
             found(self._places, fresh=self._spec.fresh)
@@ -180,7 +183,8 @@ class Supervisor:
                 self._go_on_without(child)
             else:
                 when = "ended by itself" if child.ready else "ended while it started"
-                self._failure = child.error or NodeFailed(f"node {child.number} {when} ({child.end})")
+                log = f"; its log is {self._log}" if self._log is not None else ""
+                self._failure = child.error or NodeFailed(f"node {child.number} {when} ({child.end}){log}")
                 self.stop_all()
 
     def _go_on_without(self, child: Child) -> None:
