@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ottla.broker.control.access import ControllerAccess
+from ottla.broker.control.balance import LeaderBalance
 from ottla.broker.control.calls import Calls
 from ottla.broker.control.forwarding import Forwarding
 from ottla.broker.control.guard import Guard
@@ -41,6 +42,7 @@ class Control:
             controller, self.calls, clock, cluster_id=cluster_id, founders=founders, session_ms=session_ms
         )
         self.forwarding: Forwarding
+        self._balance: LeaderBalance | None = None
         self._observed: ObservedLog | None = None
         self._observer: Observer | None = None
 
@@ -54,6 +56,8 @@ class Control:
         self.forwarding = Forwarding(broker, self.calls)
         self.guard.start()
         self.calls.start()
+        self._balance = LeaderBalance(broker)
+        self._balance.start()
         if self._observer is not None:
             self._observer.start()
 
@@ -72,6 +76,8 @@ class Control:
     def stop(self) -> None:
         """Fence nobody any more, tell nobody, follow nobody."""
         self.guard.stop()
+        if self._balance is not None:
+            self._balance.stop()
         if self._observer is not None:
             self._observer.stop()
         if self._observed is not None:
