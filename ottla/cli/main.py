@@ -28,6 +28,7 @@ _COMMANDS = {
     "quorum": ("ottla.cli.quorum:quorum", "Show and change who votes on the cluster's metadata."),
     "cluster": ("ottla.cli.cluster:cluster", "Describe the cluster."),
     "log": ("ottla.cli.log:log", "Dump and verify log files on disk."),
+    "tls": ("ottla.cli.tls:tls", "Make certificates for a trial."),
     "completion": ("ottla.cli.completion:completion", "Print the script that completes commands in a shell."),
 }
 

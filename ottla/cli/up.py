@@ -44,6 +44,7 @@ from ottla.node.local.spec import DEFAULT_BASE_PORT, ClusterSpec, check_advertis
 )
 @click.option("--advertise", default="", metavar="HOST", help="The host that clients are told to connect to.")
 @click.option("--insecure", is_flag=True, help="Listen on other addresses than loopback, unencrypted.")
+@click.option("--tls", is_flag=True, help="Speak TLS to clients and between nodes; what is lacking in DIR/tls is made.")
 @click.option("--fresh", is_flag=True, help="Delete the nodes' data first.")
 @click.option("--config", "file", type=click.Path(path_type=Path, dir_okay=False), help="A TOML file for every node.")
 @click.option(
@@ -59,6 +60,7 @@ def up(
     base_port: int,
     advertise: str,
     insecure: bool,
+    tls: bool,
     fresh: bool,
     file: Path | None,
     assignments: tuple[str, ...],
@@ -77,6 +79,7 @@ def up(
         base_port=base_port,
         advertise=check_advertise(advertise),
         insecure=insecure,
+        tls=tls,
         fresh=fresh,
         file=file,
         node=node,
@@ -93,13 +96,13 @@ def _run(spec: ClusterSpec, started_at: float, *, as_json: bool) -> None:
     from ottla.node.local.supervisor import Supervisor
 
     if as_json:
-        Supervisor(spec, JsonView()).run()
+        Supervisor(spec, JsonView(spec.certificates)).run()
     elif not is_live():
-        Supervisor(spec, PlainView(started_at)).run()
+        Supervisor(spec, PlainView(started_at, spec.certificates)).run()
     elif not sys.stderr.isatty():
-        Supervisor(spec, LiveView(started_at, log=None)).run()
+        Supervisor(spec, LiveView(started_at, spec.certificates, log=None)).run()
     else:  # logs and a table that is drawn again do not go together
-        Supervisor(spec, LiveView(started_at, log=spec.log), log=spec.log).run()
+        Supervisor(spec, LiveView(started_at, spec.certificates, log=spec.log), log=spec.log).run()
 
 
 def _detach(spec: ClusterSpec, started_at: float, *, as_json: bool) -> None:
@@ -107,11 +110,11 @@ def _detach(spec: ClusterSpec, started_at: float, *, as_json: bool) -> None:
 
     nodes = start_detached(spec)
     if as_json:
-        print_json(ready_event(nodes))
+        print_json(ready_event(nodes, spec.certificates))
     else:
         flag = named(spec.directory)
         ends = f"`ottla status{flag}` shows it, `ottla down{flag}` stops it; the data stays."
-        show_ready(nodes, time.time() - started_at, ends)
+        show_ready(nodes, time.time() - started_at, ends, spec.certificates)
 
 
 def _split(assignments: tuple[str, ...]) -> tuple[dict[str, object], dict[str, object]]:

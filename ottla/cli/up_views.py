@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ottla.cli.output import print_json
+from ottla.node.certificates import Certificates
 from ottla.node.local.asking import rates
 from ottla.node.local.child import RunningNode, State
 
@@ -31,12 +32,13 @@ class JsonView:
 
     refresh_s: float | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, tls: Certificates | None) -> None:
+        self._tls = tls
         self._is_read = True
 
     def ready(self, nodes: Sequence[RunningNode]) -> None:
         """The contract's second line."""
-        print_json(ready_event(nodes))
+        print_json(ready_event(nodes, self._tls))
 
     def changed(self, number: int, state: State, detail: str) -> None:
         """A node's new state."""
@@ -62,12 +64,12 @@ class PlainView:
 
     refresh_s: float | None = None
 
-    def __init__(self, started_at: float) -> None:
-        self._started_at = started_at
+    def __init__(self, started_at: float, tls: Certificates | None) -> None:
+        self._started_at, self._tls = started_at, tls
 
     def ready(self, nodes: Sequence[RunningNode]) -> None:
         """Where the nodes are."""
-        show_ready(nodes, time.time() - self._started_at, "Ctrl-C stops it; the data stays.")
+        show_ready(nodes, time.time() - self._started_at, "Ctrl-C stops it; the data stays.", self._tls)
 
     def changed(self, number: int, state: State, detail: str) -> None:
         """One line."""
@@ -85,9 +87,9 @@ class LiveView(PlainView):
 
     refresh_s: float | None = REFRESH_S
 
-    def __init__(self, started_at: float, log: Path | None) -> None:
+    def __init__(self, started_at: float, tls: Certificates | None, log: Path | None) -> None:
         """`log`: where the nodes' logs go, when they do not go to the terminal."""
-        super().__init__(started_at)
+        super().__init__(started_at, tls)
         self._log = log
         self._live: Live | None = None
         self._before: dict[int, Mapping[str, Any]] = {}
@@ -122,8 +124,9 @@ class LiveView(PlainView):
         return table(COLUMNS[:shown], [row(node, rates(self._before.get(node["id"]), node))[:shown] for node in nodes])
 
 
-def ready_event(nodes: Sequence[RunningNode]) -> dict[str, object]:
-    """What programs wait for."""
+def ready_event(nodes: Sequence[RunningNode], tls: Certificates | None) -> dict[str, object]:
+    """What programs wait for; `tls_ca` only where clients need it."""
+    ca = {"tls_ca": str(tls.ca)} if tls is not None else {}
     return {
         "event": "ready",
         "bootstrap": ",".join(node.kafka for node in nodes),
@@ -131,16 +134,22 @@ def ready_event(nodes: Sequence[RunningNode]) -> dict[str, object]:
         "nodes": [
             {"id": node.id, "pid": node.pid, "kafka": node.kafka, "grpc": node.grpc, "dir": node.dir} for node in nodes
         ],
+        **ca,
     }
 
 
-def show_ready(nodes: Sequence[RunningNode], seconds: float, how_it_ends: str) -> None:
+def show_ready(nodes: Sequence[RunningNode], seconds: float, how_it_ends: str, tls: Certificates | None = None) -> None:
     """The addresses, and what to try."""
     from ottla.cli.output import print_table
 
     print_table(NODE_COLUMNS, [(node.id, node.pid, node.kafka, node.grpc, node.http, node.dir) for node in nodes])
     click.echo(f"\nReady after {seconds:.2f} s. {how_it_ends}")
     server = "" if nodes[0].grpc.endswith(":10092") else f" --server {nodes[0].grpc}"
+    if tls is not None:
+        from ottla.cli.tls import show_client_settings
+
+        show_client_settings(tls)
+        server += f" --tls-ca {tls.ca}"
     click.echo(f"Try: echo hello | ottla produce greetings{server}; ottla consume greetings --exit{server}")
 
 

@@ -47,16 +47,23 @@ class Cluster:
     """One cluster; use it as a context manager, or call `start` and `stop`.
 
     `settings` are node fields or Kafka's config names, as `ottla up --set` takes them. Without a `directory` the data
-    lie in a temporary one, which `stop` deletes. Nodes are named by their numbers, from 1. Raises ClusterError.
+    lie in a temporary one, which `stop` deletes. With `tls` it speaks nothing else: clients check it with
+    `directory / "tls" / "ca.pem"`. Nodes are named by their numbers, from 1. Raises ClusterError.
     """
 
     def __init__(
-        self, directory: Path | None = None, *, nodes: int = 1, settings: Mapping[str, object] | None = None
+        self,
+        directory: Path | None = None,
+        *,
+        nodes: int = 1,
+        settings: Mapping[str, object] | None = None,
+        tls: bool = False,
     ) -> None:
         self._temporary = directory is None
         self.directory = Path(tempfile.mkdtemp(prefix="ottla-")) if directory is None else directory
         self.nodes = nodes
         self._settings = dict(settings or {})
+        self._tls = tls
         self._process: subprocess.Popen[str] | None = None
         self._addresses: dict[int, _Node] = {}
         self.bootstrap = ""
@@ -81,6 +88,8 @@ class Cluster:
         self.directory.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "ottla.cli", "up", "--json", "--port", "0", "--dir", str(self.directory)]
         command += ["--nodes", str(self.nodes)]
+        if self._tls:
+            command.append("--tls")
         for key, value in self._settings.items():
             command += ["--set", f"{key}={value}"]
         with self.log_path.open("ab") as log:

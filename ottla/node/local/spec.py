@@ -11,6 +11,7 @@ from typing import Final
 
 from ottla.core.errors import ConfigError
 from ottla.core.types import NodeId
+from ottla.node.certificates import LOOPBACK, Certificates
 from ottla.node.config import Layer, NodeConfig
 from ottla.node.data_directory import is_formatted
 from ottla.node.founding import MAX_NODES, Place, free_ports
@@ -19,6 +20,7 @@ from ottla.node.local.control import DEFAULT_DIRECTORY
 from ottla.node.local.ports import Ports
 
 DEFAULT_BASE_PORT: Final = 9092
+TLS_DIRECTORY: Final = "tls"
 STEPS: Final = {"kafka": 0, "grpc": 1000, "http": 2000, "internal": 3000, "replication": 4000}
 
 
@@ -32,6 +34,7 @@ class ClusterSpec:
     base_port: int = DEFAULT_BASE_PORT
     advertise: str = ""
     insecure: bool = False
+    tls: bool = False
     fresh: bool = False
     file: Path | None = None
     node: Mapping[str, object] = field(default_factory=dict)
@@ -64,6 +67,20 @@ class ClusterSpec:
         """Where a node keeps its data."""
         return self.directory / f"node-{number}"
 
+    @property
+    def certificates(self) -> Certificates | None:
+        """Where those of the cluster are, when it is to speak TLS."""
+        return Certificates(self.directory / TLS_DIRECTORY) if self.tls else None
+
+    def make_certificates(self) -> None:
+        """Make those that are lacking, or lack a name by which the nodes are reached. Raises ConfigError, OSError."""
+        certificates = self.certificates
+        if certificates is None:
+            return
+        hosts = list(dict.fromkeys([*LOOPBACK, *filter(None, (self.host, self.advertise))]))
+        if not certificates.covers(hosts, MAX_NODES):  # also for nodes that are added later
+            certificates.create(hosts, MAX_NODES)
+
     def places(self, ports: Ports) -> list[Place]:
         """Where the nodes are, for each other. On free ports, `ports` learns which were chosen."""
         host = self._loopback
@@ -91,12 +108,13 @@ class ClusterSpec:
         settings: dict[str, object] = {
             "node_id": number,
             "data_dir": str(self.node_directory(number)),
-            "listeners": f"PLAINTEXT://{at('kafka')}",
+            "listeners": f"{self._listener}://{at('kafka')}",
             "grpc_listener": at("grpc"),
             "http_listener": at("http"),
             "internal_listener": places[number - 1].internal,
             "replication_listener": f"{_shown(self._loopback)}:{self._port(number, 'replication', ports)}",
             "peers": ",".join(f"{place.node_id}@{place.internal}" for place in places),
+            **self._tls_settings(number),
             **self.node,
         }
         if self.insecure:
@@ -104,7 +122,8 @@ class ClusterSpec:
         if self.advertise:
             advertised = f"[{self.advertise}]" if self.advertise.count(":") > 1 else self.advertise
             # Port 0: the port that was bound.
-            settings["advertised_listeners"] = f"PLAINTEXT://{advertised}:{self._port(number, 'kafka', ports)}"
+            port = self._port(number, "kafka", ports)
+            settings["advertised_listeners"] = f"{self._listener}://{advertised}:{port}"
             settings["advertised_grpc"] = f"{advertised}:{self._port(number, 'grpc', ports)}"
         return settings
 
@@ -112,6 +131,21 @@ class ClusterSpec:
     def _loopback(self) -> str:
         """Where the nodes reach each other: on this machine, whatever clients are offered."""
         return "::1" if self.host == "::1" else "127.0.0.1"
+
+    @property
+    def _listener(self) -> str:
+        return "SSL" if self.tls else "PLAINTEXT"
+
+    def _tls_settings(self, number: int) -> dict[str, object]:
+        certificates = self.certificates
+        if certificates is None:
+            return {}
+        own = certificates.node(number)
+        return {
+            "tls_certificate": str(own.certificate),
+            "tls_key": str(own.key),
+            "tls_ca": str(certificates.ca),
+        }
 
     def _port(self, number: int, listener: str, ports: Ports) -> int:
         """0: any that is free."""

@@ -70,6 +70,7 @@ class Supervisor:
                 self._log_fd = os.open(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             self._ports = Ports(self.directory)
             self._places = self._spec.places(self._ports)
+            self._spec.make_certificates()
             found(self._places, fresh=self._spec.fresh)
             self._commands = Commands(self)
             with ControlSocket(self.directory, self.selector, self._commands.take), _Signals() as signals:
