@@ -9,6 +9,7 @@ from ottla.cli.output import json_option, print_json, print_pairs, print_table
 
 if TYPE_CHECKING:
     from ottla.client.settings import ConnectionSettings
+    from ottla.client.types import Node
 
 
 @click.group()
@@ -20,7 +21,7 @@ def cluster() -> None:
 @server_options
 @json_option
 def describe(*, server: str, timeout: float, as_json: bool) -> None:
-    """Show the cluster's id, its controller and its nodes."""
+    """Show the cluster's id, its controller and its nodes: fenced or not, where they are, in which rack."""
     run(_describe(connection(server, timeout), as_json=as_json))
 
 
@@ -36,10 +37,36 @@ async def _describe(settings: "ConnectionSettings", *, as_json: bool) -> None:
                 "id": found.cluster_id,
                 "controller": found.controller_id,
                 "nodes": [
-                    {"id": node.node_id, "grpc": f"{node.host}:{node.port}", "rack": node.rack} for node in nodes
+                    {
+                        "id": node.node_id,
+                        "grpc": f"{node.host}:{node.port}",
+                        "rack": node.rack,
+                        "state": _state(node),
+                        "replication": node.replication or None,
+                    }
+                    for node in nodes
                 ],
             }
         )
         return
     print_pairs({"cluster": found.cluster_id, "controller": found.controller_id if found.controller_id >= 0 else None})
-    print_table(("node", "grpc", "rack"), [(node.node_id, f"{node.host}:{node.port}", node.rack) for node in nodes])
+    print_table(
+        ("node", "state", "role", "grpc", "replication", "rack"),
+        [
+            (
+                node.node_id,
+                _state(node),
+                "controller" if node.node_id == found.controller_id else None,
+                f"{node.host}:{node.port}",
+                node.replication or None,
+                node.rack,
+            )
+            for node in nodes
+        ],
+    )
+
+
+def _state(node: "Node") -> str:
+    if node.fenced:
+        return "fenced"
+    return "stopping" if node.stopping else "active"

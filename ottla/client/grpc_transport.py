@@ -118,6 +118,9 @@ class GrpcTransport:
                     host=node.host,
                     port=node.port,
                     rack=node.rack if node.HasField("rack") else None,
+                    fenced=node.fenced,
+                    stopping=node.in_controlled_shutdown,
+                    replication=node.replication,
                 )
                 for node in answer.nodes
             ),

@@ -64,6 +64,12 @@ class Node:
     host: str
     port: int
     rack: str | None = None
+    fenced: bool = False
+    """The controller takes it for gone: it leads nothing."""
+    stopping: bool = False
+    """It hands over what it leads, to stop."""
+    replication: str = ""
+    """Where other nodes fetch its partitions, `host:port`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,13 @@ class Cluster(ClusterServicer):
             controller_id=-1 if active is None else active,
             nodes=[
                 cluster_pb2.ClusterNode(
-                    node_id=node.id, host=node.grpc.host, port=node.grpc.port, rack=node.rack, fenced=node.fenced
+                    node_id=node.id,
+                    host=node.grpc.host,
+                    port=node.grpc.port,
+                    rack=node.rack,
+                    fenced=node.fenced,
+                    replication=f"{node.replication.host}:{node.replication.port}" if node.replication else "",
+                    in_controlled_shutdown=node.in_controlled_shutdown,
                 )
                 for node in broker.image.brokers.values()
                 if node.grpc is not None

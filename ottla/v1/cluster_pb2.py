@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16ottla/v1/cluster.proto\x12\x08ottla.v1\"\x18\n\x16\x44\x65scribeClusterRequest\"j\n\x17\x44\x65scribeClusterResponse\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x15\n\rcontroller_id\x18\x02 \x01(\x05\x12$\n\x05nodes\x18\x03 \x03(\x0b\x32\x15.ottla.v1.ClusterNode\"f\n\x0b\x43lusterNode\x12\x0f\n\x07node_id\x18\x01 \x01(\x05\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\x05\x12\x11\n\x04rack\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x0e\n\x06\x66\x65nced\x18\x05 \x01(\x08\x42\x07\n\x05_rack2a\n\x07\x43luster\x12V\n\x0f\x44\x65scribeCluster\x12 .ottla.v1.DescribeClusterRequest\x1a!.ottla.v1.DescribeClusterResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16ottla/v1/cluster.proto\x12\x08ottla.v1\"\x18\n\x16\x44\x65scribeClusterRequest\"j\n\x17\x44\x65scribeClusterResponse\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x15\n\rcontroller_id\x18\x02 \x01(\x05\x12$\n\x05nodes\x18\x03 \x03(\x0b\x32\x15.ottla.v1.ClusterNode\"\x9b\x01\n\x0b\x43lusterNode\x12\x0f\n\x07node_id\x18\x01 \x01(\x05\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\x05\x12\x11\n\x04rack\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x0e\n\x06\x66\x65nced\x18\x05 \x01(\x08\x12\x13\n\x0breplication\x18\x06 \x01(\t\x12\x1e\n\x16in_controlled_shutdown\x18\x07 \x01(\x08\x42\x07\n\x05_rack2a\n\x07\x43luster\x12V\n\x0f\x44\x65scribeCluster\x12 .ottla.v1.DescribeClusterRequest\x1a!.ottla.v1.DescribeClusterResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,8 +35,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DESCRIBECLUSTERREQUEST']._serialized_end=60
   _globals['_DESCRIBECLUSTERRESPONSE']._serialized_start=62
   _globals['_DESCRIBECLUSTERRESPONSE']._serialized_end=168
-  _globals['_CLUSTERNODE']._serialized_start=170
-  _globals['_CLUSTERNODE']._serialized_end=272
-  _globals['_CLUSTER']._serialized_start=274
-  _globals['_CLUSTER']._serialized_end=371
+  _globals['_CLUSTERNODE']._serialized_start=171
+  _globals['_CLUSTERNODE']._serialized_end=326
+  _globals['_CLUSTER']._serialized_start=328
+  _globals['_CLUSTER']._serialized_end=425
 # @@protoc_insertion_point(module_scope)

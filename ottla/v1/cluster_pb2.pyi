@@ -55,12 +55,19 @@ class ClusterNode(google.protobuf.message.Message):
     PORT_FIELD_NUMBER: builtins.int
     RACK_FIELD_NUMBER: builtins.int
     FENCED_FIELD_NUMBER: builtins.int
+    REPLICATION_FIELD_NUMBER: builtins.int
+    IN_CONTROLLED_SHUTDOWN_FIELD_NUMBER: builtins.int
     node_id: builtins.int
     host: builtins.str
     """Where the node's gRPC services are."""
     port: builtins.int
     rack: builtins.str
     fenced: builtins.bool
+    """The controller takes the node for gone: it leads nothing."""
+    replication: builtins.str
+    """Where other nodes fetch its partitions, host:port; empty when it serves none."""
+    in_controlled_shutdown: builtins.bool
+    """It hands over what it leads, to stop."""
     def __init__(
         self,
         *,
@@ -69,9 +76,11 @@ class ClusterNode(google.protobuf.message.Message):
         port: builtins.int = ...,
         rack: builtins.str | None = ...,
         fenced: builtins.bool = ...,
+        replication: builtins.str = ...,
+        in_controlled_shutdown: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_rack", b"_rack", "rack", b"rack"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_rack", b"_rack", "fenced", b"fenced", "host", b"host", "node_id", b"node_id", "port", b"port", "rack", b"rack"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_rack", b"_rack", "fenced", b"fenced", "host", b"host", "in_controlled_shutdown", b"in_controlled_shutdown", "node_id", b"node_id", "port", b"port", "rack", b"rack", "replication", b"replication"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_rack", b"_rack"]) -> typing.Literal["rack"] | None: ...
 
 global___ClusterNode = ClusterNode
