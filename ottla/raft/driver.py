@@ -10,24 +10,26 @@ what the disk holds is then only known again at the next start.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 import structlog
 
 from ottla.core.errors import DecodeError, StorageError
 from ottla.core.ports import Clock, Disk, Random, Timer
 from ottla.core.types import NodeId
-from ottla.raft.core import Config, EntryKind, Member, Membership, NotLeading, Raft, Ready, SafetyViolation
-from ottla.raft.core import Entry as LogEntry
+from ottla.raft.asked import Asked, done, failed, new_future
+from ottla.raft.core import EntryKind, Member, Membership, NotLeading, Raft, Ready, SafetyViolation
 from ottla.raft.core import Snapshot as LogSnapshot
 from ottla.raft.core.messages import Message
 from ottla.raft.journal import Journal, Stored
 from ottla.raft.quorum import Committed, LogObserver, NotLeader, ProposalLost, RequestId, StateMachine
-from ottla.raft.replica import Outcome, Replica
+from ottla.raft.replica import Replica
+from ottla.raft.saving import Saving
+from ottla.raft.settings import RaftSettings
 from ottla.raft.transport import Transport
+
+__all__ = ["NOBODY", "RaftNode", "RaftSettings"]
 
 logger = structlog.get_logger(__name__)
 
@@ -35,44 +37,6 @@ T = TypeVar("T")
 
 NOBODY: Final = Membership(frozenset())
 """What a member starts with that others are to add: it waits for a leader to reach it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RaftSettings:
-    """What may be set of one node's part. The core's own settings are described in `core.raft.Config`."""
-
-    directory: str
-    member: Member
-    tick_ms: float = 50.0
-    """A leader's heartbeat goes out every 4 ticks, an election begins after 10 to 20 of silence: 0.5 to 1 s. A leader
-    whose process died is noticed by its connections, within 3 ticks."""
-    election_ticks: int = 10
-    heartbeat_ticks: int = 4
-    """Heartbeats are most of what a group at rest costs: every 4 ticks 0.9 % of a core on the leader and 0.8 % on a
-    follower, every 2 ticks 1.5 % and 1.2 % (`python -m bench.raft idle`, on a busy machine)."""
-    max_append_bytes: int = 1 << 20
-    max_in_flight_bytes: int = 4 << 20
-    max_uncommitted_bytes: int = 64 << 20
-    chunk_bytes: int = 256 << 10
-    kept_entries: int = 1000
-    snapshot_after_bytes: int = 4 << 20
-    """Entries in the journal before the state is saved and they go; at least twice the size of the last snapshot."""
-    segment_bytes: int = 4 << 20
-    stalled_after_ms: float = 500.0
-    """A leader whose oldest write is older hands over: it could not answer anybody."""
-
-    def core_config(self) -> Config:
-        """Raises ValueError for ticks that do not fit together."""
-        return Config(
-            member=self.member,
-            election_ticks=self.election_ticks,
-            heartbeat_ticks=self.heartbeat_ticks,
-            max_append_bytes=self.max_append_bytes,
-            max_in_flight_bytes=self.max_in_flight_bytes,
-            max_uncommitted_bytes=self.max_uncommitted_bytes,
-            chunk_bytes=self.chunk_bytes,
-            kept_entries=self.kept_entries,
-        )
 
 
 class RaftNode:
@@ -93,29 +57,19 @@ class RaftNode:
         self.settings = settings
         self.core = Raft(settings.core_config(), random, stored.hard_state, stored.snapshot, stored.entries)
         self.on_failure: Callable[[Exception], None] = lambda error: None  # this node has no part any more
-        self._machine, self._journal = machine, journal
-        self._clock, self._disk, self._transport = clock, disk, transport
+        self._machine, self._clock, self._transport = machine, clock, transport
+        self._saving = Saving(journal, disk, clock, persisted=self._persisted, failed=self._fail)
+        self._asked = Asked()
         self._replica = Replica(machine, kept_entries=settings.kept_entries)
         if stored.snapshot.index:
             self._replica.restore(stored.snapshot)
         self._snapshot_bytes = len(stored.snapshot.data)
-        self._unsaved: list[Ready] = []
-        self._jobs: deque[tuple[Callable[[], Any], Callable[[Any], None]]] = deque()
-        self._busy_since_ms: float | None = None  # a job that changes the journal is under way
-        self._saving_snapshot = False
         self._pumping = False
         self._telling = False
         self._timer: Timer | None = None
         self._told: tuple[NodeId | None, int] = (None, 0)
         self._reached: Membership | None = None
         self._opened_term = 0  # of which this leader's first entry is applied: only then is the state the log's
-        self._proposals: dict[int, tuple[int, asyncio.Future[Committed]]] = {}  # by index: (term, who waits)
-        self._reads: dict[int, asyncio.Future[int]] = {}  # asked, by number
-        self._reads_due: list[tuple[int, asyncio.Future[int]]] = []  # confirmed, once this index is applied
-        self._read_count = 0
-        self._changes: list[tuple[Callable[[Membership], bool], asyncio.Future[None]]] = []
-        self._transfers: list[asyncio.Future[None]] = []
-        self._leaderless: list[asyncio.Future[None]] = []
         self._failure: Exception | None = None
         self._closed: asyncio.Future[None] | None = None
 
@@ -157,19 +111,17 @@ class RaftNode:
     async def until_led(self) -> None:
         """Return once a leader is known; when it is this node, once it may be asked. Raises StorageError."""
         while self._failure is None and self._told[0] is None:
-            self._leaderless.append(waiting := asyncio.get_running_loop().create_future())
-            await waiting
+            await self._asked.leader()
         if self._failure is not None:
             raise self._failure
 
     async def close(self) -> None:
         """End this node's part, after the write that is under way. A leader hands over first: `transfer_leadership`."""
         if self._closed is None:
-            self._closed = asyncio.get_running_loop().create_future()
+            closed = self._closed = new_future()
             self._stop(StorageError(f"{self.settings.directory} is closed"))
             await self._transport.close()
-            if self._busy_since_ms is None:
-                self._finish_closing()
+            self._saving.close(lambda: closed.set_result(None))
         await self._closed
 
     # -- what is known
@@ -218,7 +170,7 @@ class RaftNode:
             return self._propose(lambda: self.core.propose(data))
         known = self._replica.known_result(request.client, request.sequence)
         if known is not None and self.is_leader:
-            return _done(Committed(self._replica.applied_index, known))
+            return done(Committed(self._replica.applied_index, known))
         return self._propose(
             lambda: self.core.propose(
                 data, client=request.client, sequence=request.sequence, resolved_below=request.resolved_below
@@ -233,10 +185,8 @@ class RaftNode:
         """See `Quorum`."""
 
         def ask() -> asyncio.Future[int]:
-            self._read_count += 1
-            self.core.read(self._read_count)
-            future = self._reads[self._read_count] = asyncio.get_running_loop().create_future()
-            return future
+            self.core.read(self._asked.next_read())
+            return self._asked.read()
 
         return self._lead(ask)
 
@@ -258,43 +208,30 @@ class RaftNode:
         def ask() -> asyncio.Future[None]:
             member = self.membership.member_of(node)
             self.core.transfer_leadership(member or Member(node, self.core.member.directory))
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            if member == self.core.member:
-                future.set_result(None)
-            else:
-                self._transfers.append(future)
-            return future
+            return done(None) if member == self.core.member else self._asked.transfer()
 
         return self._lead(ask)
 
     def _propose(self, append: Callable[[], tuple[int, int]]) -> "Awaitable[Committed]":
-        def ask() -> asyncio.Future[Committed]:
-            index, term = append()
-            future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
-            self._proposals[index] = (term, future)
-            return future
-
-        return self._lead(ask)
+        return self._lead(lambda: self._asked.proposal(*append()))
 
     def _change(self, append: Callable[[], int], is_done: Callable[[Membership], bool]) -> Awaitable[None]:
         def ask() -> asyncio.Future[None]:
             append()
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._changes.append((is_done, future))
-            return future
+            return self._asked.change(is_done)
 
         return self._lead(ask)
 
     def _lead(self, ask: "Callable[[], asyncio.Future[T]]") -> "asyncio.Future[T]":
         """What a leader is asked; every error comes out of the future."""
         if (refusal := self._failure or self._not_leader()) is not None:
-            return _failed(refusal)
+            return failed(refusal)
         try:
             future = ask()
         except NotLeading as error:
-            return _failed(NotLeader(error.leader.node if error.leader else None, str(error)))
+            return failed(NotLeader(error.leader.node if error.leader else None, str(error)))
         except Exception as error:  # MembershipError, Overloaded, StorageError: the caller's to judge
-            return _failed(error)
+            return failed(error)
         self._pump_soon()
         return future
 
@@ -329,22 +266,15 @@ class RaftNode:
         self._timer = self._clock.call_later(self.settings.tick_ms, self._tick)
         self.core.tick()
         self._resign_when_stalled()
-        if self._transfers and not self.core.is_handing_over and self.is_leader:
-            self._give_up_transfers()
+        if self._asked.has_transfers and not self.core.is_handing_over and self.is_leader:
+            self._asked.end_transfers(ProposalLost(self.leader, "the successor did not take over in time"))
         self._pump()
 
-    def _give_up_transfers(self) -> None:
-        for future in self._transfers:
-            if not future.done():
-                future.set_exception(ProposalLost(self.leader, "the successor did not take over in time"))
-        self._transfers.clear()
-
     def _resign_when_stalled(self) -> None:
-        since = self._busy_since_ms
-        if since is None or self.core.leader != self.core.member:
+        stalled_ms = self._saving.busy_ms
+        if stalled_ms <= self.settings.stalled_after_ms or self.core.leader != self.core.member:
             return
-        stalled_ms = self._clock.monotonic_ms() - since
-        if stalled_ms > self.settings.stalled_after_ms and (successor := self.core.best_successor()) is not None:
+        if (successor := self.core.best_successor()) is not None:
             logger.warning("the quorum's leader hands over: its disk stalls", stalled_ms=int(stalled_ms))
             self.core.transfer_leadership(successor)
 
@@ -364,10 +294,12 @@ class RaftNode:
         except (SafetyViolation, DecodeError) as error:
             self._fail(error)
             return
-        self._answer_reads()
+        self._asked.answer_reads(self._replica.applied_index)
         self._follow_leadership()
         self._follow_membership()
-        self._next_job()
+        self._saving.go_on()
+        if self._saving.is_due(max(self.settings.snapshot_after_bytes, 2 * self._snapshot_bytes)):
+            self._save_snapshot()
         if self.core.owes_commit and not self._telling:
             self._telling = True
             self._clock.call_soon(self._tell_commit)
@@ -385,37 +317,18 @@ class RaftNode:
             for message in ready.messages:
                 self._transport.send(message)
             if core.is_persisting:
-                self._unsaved.append(ready)
+                self._saving.add(ready)
             if ready.snapshot is not None:
                 self._replica.restore(ready.snapshot)
                 self._snapshot_bytes = len(ready.snapshot.data)
             for entry in ready.committed:
-                self._resolve(entry, self._replica.apply(entry))
+                outcome = self._replica.apply(entry)
+                if entry.kind is EntryKind.EMPTY:
+                    self._opened_term = entry.term
+                self._asked.applied(entry, outcome, self.leader)
             for read in ready.reads:
                 assert isinstance(read.context, int)
-                if (waiting := self._reads.pop(read.context, None)) is not None:
-                    self._reads_due.append((read.index, waiting))
-
-    def _resolve(self, entry: LogEntry, outcome: Outcome) -> None:
-        if entry.kind is EntryKind.EMPTY:
-            self._opened_term = entry.term
-        term, future = self._proposals.pop(entry.index, (0, None))
-        if future is None or future.done():
-            return
-        if term != entry.term:
-            future.set_exception(ProposalLost(self.leader, "another leader's entry took the proposal's place"))
-        elif isinstance(outcome, bytes):
-            future.set_result(Committed(entry.index, outcome))
-        else:
-            future.set_exception(outcome)
-
-    def _answer_reads(self) -> None:
-        if self._reads_due:
-            applied = self._replica.applied_index
-            for index, future in self._reads_due:
-                if index <= applied and not future.done():
-                    future.set_result(applied)
-            self._reads_due = [due for due in self._reads_due if due[0] > applied]
+                self._asked.confirmed(read.context, read.index)
 
     def _follow_leadership(self) -> None:
         """Tell the state machine once a node leads; this one, once it knows all that was committed before."""
@@ -427,37 +340,11 @@ class RaftNode:
             return
         led, self._told = self._told[0] == core.member.node, now
         if led:
-            self._lose(ProposalLost(self.leader))
-        for future in self._transfers:
-            if not future.done() and self.leader is not None:
-                future.set_result(None)
-        self._transfers = [future for future in self._transfers if not future.done()]
-        self._wake_leaderless()
+            self._asked.lose(ProposalLost(self.leader))
+        if self.leader is not None:
+            self._asked.end_transfers(None)
+        self._asked.leader_changed()
         self._machine.leadership_changed(*now)
-
-    def _wake_leaderless(self) -> None:
-        """They look for themselves."""
-        waiting, self._leaderless = self._leaderless, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
-
-    def _lose(self, error: Exception) -> None:
-        """What this node was asked as a leader will not be answered by it."""
-        waiting = [future for _, future in self._proposals.values()]
-        waiting_for_more: list[asyncio.Future[Any]] = [
-            *waiting,
-            *self._reads.values(),
-            *(future for _, future in self._reads_due),
-            *(future for _, future in self._changes),
-        ]
-        for future in waiting_for_more:
-            if not future.done():
-                future.set_exception(error)
-        self._proposals.clear()
-        self._reads.clear()
-        self._reads_due.clear()
-        self._changes.clear()
 
     def _follow_membership(self) -> None:
         log = self.core.log
@@ -465,44 +352,10 @@ class RaftNode:
             self._reached = log.membership
             mine = self.core.member
             self._transport.reach({m.node: at for m, at in log.membership.endpoints.items() if m != mine})
-        if self._changes and log.membership_index <= log.commit:
-            for is_done, future in self._changes:
-                if is_done(log.membership) and not future.done():
-                    future.set_result(None)
-            self._changes = [change for change in self._changes if not change[1].done()]
+        if log.membership_index <= log.commit:
+            self._asked.committed(log.membership)
 
-    # -- the journal: one job at a time
-
-    def _next_job(self) -> None:
-        if self._busy_since_ms is not None or self._failure is not None:
-            return
-        if self._unsaved:
-            readies, self._unsaved = self._unsaved, []
-            if not any(ready.must_persist for ready in readies):
-                self._persisted(readies)
-                return
-            journal = self._journal
-            self._submit(lambda: journal.persist(readies), lambda _: self._persisted(readies))
-        elif self._jobs:
-            self._submit(*self._jobs.popleft())
-        elif not self._saving_snapshot and self._journal.size_bytes > max(
-            self.settings.snapshot_after_bytes, 2 * self._snapshot_bytes
-        ):
-            self._save_snapshot()
-
-    def _submit(self, job: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        self._busy_since_ms = self._clock.monotonic_ms()
-
-        def ended(result: Any, error: Exception | None) -> None:
-            self._busy_since_ms = None
-            if self._closed is not None:
-                self._finish_closing()
-            elif error is not None:
-                self._fail(error)
-            elif self._failure is None:
-                then(result)
-
-        self._disk.submit(job, ended)
+    # -- the journal
 
     def _persisted(self, readies: list[Ready]) -> None:
         for ready in readies:
@@ -512,32 +365,15 @@ class RaftNode:
         self._pump()
 
     def _save_snapshot(self) -> None:
-        """The state so far, in a job beside the journal's; then the entries that led to it go."""
+        """The state so far; then the entries that led to it go."""
         log, index = self.core.log, self._replica.applied_index
         term = log.term_at(index)
         if index <= log.snapshot.index or term is None:
             return
-        membership, encode, journal = log.membership_at(index), self._replica.freeze(), self._journal
-        self._saving_snapshot = True
+        membership, encode = log.membership_at(index), self._replica.freeze()
+        self._saving.save(lambda: LogSnapshot(index, term, membership, encode()), self._saved)
 
-        def save() -> LogSnapshot:
-            snapshot = LogSnapshot(index, term, membership, encode())
-            journal.save_snapshot(snapshot)
-            return snapshot
-
-        def saved(snapshot: LogSnapshot | None, error: Exception | None) -> None:
-            if self._failure is not None:
-                self._saving_snapshot = False
-            elif snapshot is None:
-                self._fail(error or StorageError("a snapshot was saved without a result"))
-            else:
-                self._jobs.append((lambda: journal.trim(snapshot), lambda _: self._trimmed(snapshot)))
-                self._next_job()
-
-        self._disk.submit(save, saved)
-
-    def _trimmed(self, snapshot: LogSnapshot) -> None:
-        self._saving_snapshot = False
+    def _saved(self, snapshot: LogSnapshot) -> None:
         self._snapshot_bytes = len(snapshot.data)
         if snapshot.index > self.core.log.snapshot.index:  # else a leader's came in between
             self.core.compact(snapshot.index, snapshot.data)
@@ -558,26 +394,8 @@ class RaftNode:
         self._failure = why
         if self._timer is not None:
             self._timer.cancel()
-        self._lose(why)
-        for future in self._transfers:
-            if not future.done():
-                future.set_exception(why)
-        self._wake_leaderless()
+        self._saving.stop()
+        self._asked.lose(why)
+        self._asked.end_transfers(why)
+        self._asked.leader_changed()
         self._machine.leadership_changed(None, self.core.term)
-
-    def _finish_closing(self) -> None:
-        if self._closed is not None and not self._closed.done():
-            self._journal.close()
-            self._closed.set_result(None)
-
-
-def _failed(error: Exception) -> "asyncio.Future[Any]":
-    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    future.set_exception(error)
-    return future
-
-
-def _done(value: T) -> "asyncio.Future[T]":
-    future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-    future.set_result(value)
-    return future
