@@ -7,17 +7,13 @@ from random import Random
 
 from examples.kv import commands
 from examples.kv.commands import Answer, Status
-from ottla.core.errors import StorageError
-from ottla.raft.driver import RaftNode
 from ottla.raft.quorum import Committed, NotLeader, Overloaded, ProposalLost, RequestId, SessionExpired
 from ottla.testing.sim.register import Action, Append, CompareAndSet, History, Read, Write
-from tests.sim.raft.calls import Calls, Unanswered, Unreached
+from tests.sim.raft.calls import Calls
 from tests.sim.raft.checker import Checker
 from tests.sim.raft.host import Host, Process
+from tests.sim.raft.readers import NOT_DONE, UNKNOWN, read
 from tests.sim.raft.violation import Violation
-
-UNKNOWN = (ProposalLost, Unanswered, StorageError)
-NOT_DONE = (NotLeader, Overloaded, Unreached)  # ProposalLost is a NotLeader: look for it first
 
 
 class Client:
@@ -61,21 +57,8 @@ class Client:
         key = self._key()
         number = self.history.invoke(self.name, key, Read(), self._now)
         host = self._pick_for_reading()
-
-        async def ask(raft: RaftNode) -> bytes | None:
-            floor = self.checker.logs.max_committed
-            try:
-                index = await raft.read_barrier()
-            except ProposalLost:
-                self.checker.setting.coverage.note("read waited across a leader change")
-                raise
-            self.checker.read(raft, floor, index)
-            process = host.process
-            assert process is not None
-            return process.store.get(key.encode())
-
         try:
-            _, value = await self.calls.call(host, ask, within_s=2.0)
+            value = await read(self.calls, self.checker, host, key, within_s=2.0)
         except (*UNKNOWN, *NOT_DONE) as error:
             if host is self._guess:
                 self._look_elsewhere(error)

@@ -4,6 +4,7 @@ A `Watch` looks at one running node after each callback on its loop and passes o
 holds for all of them.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ottla.raft.core import Entry, EntryKind, Member, Membership, Raft
@@ -30,6 +31,7 @@ class Logs:
         self.outstanding = 0  # proposals of clients
         self.votes: dict[tuple[Member, int], Member] = {}  # by (voter, term), as they were sent
         self.acknowledged: dict[tuple[Member, int], int] = {}  # by (member, term): told that term's leader to hold
+        self.first_known: Callable[[Member], None] | None = None  # called when only this leader knows of a commit
         self._proposals: dict[tuple[int, int], int] = {}  # (client, sequence): index of its first entry
 
     def leads(self, raft: Raft) -> None:
@@ -109,6 +111,8 @@ class Logs:
                     "committed entries stay", f"{raft.member} knows {log.commit}, {len(committed)} are seen"
                 )
             self.max_committed = log.commit
+            if self.first_known is not None and isinstance(raft.role, Leader):
+                self.first_known(raft.member)
 
     def _counted(self, raft: Raft) -> None:
         """A leader commits what a majority of the voters told it, in its term, to hold durably."""

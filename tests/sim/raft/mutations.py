@@ -3,7 +3,7 @@
 Each one changes production classes for as long as its context lasts. Most are bugs that Raft implementations had.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -334,13 +334,21 @@ def read_without_quorum() -> Iterator[None]:
 
 @planted("read index before an own-term commit")
 def read_before_own_term() -> Iterator[None]:
-    def flush(self: Leader, *arguments: Any, **options: Any) -> None:
+    """Of two guards: the core's, and the driver's, which refuses reads until what the new leader found is applied and
+    would hide the other's absence. Proposals and changes of members wait as ever.
+    """
+
+    def flush(self: Leader, *, tell_commit: bool) -> None:
         if self.reads.register(self.raft.log.commit, self.round + 1):
             self.heartbeat_due = True
-        honest(self, *arguments, **options)
+        honest(self, tell_commit=tell_commit)
 
-    honest = Leader.flush
-    with replaced(Leader, "flush", flush), replaced(RaftNode, "_not_leader", _leads_at_once):
+    def read_barrier(self: RaftNode) -> Awaitable[int]:
+        with replaced(RaftNode, "_not_leader", _leads_at_once):
+            return honest_barrier(self)
+
+    honest, honest_barrier = Leader.flush, RaftNode.read_barrier
+    with replaced(Leader, "flush", flush), replaced(RaftNode, "read_barrier", read_barrier):
         yield
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from ottla.core.types import NodeId
+from ottla.raft.core import Member
 from tests.sim.raft.administrator import Administrator
 from tests.sim.raft.bits import flip_cold_bit
 from tests.sim.raft.host import Host
@@ -39,6 +40,7 @@ class Nemesis:
             "power cut in a job": self._power_cut_in_a_job,
             "power cut everywhere": self._power_cut_everywhere,
             "pause": self._pause,
+            "cut off after a commit": self._cut_off_after_a_commit,
         }
 
     def start(self) -> None:
@@ -57,6 +59,7 @@ class Nemesis:
     def stop(self) -> None:
         """Everything is repaired, and every machine whose disk is whole is started."""
         self._stopped = True
+        self.administrator.checker.logs.first_known = None
         self._cuts.clear()
         self.setting.network.heal()
         self.setting.network.delay_ms = (0.1, 1.0)
@@ -137,7 +140,10 @@ class Nemesis:
             self._start_later(host)
 
     def _pause(self) -> None:
-        process = self._someone().process
+        self._pause_process(self._someone())
+
+    def _pause_process(self, host: Host) -> None:
+        process = host.process
         if process is not None:
             process.loop.pause()
             self._after(self.setting.options.lasts_s, process.loop.resume)
@@ -163,6 +169,29 @@ class Nemesis:
     def _cut_leader_off(self) -> None:
         leader = self._leader().node
         self._cut({way for way in self._ways() if leader in way})
+
+    def _cut_off_after_a_commit(self) -> None:
+        """The next commit is the last that this leader counts, and no follower learns of it in this term. Its clients
+        do: after that it may stand still, too, or die.
+        """
+
+        def strike(member: Member) -> None:
+            logs.first_known = None
+            self.setting.coverage.note("leader cut off after a commit")
+            self._cut({way for way in self._ways() if member.node in way})
+            host = self.hosts[member.node - 1]
+            self.setting.world.call_later(0.005, self._unless_stopped, lambda: self._follow_up(host))
+
+        logs = self.administrator.checker.logs
+        logs.first_known = strike
+
+    def _follow_up(self, host: Host) -> None:
+        match self.random.randrange(0, 4):
+            case 0:
+                self._pause_process(host)
+            case 1:
+                host.kill()
+                self._start_later(host)
 
     def _split(self) -> None:
         side = {host.node for host in self.hosts if self.random.random() < 0.5}

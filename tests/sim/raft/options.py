@@ -56,9 +56,30 @@ class Options:
     slowest_sync_ms: float
     drift: float
     settings: dict[str, int] = field(default_factory=dict)
+    readers: int = 0
+    """Those that ask anybody, without a pause."""
 
     @classmethod
     def draw(cls, random: Random) -> "Options":
+        options = cls._draw(random)
+        if random.random() < 0.15:
+            options._seek_stale_reads(random)
+        return options
+
+    def _seek_stale_reads(self, random: Random) -> None:
+        """Leaders that know more than others are cut off, and whoever leads is asked at once.
+
+        Few keys, so that a read tells much; disks not too fast, so that a new leader takes a while to commit.
+        """
+        self.voters = random.choice([3, 3, 5])
+        self.actions = ("cut off after a commit", *random.sample(["cut leader off", "pause", "transfer", "kill"], 1))
+        self.every_s, self.lasts_s = random.choice([0.6, 1.0, 2.0]), random.choice([1.0, 2.0])
+        self.readers = random.choice([1, 2, 3])
+        self.keys = random.choice([1, 2])
+        self.slowest_sync_ms = random.choice([3.0, 15.0, 60.0])
+
+    @classmethod
+    def _draw(cls, random: Random) -> "Options":
         names = list(ACTIONS)
         actions: list[str] = []
         wanted = random.choice([0, 1, 2, 3, 3, 4, 5, 6, 8])

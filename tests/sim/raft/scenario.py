@@ -19,6 +19,7 @@ from tests.sim.raft.coverage import Coverage
 from tests.sim.raft.host import Host, first_member
 from tests.sim.raft.nemesis import Nemesis
 from tests.sim.raft.options import Options
+from tests.sim.raft.readers import Reader
 from tests.sim.raft.setting import Setting
 from tests.sim.raft.violation import Violation
 from tests.sim.raft.wire_codec import wire_codec
@@ -67,6 +68,10 @@ class Run:
             Client(f"c{n}", self.calls, self.hosts, self.checker, self.history, setting.random(f"client {n}"))
             for n in range(self.options.clients)
         ]
+        self.readers = [
+            Reader(f"r{n}", self.calls, self.hosts, self.checker, self.history, setting.random(f"reader {n}"))
+            for n in range(self.options.readers)
+        ]
         self._in_sessions = [random.random() < self.options.in_sessions for _ in self.clients]
 
     def go(self) -> None:
@@ -76,6 +81,8 @@ class Run:
             host.start()
         for client, session in zip(self.clients, self._in_sessions, strict=True):
             self.calls.loop.create_task(client.run(session=session))
+        for reader in self.readers:
+            self.calls.loop.create_task(reader.run())
         self.nemesis.start()
         world.run_for(self.options.duration_s)
         self._heal()
@@ -98,6 +105,8 @@ class Run:
         )
         for client in self.clients:
             client.stopped = True
+        for reader in self.readers:
+            reader.stopped = True
         self._expect("all voters reach the same state", self._are_level)
 
     def _expect(self, what: str, condition: Callable[[], bool]) -> None:
