@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,34 @@ def test_status_tells_of_every_node(cluster: Cluster, topic: str) -> None:
     table = ottla("status", "--dir", cluster.directory)
     assert "controller" in table
     assert table.count("running") == 3
+
+
+def test_the_cluster_describes_its_nodes(cluster: Cluster) -> None:
+    server = cluster.grpc.split(",")[0]
+    found = json.loads(ottla("cluster", "describe", "--server", server, "--json"))
+    assert [node["state"] for node in found["nodes"]] == ["active"] * 3
+    assert found["controller"] == cluster.controller()
+    assert all(node["replication"].startswith("127.0.0.1:") for node in found["nodes"])
+
+
+def test_metrics_and_health_tell_of_replication(cluster: Cluster, topic: str) -> None:
+    with Writer(cluster, topic) as writer:
+        writer.goes_on()
+    until(lambda: is_whole(cluster), "everybody is in sync")
+    texts = []
+    for node in cluster.status()["nodes"]:
+        with urllib.request.urlopen(f"http://{node['http']}/metrics", timeout=WAIT_S) as answer:
+            texts.append(answer.read().decode())
+        with urllib.request.urlopen(f"http://{node['http']}/health", timeout=WAIT_S) as answer:
+            health = json.load(answer)
+        assert (health["status"], health["fenced"]) == ("ok", False)
+        assert (health["role"] == "leader") == (health["controller"] == node["id"])
+    assert sum("\nottla_is_controller 1.0\n" in text for text in texts) == 1
+    assert all("\nottla_under_replicated_partitions 0.0\n" in text for text in texts)
+    assert all("\nottla_leaderless_partitions 0.0\n" in text for text in texts)
+    assert any('\nottla_led_partitions{isr="3"} ' in text for text in texts)
+    assert any('\nottla_follower_max_lag_records{follower="' in text for text in texts)
+    assert any("\nottla_replication_sent_bytes_total 0.0\n" not in text for text in texts)
 
 
 def test_a_cluster_in_the_background(tmp_path: Path) -> None:
