@@ -4,7 +4,7 @@ from itertools import groupby
 from struct import Struct
 from typing import Final
 
-from ottla.broker.fetch_messages import FetchedPartition, FetchPartition, FetchRequest, FetchResponse
+from ottla.broker.fetch_messages import NO_PREFERENCE, FetchedPartition, FetchPartition, FetchRequest, FetchResponse
 from ottla.broker.leader_hints import CurrentLeader, Hint, no_hint
 from ottla.broker.replicas import TopicKey
 from ottla.core.errors import DecodeError, ErrorCode
@@ -156,13 +156,14 @@ _OFFSETS_4 = Struct(">ihqq")  # index, error code, high watermark, last stable o
 _OFFSETS_5 = Struct(">ihqqq")  # … and log start offset
 _TRANSACTION = Struct(">qq")
 _TRANSACTION_FLEXIBLE = Struct(">qqB")
+_NO_PREFERRED_REPLICA = INT32.pack(NO_PREFERENCE)
 
 
 def encode_response(out: bytearray, response: FetchResponse, version: int, hint: Hint = no_hint) -> list[Buffer]:
     """The body of the response behind what `out` holds, in buffers. `hint` is asked who leads a partition which this
     node does not lead.
     """
-    leaders: dict[NodeId, CurrentLeader] = {}
+    leaders: dict[NodeId, CurrentLeader] | None = None  # made when it is needed
     flexible = version >= FIRST_FLEXIBLE
     buffers: list[Buffer] = []
     if version >= _FIRST_WITH_SESSIONS:
@@ -195,7 +196,7 @@ def encode_response(out: bytearray, response: FetchResponse, version: int, hint:
             if partition.error and partition.error in _TOLD_OF_LEADERS and version >= _FIRST_WITH_LEADERS:
                 leader = hint(topic, partition.index)
                 if leader is not None:
-                    leaders[leader.node] = leader
+                    leaders = {**(leaders or {}), leader.node: leader}
                     out += current_leader(_CURRENT_LEADER_TAG, leader)
                     continue
             out.append(0)
@@ -241,4 +242,5 @@ def _write_partition(out: bytearray, partition: FetchedPartition, version: int) 
         for producer_id, first_offset in aborted:
             out += _TRANSACTION.pack(producer_id, first_offset)
     if version >= _FIRST_WITH_RACK:
-        out += INT32.pack(partition.preferred_replica)
+        preferred = partition.preferred_replica
+        out += _NO_PREFERRED_REPLICA if preferred == NO_PREFERENCE else INT32.pack(preferred)

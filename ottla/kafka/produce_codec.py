@@ -129,7 +129,7 @@ _PARTITION_9_FINE = Struct(">ihqqqBBB")
 def encode_response(out: bytearray, topics: ProducedTopics, version: int, hint: Hint = no_hint) -> None:
     """Append the body of the response. `hint` is asked who leads a partition which this node does not lead."""
     if version >= FIRST_FLEXIBLE:
-        leaders: dict[NodeId, CurrentLeader] = {}
+        leaders: dict[NodeId, CurrentLeader] | None = None  # made when it is needed
         write_unsigned_varint(out, len(topics) + 1)
         for topic, partitions in topics:
             if isinstance(topic, str):
@@ -147,7 +147,7 @@ def encode_response(out: bytearray, topics: ProducedTopics, version: int, hint: 
                     leader = hint(topic, part.index)
                 _write_refused(out, part, leader)
                 if leader is not None:
-                    leaders[leader.node] = leader
+                    leaders = {**(leaders or {}), leader.node: leader}
             out.append(0)
         out += b"\0\0\0\0"  # throttle time
         out += node_endpoints(leaders) if leaders else b"\0"
