@@ -98,6 +98,12 @@ class RaftNode:
             bootstrap=bootstrap,
             segment_bytes=settings.segment_bytes,
         )
+        if stored.torn_bytes:
+            logger.warning(
+                "the quorum's journal ended in an unfinished write, of which nobody was told; it was cut off",
+                directory=settings.directory,
+                torn_bytes=stored.torn_bytes,
+            )
         return cls(settings, machine, journal, stored, clock=clock, random=random, disk=disk, transport=transport)
 
     def start(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
+from structlog.testing import capture_logs
 
 from ottla.core.errors import StorageError
 from ottla.core.types import NodeId
@@ -82,6 +83,29 @@ async def test_everything_committed_is_replayed_in_a_higher_term_after_a_power_c
     assert again.term == node.term + 1
     assert recorder.leaders[-1] == (MEMBER.node, again.term)
     assert (await again.propose(b"c")).result == b"3"
+
+
+async def test_a_start_that_cuts_off_an_unfinished_write_says_so_once() -> None:
+    disk = LoopDisk()
+    node = await one_voter(disk, Recorder())
+    await node.propose(b"a")
+    files = disk.files.after_power_cut()
+    await node.propose(b"b" * 100)
+    [segment] = [f"quorum/{name}" for name in files.list_directory("quorum") if name.endswith(".segment")]
+    end = len(files.read_bytes(segment).rstrip(b"\0"))
+    torn = disk.files.read_bytes(segment)[end : end + 70].rstrip(b"\0")
+    files.open(segment).pwritev([torn], end, sync=True)
+    with capture_logs() as logs:
+        open_node(LoopDisk(files), Recorder())
+        open_node(LoopDisk(files), Recorder())
+    assert logs == [
+        {
+            "event": "the quorum's journal ended in an unfinished write, of which nobody was told; it was cut off",
+            "log_level": "warning",
+            "directory": "quorum",
+            "torn_bytes": len(torn),
+        }
+    ]
 
 
 async def test_it_leads_only_once_it_has_applied_what_was_committed_before() -> None:
