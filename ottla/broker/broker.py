@@ -141,6 +141,7 @@ class Broker:
         self._take(self.controller.image)
         self.replication.open()
         self.replication.registered(self.epoch)
+        self.life.on_registered = self.replication.registered
         self._local.open(self.image, self.configs)
         set_strays_aside(self.disk.files, self.partitions)
         self.controller.subscribe(self._published)

@@ -4,6 +4,7 @@
 |-----------------------------------------------------|---------------------------------------------------|
 | its stream is open                                  | a session after it was last heard                 |
 | its stream broke                                    | a grace after that                                |
+| its stream was given up or replaced                 | a session after it was last heard                 |
 | no stream yet, since this controller took over      | a session after that                              |
 | likewise, and a connection to it was refused, reset | a grace after that                                |
 
@@ -77,6 +78,15 @@ class Liveness:
         if session is not None and session.open:
             session.open, session.broken_ms = False, now_ms
 
+    def stream_ended(self, broker: NodeId) -> None:
+        """The stream that led to it is no more, for a reason that says nothing of the broker: only silence counts now.
+
+        It may come back over another one; or the other one is of its next incarnation, which is then no duplicate.
+        """
+        session = self._sessions.get(broker)
+        if session is not None:
+            session.open = False
+
     def heard(self, broker: NodeId, epoch: int, now_ms: float, metadata_offset: int = -1) -> None:
         """Something came over its stream, e.g. a heartbeat with the offset that its metadata have."""
         session = self._session(broker, epoch)
@@ -100,6 +110,7 @@ class Liveness:
         )
         for broker in due:  # named again when that was not committed
             session = self._sessions[broker]
+            session.open = False  # whoever registers under that id is no duplicate of one that is silent
             session.since_ms = now_ms + self.grace_ms - self.session_ms
             if session.broken_ms is not None:
                 session.broken_ms = now_ms

@@ -67,7 +67,8 @@ class Guard(LinkListener):
         self._gone.discard(node)
 
     def unlinked(self, node: NodeId, *, broken: bool) -> None:
-        if not broken:
+        if not broken:  # e.g. another stream stands, of the same process or of the one that follows it
+            self._liveness.stream_ended(node)
             return
         self._gone.add(node)
         broker = self._controller.image.brokers.get(node)
@@ -124,7 +125,7 @@ class Guard(LinkListener):
         if not self._controller.image.last_broker_epoch:
             await self._controller.found_cluster(self._founders)
         epoch = await self._controller.register_broker(
-            registration, previous_is_live=self._liveness.is_live(node), ready=asked.alone
+            registration, previous_is_live=self._watching and self._liveness.is_live(node), ready=asked.alone
         )
         self._liveness.follow(self._controller.image.brokers, self._clock.monotonic_ms())
         registered = pb.ControlRegistered(broker_epoch=epoch, metadata_offset=self._controller.image.offset)
@@ -151,5 +152,5 @@ class Guard(LinkListener):
                 stop=beat.stop,
             )
         )
-        may_stop = answer.may_stop and self._liveness.reached(answer.offset, but=(node,))
+        may_stop = answer.may_stop and self._watching and self._liveness.reached(answer.offset, but=(node,))
         return pb.ControlFrame(beat_answer=pb.ControlBeatAnswer(fenced=answer.fenced, may_stop=may_stop))

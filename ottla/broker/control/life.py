@@ -57,6 +57,7 @@ class BrokerLife(LinkListener):
         self._registration, self._access, self._calls, self._clock = registration, access, calls, clock
         self._cluster_id, self._alone, self._beat_ms = cluster_id, alone, beat_ms
         self._ready = self._stopping = False
+        self.on_registered: Callable[[int], None] = lambda epoch: None  # again, under this epoch, while it runs
         self._truncated: Mapping[Uuid, Sequence[int]] = {}
         self._may_stop = False
         self._unanswered_since_ms: float | None = None
@@ -151,8 +152,7 @@ class BrokerLife(LinkListener):
                 answer = (await self._ask(pb.ControlFrame(beat=self._beat()))).beat_answer
             except ApiError as error:
                 if error.code in _STALE and not self._stopping:
-                    logger.warning("this broker's registration is not known any more; it registers again")
-                    await self._until_known(await self._register())
+                    await self._register_again()
                     continue
                 self._count_unanswered()
                 await self._pause(RETRY_MS)
@@ -161,6 +161,17 @@ class BrokerLife(LinkListener):
             self._take(answer)
             waiting = (self._ready and self.fenced) or self._stopping
             await self._pause(RETRY_MS if waiting else self._beat_ms)
+
+    async def _register_again(self) -> None:
+        logger.warning("this broker's registration is not known any more; it registers again")
+        try:
+            offset = await self._register()
+        except ApiError as error:
+            logger.error("this broker has no part in its cluster any more; restart it", error=str(error))
+            raise
+        await self._until_known(offset)
+        self.fenced = True
+        self.on_registered(self.epoch)
 
     def _count_unanswered(self) -> None:
         now_ms = self._clock.monotonic_ms()

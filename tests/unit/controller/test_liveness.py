@@ -141,3 +141,17 @@ def test_unregistered_brokers_are_forgotten(liveness: Liveness) -> None:
     assert not liveness.is_live(ONE)
     hear(liveness, 300, 2, 3)
     assert ticks(liveness, 50, 1000) == []
+
+
+def test_an_incarnation_whose_stream_was_replaced_does_not_keep_the_next_one_out(liveness: Liveness) -> None:
+    liveness.stream_ended(ONE)
+    assert not liveness.is_live(ONE)
+    hear(liveness, 1000, 2, 3)
+    assert ticks(liveness, 50, 2100) == [(2000, [ONE])]  # as if it was silent
+
+
+def test_an_incarnation_that_was_silent_for_a_session_does_not_keep_the_next_one_out(liveness: Liveness) -> None:
+    hear(liveness, 1000, 2, 3)
+    assert liveness.is_live(ONE)
+    assert ticks(liveness, 50, 2000) == [(2000, [ONE])]
+    assert not liveness.is_live(ONE)
