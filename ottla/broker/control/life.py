@@ -166,8 +166,8 @@ class BrokerLife(LinkListener):
         logger.warning("this broker's registration is not known any more; it registers again")
         try:
             offset = await self._register()
-        except ApiError as error:
-            logger.error("this broker has no part in its cluster any more; restart it", error=str(error))
+        except ApiError:
+            logger.exception("this broker has no part in its cluster any more; restart it")
             raise
         await self._until_known(offset)
         self.fenced = True
