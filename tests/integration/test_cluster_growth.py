@@ -74,6 +74,12 @@ def join(nodes: Nodes, node_id: int) -> None:
     nodes.wait_ready()
 
 
+def restart(nodes: Nodes, node_id: int) -> None:
+    nodes[node_id].kill()
+    nodes[node_id].start()
+    nodes.wait_ready()
+
+
 def test_a_fourth_node_follows_takes_partitions_and_votes_and_the_first_goes(tmp_path: Path) -> None:
     with several_nodes(tmp_path, settings=lambda n: {"rack": f"r{n}"}) as nodes:
         topic = f"topic-{uuid.uuid4().hex[:8]}"
@@ -88,6 +94,7 @@ def test_a_fourth_node_follows_takes_partitions_and_votes_and_the_first_goes(tmp
             [4],
         )
         assert set(read_known_voters(nodes[4].directory)) == {1, 2, 3}
+        restart(nodes, 4)  # it finds the voters again, and begins with an empty image
 
         producer = confluent_kafka.Producer({"bootstrap.servers": nodes.bootstrap, "acks": "all", "log_level": 0})
         failed: list[Any] = []
@@ -111,10 +118,13 @@ def test_a_fourth_node_follows_takes_partitions_and_votes_and_the_first_goes(tmp
         until(lambda: ottla(nodes, "elect-leaders") and led_as_preferred(nodes, topic), "preferred leaders", nodes)
         write(200)
         ottla(nodes, "quorum", "add-voter", "4")
+        restart(nodes, 4)  # with a log of its own now
         ottla(nodes, "quorum", "transfer", "4")
         until(lambda: quorum(nodes)["leader"] == 4, "the fourth node leads the quorum", nodes)
         ottla(nodes, "quorum", "remove-voter", "1")
         assert voters(nodes) == {2, 3, 4}
+        restart(nodes, 1)  # it votes no more, and follows
+        until(lambda: brokers(nodes)[0] == (1, "r1", False), "the first node is a broker still", nodes)
         write(200)
         nodes[1].stop()
         until(lambda: (1, "r1", True) in brokers(nodes), "the first node is fenced", nodes)
