@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 logger = structlog.get_logger(__name__)
 
 SHORTEST_CLEANER_BACKOFF_MS = 100
+TOGETHER_GRACE_MS = 500
 
 
 class Node:
@@ -63,6 +64,7 @@ class Node:
         self._status = "starting"
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._kafka: KafkaDoor | None = None
+        self._grace_ms = config.shutdown_timeout_ms
 
     async def start(self) -> None:
         """Return when a write with acks=all would succeed. Raises ConfigError, StorageError or OSError."""
@@ -93,7 +95,9 @@ class Node:
         was_ready, self._status = self._status == "ok", "stopping"
         if was_ready:
             logger.info("stopping", node=self._config.node_id)
-        if was_ready and not together:
+        if together:  # what waits for replicas that stop as well would wait in vain
+            self._grace_ms = min(self._grace_ms, TOGETHER_GRACE_MS)
+        elif was_ready:
             await self._broker.hand_over(self._config.shutdown_timeout_ms)
             await self._quorum.hand_over()
         for timer in self._timers.values():
@@ -237,7 +241,6 @@ class Node:
 
     async def _start_doors(self) -> None:
         config, doors = self._config, self._doors
-        grace_ms = config.shutdown_timeout_ms
         kafka = self._kafka = KafkaDoor(self._broker, self._limits())
         self._grpc_advertised = await self._start_grpc()
         await self._broker.start(
@@ -249,7 +252,7 @@ class Node:
         for bound in doors.kafka:
             context = self._tls.door_context if self._tls and bound.endpoint.is_tls_listener else None
             await kafka.listen(bound.endpoint.name, bound.sockets, context)
-        self._cleanups.push_async_callback(kafka.stop, grace_ms)
+        self._cleanups.push_async_callback(lambda: kafka.stop(self._grace_ms))
 
     def _start_http(self) -> None:
         if self._doors.http is not None:
@@ -273,7 +276,7 @@ class Node:
         for host in hosts:
             door.bind(host, probe.endpoint.port, self._tls.door_credentials() if self._tls else None)
         await door.start()
-        self._cleanups.push_async_callback(door.stop, self._config.shutdown_timeout_ms)
+        self._cleanups.push_async_callback(lambda: door.stop(self._grace_ms))
         advertised = self._config.advertised_grpc
         return advertise(probe.endpoint, parse_endpoint(advertised, "advertised_grpc") if advertised else None)
 

@@ -14,13 +14,14 @@ from typing import Any
 
 import psutil
 import pytest
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from ottla.testing.cluster import Cluster, ClusterError
 
 WAIT_S = 60.0
 PARTITIONS = 3
+OFFSET_NOT_AVAILABLE = 78
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
@@ -82,10 +83,20 @@ class Writer:
             self.acknowledged.append(int(value))
 
 
+def ends_of(consumer: Consumer, topic: str) -> dict[int, int]:
+    """Nothing while a new leader does not know what is committed (OFFSET_NOT_AVAILABLE)."""
+    try:
+        return {p: consumer.get_watermark_offsets(TopicPartition(topic, p), WAIT_S)[1] for p in range(PARTITIONS)}
+    except KafkaException as error:
+        if error.args[0].code() == OFFSET_NOT_AVAILABLE:
+            return {}
+        raise
+
+
 def read_all(cluster: Cluster, topic: str) -> list[int]:
     consumer = Consumer({"bootstrap.servers": cluster.bootstrap, "group.id": "reader", "auto.offset.reset": "earliest"})
     try:
-        ends = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), WAIT_S)[1] for p in range(PARTITIONS)}
+        ends = until(lambda: ends_of(consumer, topic), "the ends are known")
         consumer.assign([TopicPartition(topic, p, 0) for p in range(PARTITIONS)])
         values: list[int] = []
         deadline = time.monotonic() + WAIT_S
@@ -107,9 +118,18 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture
 def topic(cluster: Cluster, request: pytest.FixtureRequest) -> str:
     name: str = request.node.name
-    admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
-    admin.create_topics([NewTopic(name, PARTITIONS, 3)], operation_timeout=WAIT_S)[name].result(WAIT_S)
-    return name
+    for _ in range(4):  # a client that met no controller once waits long until it asks again
+        admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
+        created = admin.create_topics([NewTopic(name, PARTITIONS, 3)], operation_timeout=30, request_timeout=15)[name]
+        try:
+            created.result(WAIT_S)
+        except KafkaException as error:
+            if error.args[0].code() not in (KafkaError._TIMED_OUT, KafkaError.TOPIC_ALREADY_EXISTS):
+                raise
+            if error.args[0].code() == KafkaError._TIMED_OUT:
+                continue
+        return name
+    return pytest.fail("no topic could be created")
 
 
 def is_whole(cluster: Cluster) -> bool:
