@@ -103,6 +103,23 @@ async def test_calls_fail_when_the_link_ends_or_the_time_is_over_and_a_broken_li
     await first.stop()
 
 
+async def test_a_call_is_given_up_when_its_answer_is_not_wanted_any_more() -> None:
+    first, second, one, other, _ = await two()
+    never = asyncio.Event()
+
+    async def wait(node: NodeId, asked: pb.ControlFrame) -> pb.ControlFrame:
+        await never.wait()
+        return pb.ControlFrame()
+
+    other.serve("forward", wait)
+    asyncio.get_running_loop().call_later(0.05, lambda: setattr(first, "unwanted", True))
+    with pytest.raises(Unreachable, match="not the one to ask any more"):
+        await one.call_while(lambda: not hasattr(first, "unwanted"), NodeId(2), question(""), timeout_ms=60_000)
+    never.set()
+    await first.stop()
+    await second.stop()
+
+
 async def test_a_stream_goes_on_until_its_link_ends() -> None:
     first, second, one, other, _ = await two()
     received: list[int | None] = []

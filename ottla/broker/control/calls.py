@@ -25,6 +25,9 @@ Server = Callable[[NodeId, pb.ControlFrame], Awaitable[pb.ControlFrame]]
 StreamServer = Callable[[NodeId, pb.ControlFrame], Awaitable[None]]
 
 ANSWERS: Final = frozenset({"refusal", "forwarded", "registered", "beat_answer"})
+STILL_MS: Final = 100.0
+"""How often it is looked whether an answer is still wanted."""
+
 MAX_SERVED: Final = 1_000
 """Questions of one node that are being answered at a time; beyond it they are refused."""
 
@@ -92,6 +95,24 @@ class Calls:
         if answer.WhichOneof("body") == "refusal":
             raise ApiError(_code(answer.refusal.error_code), answer.refusal.message)
         return answer
+
+    async def call_while(
+        self, still: Callable[[], bool], node: NodeId, question: pb.ControlFrame, *, timeout_ms: float
+    ) -> pb.ControlFrame:
+        """As `call`, but given up when `still()` is not true any more. Raises Unreachable then.
+
+        A node that was paused, or whose machine is gone, keeps its link for seconds; who waits for it as the controller
+        must not, once another one is.
+        """
+        asking = asyncio.ensure_future(self.call(node, question, timeout_ms=timeout_ms))
+        try:
+            while not asking.done():
+                await asyncio.wait([asking], timeout=STILL_MS / 1000)
+                if not asking.done() and not still():
+                    raise Unreachable(node, "it is not the one to ask any more")
+        finally:
+            asking.cancel()
+        return asking.result()
 
     def _ask(self, node: NodeId, question: pb.ControlFrame, timeout_ms: float) -> "asyncio.Future[pb.ControlFrame]":
         future: asyncio.Future[pb.ControlFrame] = asyncio.get_running_loop().create_future()

@@ -68,8 +68,8 @@ class Forwarding:
             else:
                 try:
                     return await self._attempt(controller, api_key, question)
-                except Unreachable as lost:  # whether it was carried out is unknown: the client's to decide
-                    raise ApiError(ErrorCode.REQUEST_TIMED_OUT, f"The controller did not answer: {lost}") from lost
+                except Unreachable as lost:  # perhaps it was carried out; Kafka's brokers ask the next one likewise
+                    error = ApiError(ErrorCode.REQUEST_TIMED_OUT, f"The controller did not answer: {lost}")
                 except ApiError as refusal:
                     if refusal.code is not ErrorCode.NOT_CONTROLLER:
                         raise
@@ -80,7 +80,11 @@ class Forwarding:
 
     async def _attempt(self, controller: NodeId, api_key: ApiKey, question: pb.ControlForward) -> Any:
         frame = pb.ControlFrame(forward=question)
-        answer = (await self._calls.call(controller, frame, timeout_ms=ATTEMPT_TIMEOUT_MS)).forwarded
+        access = self._broker.controller
+        answered = await self._calls.call_while(
+            lambda: access.active_id == controller, controller, frame, timeout_ms=ATTEMPT_TIMEOUT_MS
+        )
+        answer = answered.forwarded
         response, _ = response_class(api_key).decode(answer.response, question.api_version)
         await self._catch_up(answer.metadata_offset)
         return response

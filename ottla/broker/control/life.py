@@ -205,7 +205,10 @@ class BrokerLife(LinkListener):
         controller = self._access.active_id
         if controller is None or not self._calls.is_linked(controller):
             raise ApiError(ErrorCode.NOT_CONTROLLER, "The cluster has no active controller now.")
-        return await self._calls.call(controller, question, timeout_ms=ANSWER_MS)
+        access = self._access
+        return await self._calls.call_while(
+            lambda: access.active_id == controller, controller, question, timeout_ms=ANSWER_MS
+        )
 
     async def _pause(self, duration_ms: float) -> None:
         timer = self._clock.call_later(duration_ms, self._wake.set)
