@@ -7,6 +7,8 @@ from ottla.core.ports import Timer
 from ottla.testing.sim.clock import START_MS
 from ottla.testing.sim.loop import SimLoop
 
+FINEST_MS = 0.001
+
 
 class NodeClock:
     """`rate` is how many milliseconds this node counts in one of the world's."""
@@ -24,6 +26,8 @@ class NodeClock:
         return self._counted_ms + (self._loop.world.now_s - self._since_s) * 1000 * self._rate
 
     def call_later(self, delay_ms: float, callback: Callable[..., object], *arguments: Any) -> Timer:
+        if 0.0 < delay_ms < FINEST_MS:  # or else what is left of a delay by rounding could be waited for without end
+            delay_ms = FINEST_MS
         return self._loop.call_later(delay_ms / 1000 / self._rate, callback, *arguments)
 
     def jump(self, by_ms: int) -> None:

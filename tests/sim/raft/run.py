@@ -3,73 +3,13 @@
 `--replay SEED` runs one again and prints how it ended, with as much of the trace as is asked for.
 """
 
-import argparse
-import multiprocessing
-import os
 import sys
-from collections.abc import Iterator
-from time import monotonic
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from tests.sim.raft.coverage import RARE
+from tests.sim.raft.scenario import run_seed
+from tests.sim.runner import Simulation
 
-from tests.sim.raft.report import Totals, failure_text, replay_command
-from tests.sim.raft.scenario import Outcome, run_seed
-
-SHOWN_FAILURES = 5
-
-
-def main() -> int:
-    """Exit code 1 when a seed failed, or a rare event never happened in a run that is long enough."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--seeds", type=int, default=1000)
-    parser.add_argument("--start", type=int, help="the first seed; drawn when it is not given")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--replay", type=int, metavar="SEED")
-    parser.add_argument("--lines", type=int, default=200, help="of the trace, with --replay")
-    arguments = parser.parse_args()
-    if arguments.replay is not None:
-        return replay(arguments.replay, arguments.lines)
-    start = arguments.start if arguments.start is not None else int.from_bytes(os.urandom(5), "big")
-    return run(start, arguments.seeds, arguments.jobs)
-
-
-def outcomes(start: int, seeds: int, jobs: int) -> Iterator[Outcome]:
-    """In any order."""
-    numbers = range(start, start + seeds)
-    if jobs == 1:
-        yield from map(run_seed, numbers)
-        return
-    with multiprocessing.Pool(jobs, maxtasksperchild=200) as pool:
-        yield from pool.imap_unordered(run_seed, numbers, chunksize=4)
-
-
-def run(start: int, seeds: int, jobs: int) -> int:
-    console = Console()
-    console.print(f"seeds {start} to {start + seeds - 1}, {jobs} processes")
-    totals, started = Totals(), monotonic()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("seeds", total=seeds)
-        for outcome in outcomes(start, seeds, jobs):
-            totals.add(outcome)
-            progress.advance(task)
-            if outcome.violation is not None and len(totals.failures) <= SHOWN_FAILURES:
-                progress.console.print(failure_text(outcome), markup=False, highlight=False)
-    console.print(totals.coverage_table())
-    for outcome in totals.failures:
-        console.print(f"{replay_command(outcome.seed)}    # {outcome.violation}", markup=False, soft_wrap=True)
-    if totals.missing:
-        console.print(f"never happened: {', '.join(totals.missing)}", style="red")
-    console.print(totals.figures(monotonic() - started))
-    return 1 if totals.failed else 0
-
-
-def replay(seed: int, lines: int) -> int:
-    outcome = run_seed(seed, trace_lines=lines)
-    sys.stdout.write(failure_text(outcome, lines=lines) + "\n")
-    return 1 if outcome.violation is not None else 0
-
+SIMULATION = Simulation("tests.sim.raft", run_seed, RARE)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(SIMULATION.main())

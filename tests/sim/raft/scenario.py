@@ -1,7 +1,6 @@
 """One run: a cluster, its clients and its nemesis for a while; then everything heals, and the cluster has to go on."""
 
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass
 from time import process_time
 from typing import Any, NoReturn
 
@@ -15,7 +14,6 @@ from tests.sim.raft.administrator import Administrator
 from tests.sim.raft.calls import Calls
 from tests.sim.raft.checker import Checker
 from tests.sim.raft.clients import Client
-from tests.sim.raft.coverage import Coverage
 from tests.sim.raft.host import Host, first_member
 from tests.sim.raft.nemesis import Nemesis
 from tests.sim.raft.options import Options
@@ -23,24 +21,10 @@ from tests.sim.raft.readers import Reader
 from tests.sim.raft.setting import Setting
 from tests.sim.raft.violation import Violation
 from tests.sim.raft.wire_codec import wire_codec
+from tests.sim.report import Outcome
 
 HEALS_WITHIN_S = 60.0
 """Of virtual time: to elect a leader, replace lost disks, bring everybody up to date."""
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What came of a seed."""
-
-    seed: int
-    violation: Violation | None
-    tail: list[str]  # of the trace
-    coverage: Coverage
-    events: int
-    simulated_s: float
-    cpu_s: float
-    acknowledged: int
-    options: Options
 
 
 class Run:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.sim.raft.report import failure_text
 from tests.sim.raft.scenario import run_seed
+from tests.sim.report import failure_text
 
 FRESH_SEEDS = 300
 CHUNK = 10
@@ -24,7 +24,7 @@ def corpus() -> list[int]:
 def run(seed: int) -> None:
     outcome = run_seed(seed)
     if outcome.violation is not None:
-        pytest.fail(failure_text(outcome), pytrace=False)
+        pytest.fail(failure_text("tests.sim.raft", outcome), pytrace=False)
 
 
 @pytest.mark.parametrize("chunk", range(FRESH_SEEDS // CHUNK))

@@ -1,0 +1,1 @@
+"""Whole clusters of production nodes in the simulator: quorum, controller, broker, replication, clients, and faults."""

@@ -1,0 +1,298 @@
+"""What happens to a cluster, by chance: every action is drawn from the mixture of the run, and mended after a while."""
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+from ottla.core.types import NodeId
+from tests.sim.cluster.administrator import Administrator
+from tests.sim.cluster.host import Host
+from tests.sim.cluster.setting import Setting
+
+Ways = set[tuple[NodeId, NodeId]]
+MAIN_TOPIC = "t"
+
+
+class Nemesis:
+    """Acts from `start` until `stop`, which mends everything."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        hosts: Sequence[Host],
+        administrator: Administrator,
+        use: Callable[[str], Any],
+        random: Random,
+    ) -> None:
+        self.setting, self.hosts, self.administrator, self.random = setting, hosts, administrator, random
+        self._use = use
+        self._stopped = self._rolling = False
+        self._cuts: list[tuple[Ways, Ways]] = []
+        self._actions: dict[str, Callable[[], None]] = {
+            "power cut": self._power_cut,
+            "kill": self._kill,
+            "power cut everywhere": self._power_cut_everywhere,
+            "cut leader off": self._cut_leader_off,
+            "split": self._split,
+            "one-way cuts": self._one_way_cuts,
+            "cut streams": self._cut_streams,
+            "bad links": self._bad_links,
+            "reset": self._reset,
+            "slow disk": lambda: self._slow(1.0, self.random.choice([20.0, 100.0])),
+            "stalled disk": lambda: self._slow(1.0, 3000.0),
+            "failing disk": self._failing_disk,
+            "full disk": self._full_disk,
+            "clock": self._clock,
+            "slow node": self._slow_node,
+            "pause": self._pause,
+            "restart": self._restart,
+            "rolling restart": self._rolling_restart,
+            "replace": self._replace,
+            "move": lambda: administrator.begin(administrator.move(MAIN_TOPIC)),
+            "elect": lambda: administrator.begin(administrator.elect()),
+            "create and delete": lambda: administrator.begin(administrator.churn(self._use)),
+            "transfer": lambda: administrator.begin(administrator.transfer(self.random.choice(self.hosts))),
+            "unregister": lambda: administrator.begin(administrator.unregister(self.random.choice(self.hosts))),
+        }
+
+    def start(self) -> None:
+        if self.setting.options.actions:
+            self._after(self.setting.options.every_s, self._act)
+
+    def stop(self) -> None:
+        """Everything is repaired, and every machine that has a disk is started."""
+        self._stopped = True
+        self._cuts.clear()
+        self.setting.calm()
+        self.setting.cut(set(), set())
+        for host in self.hosts:
+            host.faults.failing, host.faults.full, host.faults.power_cut_in = 0.0, False, None
+            self._set_speed(host, 0.0, 0.0)
+            if host.process is not None:
+                host.process.loop.resume()
+        self.supervise()
+
+    def supervise(self) -> None:
+        """Whoever stopped, or has a partition out of service, is started (again)."""
+        for host in self.hosts:
+            process = host.process
+            if process is not None and hasattr(process, "broker") and any(p.error is not None for p in process.logs):
+                host.kill()
+            host.start()
+
+    # -- when
+
+    def _after(self, mean_s: float, action: Callable[[], None]) -> None:
+        self.setting.world.call_later(self.random.expovariate(1 / mean_s), self._unless_stopped, action)
+
+    def _unless_stopped(self, action: Callable[[], None]) -> None:
+        if not self._stopped:
+            action()
+
+    def _act(self) -> None:
+        options = self.setting.options
+        name = self.random.choice(options.actions)
+        self.setting.trace(name, "nemesis")
+        self._actions[name]()
+        self._after(options.every_s, self._act)
+        for host in self.hosts:  # one that stopped by itself is started again by its supervisor
+            if host.process is None:
+                self._start_later(host)
+
+    def _start_later(self, host: Host) -> None:
+        if not host.awaited:
+            host.awaited = True
+            self._after(self.setting.options.lasts_s, lambda: self._start(host))
+
+    def _start(self, host: Host) -> None:
+        host.awaited = False
+        host.start()
+
+    # -- whom
+
+    def _someone(self) -> Host:
+        return self._leader() if self.random.random() < 0.4 else self.random.choice(self.hosts)
+
+    def _leader(self) -> Host:
+        """The active controller, or who leads a partition."""
+        leading = [
+            h for h in self.hosts if h.process is not None and h.process.raft is not None and h.process.raft.is_leader
+        ]
+        topic = self.setting.checker.topic(MAIN_TOPIC)
+        if topic is not None and self.random.random() < 0.5:
+            leader = self.random.choice(topic.partitions).leader
+            leading = [h for h in self.hosts if h.node == leader]
+        return leading[0] if leading else self.random.choice(self.hosts)
+
+    # -- processes and machines
+
+    def _power_cut(self) -> None:
+        host = self._someone()
+        host.power_cut(silent=self.random.random() < 0.5)
+        self._start_later(host)
+
+    def _kill(self) -> None:
+        host = self._someone()
+        host.kill()
+        if self.random.random() < 0.4:
+            host.start()
+        else:
+            self._start_later(host)
+
+    def _power_cut_everywhere(self) -> None:
+        self.setting.coverage.note("power cut everywhere")
+        for host in self.hosts:
+            host.power_cut(silent=True)
+            self._start_later(host)
+
+    def _pause(self) -> None:
+        process = self._someone().process
+        if process is not None:
+            self.setting.coverage.note("process paused")
+            process.loop.pause()
+            self._after(self.setting.options.lasts_s, process.loop.resume)
+
+    def _slow_node(self) -> None:
+        """It stands still again and again, as one that swaps."""
+        host = self._someone()
+
+        def pause(left: int) -> None:
+            process = host.process
+            if process is not None and left:
+                process.loop.pause()
+                self.setting.world.call_later(self.random.random() * 0.1, resume, process, left)
+
+        def resume(process: Any, left: int) -> None:
+            process.loop.resume()
+            self.setting.world.call_later(self.random.random() * 0.05, self._unless_stopped, lambda: pause(left - 1))
+
+        pause(20)
+
+    def _restart(self) -> None:
+        host = self._someone()
+        host.stop(lambda: self._start_later(host))
+
+    def _rolling_restart(self) -> None:
+        if self._rolling:
+            return
+        self._rolling = True
+        left = list(self.hosts)
+
+        def next_one() -> None:
+            if self._stopped or not left:
+                self._rolling = False
+                return
+            host = left.pop()
+            host.stop(lambda: started(host))
+
+        def started(host: Host) -> None:
+            host.start()
+            wait(host)
+
+        def wait(host: Host) -> None:
+            if host.serving is not None or self._stopped:
+                next_one()
+            else:
+                self.setting.world.call_later(0.1, wait, host)
+
+        next_one()
+
+    def _replace(self) -> None:
+        host = self._someone()
+        if not self.administrator.replacing and all(h.process is not None for h in self.hosts):
+            host.held = True
+            host.power_cut(silent=self.random.random() < 0.5)
+            self.administrator.begin(self.administrator.replace(host))
+
+    # -- the network
+
+    def _cut(self, meshes: Ways, streams: Ways) -> None:
+        self.setting.coverage.note("partition")
+        cut = (meshes, streams)
+        self._cuts.append(cut)
+        self._recut()
+        self._after(self.setting.options.lasts_s, lambda: self._mend(cut))
+
+    def _mend(self, cut: tuple[Ways, Ways]) -> None:
+        self._cuts = [other for other in self._cuts if other is not cut]
+        self._recut()
+
+    def _recut(self) -> None:
+        empty: Ways = set()
+        self.setting.cut(empty.union(*(m for m, _ in self._cuts)), empty.union(*(s for _, s in self._cuts)))
+
+    def _ways(self) -> list[tuple[NodeId, NodeId]]:
+        return [(a.node, b.node) for a in self.hosts for b in self.hosts if a is not b]
+
+    def _cut_leader_off(self) -> None:
+        leader = self._leader().node
+        ways = {way for way in self._ways() if leader in way}
+        streams = ways if self.random.random() < 0.5 else set()
+        self._cut(ways, streams)
+
+    def _split(self) -> None:
+        side = {host.node for host in self.hosts if self.random.random() < 0.5}
+        ways = {(a, b) for a, b in self._ways() if (a in side) != (b in side)}
+        self._cut(ways, ways)
+
+    def _one_way_cuts(self) -> None:
+        part = self.random.choice([0.15, 0.3, 0.5])
+        ways = {way for way in self._ways() if self.random.random() < part}
+        self._cut(ways, ways if self.random.random() < 0.5 else set())
+
+    def _cut_streams(self) -> None:
+        part = self.random.choice([0.15, 0.3, 0.5])
+        self._cut(set(), {way for way in self._ways() if self.random.random() < part})
+
+    def _bad_links(self) -> None:
+        random, meshes, streams = self.random, self.setting.meshes, self.setting.streams
+        meshes.late = random.choice([0.0, 0.05, 0.2])
+        streams.late = random.choice([0.0, 0.05, 0.2])
+        for way in self._ways():
+            if random.random() < 0.3:
+                meshes.slow[way] = random.choice([5.0, 50.0, 400.0])
+        self._after(self.setting.options.lasts_s, self.setting.calm)
+
+    def _reset(self) -> None:
+        for one, other in self._ways():
+            if one < other and self.random.random() < 0.4:
+                if self.random.random() < 0.7:
+                    self.setting.meshes.reset(one, other)
+                if self.random.random() < 0.7:
+                    self.setting.streams.reset(str(one), str(other))
+
+    # -- disks and clocks
+
+    def _set_speed(self, host: Host, stalls: float, stall_ms: float) -> None:
+        host.stalls, host.stall_ms = stalls, stall_ms
+        if host.process is not None:
+            host.process.disk.stalls, host.process.disk.stall_ms = stalls, stall_ms
+
+    def _slow(self, stalls: float, stall_ms: float) -> None:
+        host = self._someone()
+        self._set_speed(host, stalls, stall_ms)
+        self._after(self.setting.options.lasts_s, lambda: self._set_speed(host, 0.0, 0.0))
+
+    def _failing_disk(self) -> None:
+        host = self._someone()
+        host.faults.failing = self.random.choice([0.02, 0.1])
+        self._after(self.setting.options.lasts_s, lambda: self._whole(host))
+
+    def _full_disk(self) -> None:
+        host = self._someone()
+        host.faults.full = True
+        self._after(self.setting.options.lasts_s, lambda: self._whole(host))
+
+    def _whole(self, host: Host) -> None:
+        host.faults.failing, host.faults.full = 0.0, False
+        process = host.process
+        if process is not None and hasattr(process, "broker") and any(p.error is not None for p in process.logs):
+            host.kill()
+            self._start_later(host)
+
+    def _clock(self) -> None:
+        process = self._someone().process
+        if process is not None:
+            self.setting.coverage.note("clock jumped")
+            process.clock.jump(self.random.choice([-3_600_000, -500, 500, 86_400_000]))
+            process.clock.drift(1.0 + self.setting.options.drift * (2 * self.random.random() - 1))

@@ -1,0 +1,81 @@
+"""What a seed decides before a run begins: the size of the cluster, which faults there are and how strong."""
+
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+ACTIONS: Final = {
+    "power cut": 3, "kill": 4, "power cut everywhere": 2, "cut leader off": 3, "split": 2, "one-way cuts": 2,
+    "cut streams": 2, "bad links": 2, "reset": 3, "slow disk": 2, "stalled disk": 2, "failing disk": 1, "full disk": 1,
+    "clock": 1, "slow node": 2, "pause": 2, "restart": 4, "rolling restart": 2, "replace": 2, "move": 3, "elect": 2,
+    "create and delete": 3, "transfer": 2, "unregister": 1,
+}  # fmt: skip
+"""What the nemesis can do, and how often one is in a run's mixture relative to the others."""
+
+THEMES: Final = (
+    ("kill", "restart", "move"),
+    ("power cut", "power cut everywhere", "kill"),
+    ("cut leader off", "split", "one-way cuts", "cut streams"),
+    ("restart", "rolling restart", "transfer", "elect"),
+    ("create and delete", "kill", "reset"),
+    ("stalled disk", "slow disk", "pause", "slow node"),
+    ("failing disk", "full disk", "power cut"),
+    ("replace", "kill", "restart"),
+)
+"""Mixtures that belong together: faults that meet make what none of them makes alone."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Options:
+    """One run."""
+
+    nodes: int
+    partitions: int
+    actions: tuple[str, ...]
+    every_s: float
+    """On average between two actions of the nemesis."""
+    lasts_s: float
+    """On average until a fault that lasts is mended."""
+    duration_s: float
+    wire: bool
+    producers: int
+    think_s: float
+    late: float
+    delay_ms: tuple[float, float]
+    slowest_ms: float
+    drift: float
+    journal_bytes: int
+    snapshot_after_bytes: int
+    kept_entries: int
+    tail_bytes: int
+
+    @classmethod
+    def draw(cls, random: Random) -> "Options":
+        names = list(ACTIONS)
+        actions: list[str] = []
+        wanted = random.choice([0, 1, 2, 3, 3, 4, 5, 6])
+        if random.random() < 0.4:
+            actions, wanted = list(random.choice(THEMES)), 0
+        while len(actions) < wanted:
+            name = random.choices(names, [ACTIONS[n] for n in names])[0]
+            if name not in actions:
+                actions.append(name)
+        return cls(
+            nodes=random.choices([3, 4, 5], [8, 3, 1])[0],
+            partitions=random.choice([1, 2, 2, 3]),
+            actions=tuple(actions),
+            every_s=random.choice([0.2, 0.4, 0.8, 1.5]),
+            lasts_s=random.choice([0.2, 0.6, 1.5, 3.0]),
+            duration_s=random.choice([3.0, 5.0, 8.0]),
+            wire=random.random() < 0.25,
+            producers=random.choice([2, 3, 4]),
+            think_s=random.choice([0.02, 0.05, 0.1]),
+            late=random.choice([0.0, 0.0, 0.01, 0.05]),
+            delay_ms=random.choice([(0.1, 1.0), (0.1, 1.0), (0.5, 8.0)]),
+            slowest_ms=random.choice([0.5, 3.0, 3.0, 10.0]),
+            drift=random.choice([0.0, 0.0, 0.02]),
+            journal_bytes=random.choice([0, 16_384, 65_536]),
+            snapshot_after_bytes=random.choice([1500, 6000, 1_000_000]),
+            kept_entries=random.choice([0, 5, 1000]),
+            tail_bytes=random.choice([2000, 1_000_000]),
+        )

@@ -1,0 +1,226 @@
+"""Planted bugs: what the simulation of whole clusters must find before anybody believes it that there are no others.
+
+Those of replication are taken over from `tests.sim.replication.plants`, but for what its fake controller does.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any, Final
+from unittest.mock import patch
+
+from ottla.broker.control.forwarding import Forwarding
+from ottla.broker.control.guard import Guard
+from ottla.broker.control.life import BrokerLife
+from ottla.broker.local_partitions import LocalPartitions
+from ottla.controller import alter_partition, controller, election, fencing, register_broker
+from ottla.controller.controller import Controller
+from ottla.controller.decider import Decider, _Proposed
+from ottla.controller.decision import Decision
+from ottla.controller.image import BrokerImage, MetadataDelta, MetadataImage, PartitionImage
+from ottla.core.types import NodeId
+from ottla.partitions.replication.manager import ReplicaManager
+from tests.sim.replication.plants import PLANTS as OF_REPLICATION
+from tests.sim.replication.plants import Plant
+
+Planting = Callable[[], AbstractContextManager[object]]
+
+PLANTS: dict[str, Planting] = {}
+
+_NEVER: Any = _Proposed(b"never", MetadataImage(), MetadataDelta())
+
+_FAKE_CONTROLLERS: Final = {"a restarted node goes on in the epoch that it led"}
+
+
+def _taken_over(plant: Plant) -> Planting:
+    @contextmanager
+    def planted() -> Iterator[None]:
+        with ExitStack() as stack:
+            plant(lambda owner, name, value: stack.enter_context(patch.object(owner, name, value)))
+            yield
+
+    return planted
+
+
+PLANTS.update({name: _taken_over(plant) for name, plant in OF_REPLICATION.items() if name not in _FAKE_CONTROLLERS})
+
+
+def plant(name: str) -> Callable[[Callable[[], Iterator[None]]], Planting]:
+    """Registers a generator that plants a bug, yields, and takes it out."""
+
+    def register(function: Callable[[], Iterator[None]]) -> Planting:
+        PLANTS[name] = planting = contextmanager(function)
+        return planting
+
+    return register
+
+
+@plant("broker epochs are not checked in AlterPartition")
+def epochs_unchecked() -> Iterator[None]:
+    def unchecked(image: Any, broker_id: NodeId, broker_epoch: int) -> Any:
+        return image.brokers.get(broker_id)
+
+    def refusal(image: Any, broker_id: NodeId, one: Any) -> Any:
+        isr = [(node, image.brokers[node].epoch if node in image.brokers else epoch) for node, epoch in one.isr]
+        return honest(image, broker_id, replace(one, isr=isr))
+
+    honest = alter_partition._refusal
+    with (
+        patch.object(alter_partition, "checked_broker", unchecked),
+        patch.object(alter_partition, "_refusal", refusal),
+        patch.object(ReplicaManager, "is_current", lambda self, node, epoch: True),
+        _taken_over(OF_REPLICATION["an old incarnation is accepted"])(),
+    ):
+        yield
+
+
+@plant("a registration does not raise leader epochs")
+def same_epoch() -> Iterator[None]:
+    """And leaves it the leader, as if nothing had happened."""
+
+    def consequences(image: Any, configs: Any, registration: Any, known: Any, registered: Any, ready: bool) -> Any:
+        for record in registered:
+            record.register_broker.fenced = False
+        return registered
+
+    with patch.object(register_broker, "_consequences", consequences):
+        yield
+
+
+@plant("a fenced broker is elected")
+def fenced_elected() -> Iterator[None]:
+    def first(order: Any, among: Any, active: Any) -> NodeId:
+        return next((one for one in order if one in among), NodeId(-1))
+
+    with patch.object(election, "_first", first):
+        yield
+
+
+@plant("a replica that was out of sync is elected")
+def unclean() -> Iterator[None]:
+    honest = election.settle
+
+    def settle(partition: PartitionImage, rules: Any, active: Any, **more: Any) -> PartitionImage:
+        more["unclean"] = True
+        return honest(partition, rules, active, **more)
+
+    with patch.object(election, "settle", settle):
+        yield
+
+
+@plant("a broker that is fenced stays in the ISR as eligible, however few are left")
+def elr_of_anybody() -> Iterator[None]:
+    honest = election.eligible
+
+    def eligible(partition: Any, isr: Any, rules: Any, lost: Any = frozenset()) -> Any:
+        elr, known = honest(partition, isr, rules, lost)
+        return tuple(one for one in partition.replicas if one not in isr) if elr else elr, known
+
+    with patch.object(election, "eligible", eligible):
+        yield
+
+
+@plant("a controller decides on a stale image after it was elected")
+def stale_image() -> Iterator[None]:
+    """On what it had proposed itself, long ago: it never takes back what was not committed, nor looks at the log."""
+
+    def changed(self: Controller, leader: Any, term: int) -> None:
+        self._proposed.clear()
+
+    def replayed(self: Decider, entry: Any) -> Any:
+        if self._proposed and self._proposed[0].data == entry.data:
+            return honest(self, entry)
+        tentative = self._tentative
+        result = honest(self, entry)
+        if tentative.offset or tentative.topics:
+            self._proposed.append(_NEVER)
+            self._tentative = tentative
+        return result
+
+    honest = Decider._replayed
+    with patch.object(Controller, "leadership_changed", changed), patch.object(Decider, "_replayed", replayed):
+        yield
+
+
+@plant("a broker serves before its image holds its registration")
+def serves_early() -> Iterator[None]:
+    async def known_already(self: BrokerLife, offset: int) -> None:
+        """Nothing is waited for."""
+
+    with (
+        patch.object(BrokerLife, "_until_known", known_already),
+        patch.object(ReplicaManager, "_is_registered", lambda self: True),
+    ):
+        yield
+
+
+@plant("forwarding answers before the image caught up")
+def forwards_early() -> Iterator[None]:
+    async def caught_up(self: Forwarding, offset: int) -> None:
+        """Nothing is waited for."""
+
+    with patch.object(Forwarding, "_catch_up", caught_up):
+        yield
+
+
+@plant("a leader applies an ISR before it is committed")
+def isr_before_commit() -> Iterator[None]:
+    with _taken_over(OF_REPLICATION["a shrunk ISR counts before the controller has committed it"])():
+        yield
+
+
+@plant("an emptied disk may register as the broker that it was")
+def emptied_disk() -> Iterator[None]:
+    """Nobody looks at the directory, and nobody takes the lost replicas out."""
+
+    def replace_broker(image: Any, configs: Any, broker_id: NodeId, **more: Any) -> Decision[list[Any]]:
+        return Decision([])
+
+    with (
+        patch.object(register_broker, "_check_directory", lambda known, registration: None),
+        patch.object(controller, "replace_broker", replace_broker),
+    ):
+        yield
+
+
+@plant("nobody is fenced")
+def no_fences() -> Iterator[None]:
+    with patch.object(fencing, "fence", lambda image, configs, brokers: Decision([])):
+        yield
+
+
+@plant("a lost registration is not noticed by the replicas")
+def registered_once() -> Iterator[None]:
+    with patch.object(BrokerLife, "_register_again", _register_quietly):
+        yield
+
+
+async def _register_quietly(self: BrokerLife) -> None:
+    await self._until_known(await self._register())
+
+
+@plant("a silent incarnation keeps the next one out")
+def duplicate_for_ever() -> Iterator[None]:
+    honest = Guard._register
+
+    async def register(self: Guard, node: NodeId, frame: Any) -> Any:
+        known: BrokerImage | None = self._controller.image.brokers.get(node)
+        incarnation = frame.register.broker.incarnation_id
+        live = known is not None and not known.fenced and known.incarnation_id != incarnation
+        with patch.object(type(self._liveness), "is_live", lambda liveness, broker: live):
+            return await honest(self, node, frame)
+
+    with patch.object(Guard, "_register", register):
+        yield
+
+
+@plant("a topic that is made again gets its namesake's files")
+def namesakes_files() -> Iterator[None]:
+    honest = LocalPartitions._create
+
+    def create(self: LocalPartitions, topic: Any, before: Any, configs: Any) -> Any:
+        self._removing.clear()
+        return honest(self, topic, before, configs)
+
+    with patch.object(LocalPartitions, "_create", create):
+        yield
