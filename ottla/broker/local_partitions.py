@@ -20,7 +20,7 @@ from ottla.core.types import NodeId
 from ottla.partitions.config import LogConfig
 from ottla.partitions.manager import PartitionManager
 from ottla.partitions.replication.manager import ReplicaManager
-from ottla.partitions.replication.types import Assignment, PartitionId, Peer, Peers
+from ottla.partitions.replication.types import Assignment, Peer, Peers
 
 logger = structlog.get_logger(__name__)
 
@@ -54,21 +54,20 @@ class LocalPartitions:
         """What one committed batch changed."""
         self._configs = configs
         assignments: list[Assignment] = []
-        gone: list[PartitionId] = []
         for before, after in delta.topics.values():
             same = before if before is not None and after is not None and before.id == after.id else None
             if before is not None and same is None:
                 del self._topics[before.name]
-                gone += self._remove(before, before.partitions)
+                self._remove(before, before.partitions)
             elif same is not None and after is not None:
                 lost = [p for p in same.partitions if self._node_id not in after.partitions[p.index].replicas]
-                gone += self._remove(same, lost)
+                self._remove(same, lost)
             if after is not None:
                 assignments += self._create(after, same, configs)
         if delta.configs:
             self._configure(delta, configs)
-        if assignments or gone or delta.brokers:
-            self._replicas.follow(assignments, _peers(image), gone=gone)
+        if assignments or delta.brokers:
+            self._replicas.follow(assignments, _peers(image))
 
     def _mine(self, topic: TopicImage) -> list[PartitionImage]:
         return [partition for partition in topic.partitions if self._node_id in partition.replicas]
@@ -105,17 +104,20 @@ class LocalPartitions:
             replicas=partition.replicas,
             isr=partition.isr,
             partition_epoch=partition.partition_epoch,
+            replication_factor=partition.replication_factor,
             unclean=partition.recovery is LeaderRecovery.RECOVERING,
         )
 
-    def _remove(self, topic: TopicImage, partitions: Iterable[PartitionImage]) -> list[PartitionId]:
-        gone = []
+    def _remove(self, topic: TopicImage, partitions: Iterable[PartitionImage]) -> None:
         for partition in partitions:
-            if self._node_id in partition.replicas:
-                self._removing.add((topic.name, partition.index))
-                self._manager.remove(topic.name, partition.index, partial(self._removed, topic.name, partition.index))
-                gone.append((topic.id, partition.index))
-        return gone
+            key = (topic.name, partition.index)
+            # While its namesake's files are still on their way out, this one has none: there is nothing to remove.
+            if self._node_id in partition.replicas and key not in self._removing:
+                self._replicas.forget(
+                    (topic.id, partition.index)
+                )  # it leads and follows no more, whatever its files do
+                self._removing.add(key)
+                self._manager.remove(*key, partial(self._removed, *key))
 
     def _removed(self, name: str, index: int, error: Exception | None) -> None:
         if error is not None:

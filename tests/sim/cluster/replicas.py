@@ -64,10 +64,8 @@ class Replicas:
         }
 
     def ended(self, process: "Process") -> None:
-        ends = process.host.durable_ends
-        for partition in self._seen.pop((process.host.node, process.life), {}):
-            ends.pop((partition.topic_id, partition.index), None)  # perhaps it was removed
-        ends.update({(p.topic_id, p.index): p.log.durable_end_offset for p in process.logs})
+        self._seen.pop((process.host.node, process.life), None)
+        process.host.durable_ends.update({(p.topic_id, p.index): p.log.durable_end_offset for p in process.logs})
 
     # -- after each step
 
@@ -84,6 +82,17 @@ class Replicas:
                 continue
             seen.ends = ends
             self._check(process, partition, seen)
+        if len(seen_by) > len(process.logs):
+            for partition in [p for p in seen_by if process.logs.get(p.topic, p.index) is not p]:
+                del seen_by[partition]
+                self._removed(process, partition)
+
+    def _removed(self, process: "Process", partition: Partition) -> None:
+        """It may have led, and moved its high watermark, in the very turn in which it went."""
+        key = (partition.topic_id, partition.index)
+        process.host.durable_ends.pop(key, None)
+        if isinstance(partition.role, Leading):
+            self._committed_end[key] = max(partition.high_watermark, self._committed_end.get(key, 0))
 
     def _found(self, process: "Process", partition: Partition) -> None:
         """What a start found, or an empty new replica."""
