@@ -13,14 +13,15 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ottla.core.error_codes import ErrorCode
-from ottla.core.errors import ApiError, DecodeError
+from ottla.core.errors import ApiError
 from ottla.core.types import Uuid
-from ottla.partitions import upkeep
+from ottla.partitions import file_reads, upkeep
 from ottla.partitions.config import LogConfig
 from ottla.partitions.environment import Environment
 from ottla.partitions.epoch_cache import EpochCache
+from ottla.partitions.file_reads import ReadDone
 from ottla.partitions.log import Log
-from ottla.partitions.log_reader import ColdRead, Found, Wanted, floor, read_segments
+from ottla.partitions.log_reader import Wanted
 from ottla.partitions.producer_snapshot import encode_snapshot
 from ottla.partitions.producer_state import AbortedTransaction, ProducerStates
 from ottla.partitions.recompression import recompress
@@ -34,9 +35,7 @@ from ottla.records.control import EndTransactionMarker, read_end_transaction_mar
 from ottla.records.header import BatchHeader, patch_base_offset, patch_log_append_time, read_header
 
 Done = Callable[[ErrorCode], None]
-ReadDone = Callable[[ReadResult | ApiError], None]
 
-_CURSORS = 32
 _JOIN_FROM_VIEWS = 32  # more buffers than this cost a socket more than one copy does
 
 
@@ -213,7 +212,7 @@ class Partition:
         duplicate whose original is committed already.
         """
         if self.state is not State.ONLINE:
-            raise self._storage_error()
+            raise self.storage_error()
         if not self.is_leader:
             raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         role = self.role
@@ -264,7 +263,7 @@ class Partition:
         partition from here on. A compacted log has gaps.
         """
         if self.state is not State.ONLINE:
-            raise self._storage_error()
+            raise self.storage_error()
         log = self.log
         now_ms = self.environment.clock.time_ms()
         header = check_batch(batch, self.config, Origin.REPLICATION, now_ms)
@@ -290,6 +289,10 @@ class Partition:
                 self.aborted_changed = True
         elif not header.is_control:
             self.producers.record(header, base_offset, now_ms)
+
+    def when_written(self, end_offset: int, done: Done) -> None:
+        """Call once the files hold everything below `end_offset`, or never will; they do not yet."""
+        self._written_waiters.add(end_offset, done)
 
     def _wait(self, acks: int, end_offset: int, done: Done) -> None:
         if acks == -1:
@@ -346,7 +349,8 @@ class Partition:
         for watcher in tuple(self.watchers):
             watcher()
 
-    def _storage_error(self) -> ApiError:
+    def storage_error(self) -> ApiError:
+        """What whoever asks for anything of an offline partition is told."""
         return ApiError(ErrorCode.KAFKA_STORAGE_ERROR, f"{self.name} is offline: {self.error}")
 
     # -- read
@@ -360,99 +364,29 @@ class Partition:
         range or the partition offline.
         """
         if self.state is not State.ONLINE:
-            raise self._storage_error()
+            raise self.storage_error()
         log = self.log
         if not self.log_start_offset <= offset <= log.log_end_offset:
             raise ApiError(
                 ErrorCode.OFFSET_OUT_OF_RANGE,
                 f"{self.name} holds offsets {self.log_start_offset} to {log.log_end_offset}, not {offset}",
             )
-        end_offset = self._end_for(isolation)
+        end_offset = self.end_for(isolation)
         if offset >= end_offset:
-            return self._result([], 0)
+            return self.result([], 0)
         if offset >= log.tail.base_offset:
             views, size = log.tail.read(offset, end_offset, max_bytes, minimum_one_batch)
             buffers: list[Any] = views if len(views) < _JOIN_FROM_VIEWS else [b"".join(views)]
-            result = self._result(buffers, size)
+            result = self.result(buffers, size)
             if self.aborted and isolation == Isolation.READ_COMMITTED:
-                result.aborted = self._aborted_between(offset, end_offset)
+                result.aborted = file_reads.aborted_between(self, offset, end_offset)
             return result
         wanted = Wanted(offset, end_offset, max_bytes, minimum_one_batch)
-        segments = log.segments[floor(log.segments, offset) :]
-        cursor = log.cursors.get(offset)
-        try:
-            found = read_segments(segments, wanted, cursor, log.at_hand)
-        except Exception as error:
-            self.log.fail(error)
-            raise self._storage_error() from error
-        if found is not None:
-            return self._found(found, wanted, isolation)
-        self._read_cold(segments, wanted, cursor, isolation, done)
-        return None
+        return file_reads.read_batches(self, wanted, isolation, done)
 
-    def _read_cold(
-        self,
-        segments: list[Segment],
-        wanted: Wanted,
-        cursor: tuple[Segment, int] | None,
-        isolation: Isolation,
-        done: ReadDone,
-    ) -> None:
-        log = self.log
-        if log.held is not None:
-            log.held.append(lambda: self._read_again(wanted, isolation, done))
-            return
-        generation = log.generation
-        job = ColdRead(self.environment.disk, segments, wanted, cursor)
-
-        def finished(found: Found | None, error: Exception | None) -> None:
-            if log.generation != generation:  # segments were replaced meanwhile: what the job saw may be the wrong file
-                self._read_again(wanted, isolation, done)
-                return
-            for segment, (file, index) in job.opened.items():
-                log.adopt(segment, file, index)
-            if found is not None:
-                done(self._found(found, wanted, isolation))
-            else:
-                assert error is not None
-                log.fail(error)
-                done(self._storage_error())
-
-        self.environment.disk.submit(job, finished)
-
-    def _read_again(self, wanted: Wanted, isolation: Isolation, done: ReadDone) -> None:
-        try:
-            result = self.read(
-                wanted.offset, wanted.max_bytes, isolation=isolation, minimum_one_batch=wanted.minimum_one, done=done
-            )
-        except ApiError as error:
-            done(error)
-        else:
-            if result is not None:
-                done(result)
-
-    def _found(self, found: Found, wanted: Wanted, isolation: Isolation) -> ReadResult:
-        size = len(found.buffer)
-        result = self._result([found.buffer] if size else [], size)
-        if found.next_offset >= 0:
-            result.next_offset = found.next_offset
-            cursors = self.log.cursors
-            cursors[found.next_offset] = found.segment, found.next_position
-            if len(cursors) > _CURSORS:
-                del cursors[next(iter(cursors))]
-            if self.aborted and isolation == Isolation.READ_COMMITTED:
-                result.aborted = self._aborted_between(wanted.offset, found.next_offset)
-        return result
-
-    def _result(self, buffers: list[Any], size: int) -> ReadResult:
+    def result(self, buffers: list[Any], size: int) -> ReadResult:
+        """These batches, with the offsets as they are now."""
         return ReadResult(buffers, size, self.high_watermark, self.last_stable_offset, self.log_start_offset)
-
-    def _aborted_between(self, offset: int, end_offset: int) -> list[tuple[int, int]]:
-        return [
-            (aborted.producer_id, aborted.first_offset)
-            for aborted in self.aborted
-            if aborted.last_offset >= offset and aborted.first_offset < end_offset
-        ]
 
     # -- administration: see `upkeep`
 
@@ -475,7 +409,7 @@ class Partition:
     def delete_records(self, offset: int, done: Callable[[int | ApiError], None]) -> None:
         """Move the log start to `offset` (-1: the high watermark); `done(log start)` once that is durable."""
         if self.state is not State.ONLINE:
-            raise self._storage_error()
+            raise self.storage_error()
         upkeep.delete_records(self, offset, done)
 
     def truncate(self, offset: int, done: Callable[[Exception | None], None]) -> None:
@@ -489,62 +423,36 @@ class Partition:
 
     def latest_offset(self, isolation: Isolation) -> TimestampOffset:
         """The end of what a reader with that isolation may see."""
-        return TimestampOffset(-1, self._end_for(isolation), self.epochs.latest)
+        return TimestampOffset(-1, self.end_for(isolation), self.epochs.latest)
 
     def offset_for_timestamp(
         self, timestamp: int, *, isolation: Isolation, done: Callable[[TimestampOffset | ApiError], None]
     ) -> None:
         """The first record with that timestamp or a later one; `NO_OFFSET` when there is none."""
         files = self.environment.disk.files
-        self._look_up(
-            lambda segments, start, end: find_by_timestamp(files, segments, timestamp, start, end), isolation, done
+        file_reads.look_up(
+            self,
+            lambda segments, start, end: find_by_timestamp(files, segments, timestamp, start, end),
+            isolation,
+            done,
         )
 
     def max_timestamp_offset(self, *, isolation: Isolation, done: Callable[[TimestampOffset | ApiError], None]) -> None:
         """The first record with the largest timestamp (KIP-734)."""
         files = self.environment.disk.files
-        self._look_up(lambda segments, start, end: find_max_timestamp(files, segments, start, end), isolation, done)
+        file_reads.look_up(
+            self, lambda segments, start, end: find_max_timestamp(files, segments, start, end), isolation, done
+        )
 
     def end_offset_for_epoch(self, epoch: int) -> tuple[int, int]:
         """Largest known epoch that is not above `epoch`, and where it ended; (-1, -1) when there is none."""
         return self.epochs.end_offset_for(epoch, self.log.log_end_offset)
 
-    def _end_for(self, isolation: Isolation) -> int:
+    def end_for(self, isolation: Isolation) -> int:
+        """How far a reader with that isolation may look."""
         if isolation == Isolation.READ_UNCOMMITTED:
             return self.high_watermark
         return self.last_stable_offset if isolation == Isolation.READ_COMMITTED else self.log.log_end_offset
-
-    def _look_up(
-        self,
-        find: Callable[[list[Segment], int, int], TimestampOffset],
-        isolation: Isolation,
-        done: Callable[[TimestampOffset | ApiError], None],
-    ) -> None:
-        if self.state is not State.ONLINE:
-            done(self._storage_error())
-            return
-        log, generation = self.log, self.log.generation
-        if log.held is not None:
-            log.held.append(lambda: self._look_up(find, isolation, done))
-            return
-        segments, start, end = list(log.segments), self.log_start_offset, self._end_for(isolation)
-        if end > log.written_end_offset:  # in the journal, not in its segment yet
-            self._written_waiters.add(end, lambda _: self._look_up(find, isolation, done))
-            return
-
-        def finished(found: TimestampOffset | None, error: Exception | None) -> None:
-            if log.generation != generation:
-                self._look_up(find, isolation, done)
-            elif found is not None:
-                done(found)
-            elif isinstance(error, DecodeError):  # what its producer wrote is malformed; the log itself is sound
-                done(ApiError(ErrorCode.CORRUPT_MESSAGE, str(error)))
-            else:
-                assert error is not None
-                log.fail(error)
-                done(self._storage_error())
-
-        self.environment.disk.submit(lambda: find(segments, start, end), finished)
 
     def close(self, done: Callable[[], None]) -> None:
         """Write and sync what is queued, then call `done`; nothing may be appended any more."""

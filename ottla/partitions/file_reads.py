@@ -1,0 +1,124 @@
+"""What a partition reads from its files: batches that its tail in memory has no more, and offsets by time.
+
+At once when handles, index and bytes are at hand, else in a job; what was found while segments were replaced or
+shortened is looked for again. Everything but the jobs happens on the loop.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ottla.core.error_codes import ErrorCode
+from ottla.core.errors import ApiError, DecodeError
+from ottla.partitions.log_reader import ColdRead, Found, Wanted, floor, read_segments
+from ottla.partitions.results import Isolation, ReadResult, State, TimestampOffset
+from ottla.partitions.segment import Segment
+
+if TYPE_CHECKING:
+    from ottla.partitions.partition import Partition
+
+ReadDone = Callable[[ReadResult | ApiError], None]
+Find = Callable[[list[Segment], int, int], TimestampOffset]
+"""In these segments, between these offsets; may block."""
+
+_CURSORS = 32
+
+
+def read_batches(partition: "Partition", wanted: Wanted, isolation: Isolation, done: ReadDone) -> ReadResult | None:
+    """What is at hand; or None, and `done(result or error)` follows. ApiError when the files are damaged."""
+    log = partition.log
+    segments = log.segments[floor(log.segments, wanted.offset) :]
+    cursor = log.cursors.get(wanted.offset)
+    try:
+        found = read_segments(segments, wanted, cursor, log.at_hand)
+    except Exception as error:
+        log.fail(error)
+        raise partition.storage_error() from error
+    if found is not None:
+        return _result(partition, found, wanted, isolation)
+    if log.held is not None:
+        log.held.append(lambda: _read_again(partition, wanted, isolation, done))
+        return None
+    generation = log.generation
+    job = ColdRead(partition.environment.disk, segments, wanted, cursor)
+
+    def finished(found: Found | None, error: Exception | None) -> None:
+        if log.generation != generation:  # segments were replaced meanwhile: what the job saw may be the wrong file
+            _read_again(partition, wanted, isolation, done)
+            return
+        for segment, (file, index) in job.opened.items():
+            log.adopt(segment, file, index)
+        if found is not None:
+            done(_result(partition, found, wanted, isolation))
+        else:
+            assert error is not None
+            log.fail(error)
+            done(partition.storage_error())
+
+    partition.environment.disk.submit(job, finished)
+    return None
+
+
+def _read_again(partition: "Partition", wanted: Wanted, isolation: Isolation, done: ReadDone) -> None:
+    try:
+        result = partition.read(
+            wanted.offset, wanted.max_bytes, isolation=isolation, minimum_one_batch=wanted.minimum_one, done=done
+        )
+    except ApiError as error:
+        done(error)
+    else:
+        if result is not None:
+            done(result)
+
+
+def _result(partition: "Partition", found: Found, wanted: Wanted, isolation: Isolation) -> ReadResult:
+    size = len(found.buffer)
+    result = partition.result([found.buffer] if size else [], size)
+    if found.next_offset >= 0:
+        result.next_offset = found.next_offset
+        cursors = partition.log.cursors
+        cursors[found.next_offset] = found.segment, found.next_position
+        if len(cursors) > _CURSORS:
+            del cursors[next(iter(cursors))]
+        if partition.aborted and isolation == Isolation.READ_COMMITTED:
+            result.aborted = aborted_between(partition, wanted.offset, found.next_offset)
+    return result
+
+
+def aborted_between(partition: "Partition", offset: int, end_offset: int) -> list[tuple[int, int]]:
+    """(producer id, first offset) of the transactions aborted there."""
+    return [
+        (aborted.producer_id, aborted.first_offset)
+        for aborted in partition.aborted
+        if aborted.last_offset >= offset and aborted.first_offset < end_offset
+    ]
+
+
+def look_up(
+    partition: "Partition", find: Find, isolation: Isolation, done: Callable[[TimestampOffset | ApiError], None]
+) -> None:
+    """Have `find` look through the files for an offset, once they hold all that a reader may see."""
+    if partition.state is not State.ONLINE:
+        done(partition.storage_error())
+        return
+    log, generation = partition.log, partition.log.generation
+    if log.held is not None:
+        log.held.append(lambda: look_up(partition, find, isolation, done))
+        return
+    segments, start, end = list(log.segments), partition.log_start_offset, partition.end_for(isolation)
+    if end > log.written_end_offset:  # in the journal, not in its segment yet
+        partition.when_written(end, lambda _: look_up(partition, find, isolation, done))
+        return
+
+    def finished(found: TimestampOffset | None, error: Exception | None) -> None:
+        if log.generation != generation:
+            look_up(partition, find, isolation, done)
+        elif found is not None:
+            done(found)
+        elif isinstance(error, DecodeError):  # what its producer wrote is malformed; the log itself is sound
+            done(ApiError(ErrorCode.CORRUPT_MESSAGE, str(error)))
+        else:
+            assert error is not None
+            log.fail(error)
+            done(partition.storage_error())
+
+    partition.environment.disk.submit(lambda: find(segments, start, end), finished)
