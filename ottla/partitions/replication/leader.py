@@ -87,6 +87,7 @@ class LeaderState:
         min_insync_replicas: int,
         lag_time_max_ms: float,
         now_ms: float,
+        replication_factor: int | None = None,
     ) -> None:
         self.node, self.leader_epoch, self.epoch_start_offset = node, leader_epoch, epoch_start_offset
         self.high_watermark = high_watermark
@@ -98,7 +99,7 @@ class LeaderState:
         self.proposal_due = False  # `pending` is to be sent (again)
         self._paused_until_ms = now_ms
         self._eligible: Mapping[NodeId, int] | None = None  # broker epochs of those that are not fenced
-        self._take(replicas, isr, partition_epoch, now_ms)
+        self._take(replicas, isr, partition_epoch, now_ms, replication_factor)
 
     # -- what follows from the state
 
@@ -109,8 +110,10 @@ class LeaderState:
 
     @property
     def effective_min_insync_replicas(self) -> int:
-        """Never more than there are replicas."""
-        return min(self.min_insync_replicas, len(self.replicas))
+        """Never more than there are to be replicas: one that moves is two for a while, of which one is a copy that has
+        just begun, and takes writes all the same.
+        """
+        return min(self.min_insync_replicas, self.replication_factor)
 
     @property
     def is_under_replicated(self) -> bool:
@@ -174,7 +177,12 @@ class LeaderState:
         self._eligible = broker_epochs
 
     def committed(
-        self, replicas: Sequence[NodeId], isr: Collection[NodeId], partition_epoch: int, now_ms: float
+        self,
+        replicas: Sequence[NodeId],
+        isr: Collection[NodeId],
+        partition_epoch: int,
+        now_ms: float,
+        replication_factor: int | None = None,
     ) -> bool:
         """The controller committed a new state in the same leader epoch; older ones than the known one are ignored.
 
@@ -182,7 +190,7 @@ class LeaderState:
         """
         if partition_epoch <= self.partition_epoch:
             return False
-        self._take(replicas, isr, partition_epoch, now_ms)
+        self._take(replicas, isr, partition_epoch, now_ms, replication_factor)
         moved = self._advance()
         self._maybe_expand(now_ms)
         return moved
@@ -223,8 +231,16 @@ class LeaderState:
 
     # -- inside
 
-    def _take(self, replicas: Sequence[NodeId], isr: Collection[NodeId], partition_epoch: int, now_ms: float) -> None:
+    def _take(
+        self,
+        replicas: Sequence[NodeId],
+        isr: Collection[NodeId],
+        partition_epoch: int,
+        now_ms: float,
+        replication_factor: int | None,
+    ) -> None:
         self.replicas, self.isr = tuple(replicas), tuple(isr)
+        self.replication_factor = len(self.replicas) if replication_factor is None else replication_factor
         self.partition_epoch = partition_epoch
         self.pending, self.proposal_due = None, False
         followers = self.followers

@@ -75,6 +75,7 @@ class Leading:
             min_insync_replicas=config.min_insync_replicas,
             lag_time_max_ms=lag_time_max_ms,
             now_ms=clock.monotonic_ms(),
+            replication_factor=assignment.replication_factor,
         )
         self.state.eligible(broker_epochs)
 
@@ -170,7 +171,11 @@ class Leading:
         """A new state of the partition in the same leader epoch."""
         state = self.state
         moved = state.committed(
-            assignment.replicas, assignment.isr, assignment.partition_epoch, self._clock.monotonic_ms()
+            assignment.replicas,
+            assignment.isr,
+            assignment.partition_epoch,
+            self._clock.monotonic_ms(),
+            assignment.replication_factor,
         )
         for node in [node for node in self.readers if node not in state.followers]:
             self.unsubscribe(node, ErrorCode.NOT_LEADER_OR_FOLLOWER)

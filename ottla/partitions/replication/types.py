@@ -27,6 +27,7 @@ class Assignment:
     replicas: tuple[NodeId, ...]
     isr: tuple[NodeId, ...]
     partition_epoch: int
+    replication_factor: int | None = None  # less than there are replicas while they are reassigned; None: as many
     unclean: bool = False  # elected outside of the ISR: acknowledged records may be gone
 
     @property

@@ -78,6 +78,17 @@ def test_the_minimum_is_never_more_than_there_are_replicas() -> None:
     assert state.has_enough_replicas
 
 
+def test_a_single_replica_that_moves_takes_writes_while_its_copy_is_made() -> None:
+    state = leader(replicas=(ME,), isr=(ME,))
+    assert state.effective_min_insync_replicas == 1
+    state.committed((A, ME), (ME,), 8, 0.0, replication_factor=1)
+    assert state.has_enough_replicas, "two replicas, of which one is to stay"
+    assert state.synced(150, 150) is True
+    assert state.high_watermark == 150
+    state.committed((A, ME), (ME,), 9, 0.0)
+    assert not state.has_enough_replicas, "two that are to stay"
+
+
 def test_what_a_follower_told_before_it_subscribed_anew_does_not_count() -> None:
     state = leader()
     report(state, A, 120)
