@@ -30,7 +30,7 @@ from ottla.controller.image import Endpoint, MetadataDelta, MetadataImage
 from ottla.controller.requests import BrokerRegistration
 from ottla.core.config_fields import LONG_MAX
 from ottla.core.ports import Clock, Disk, Network, Random, Timer
-from ottla.core.types import Uuid
+from ottla.core.types import NodeId, Uuid
 from ottla.partitions.manager import PartitionManager
 from ottla.partitions.replication.handshake import Identity
 from ottla.partitions.replication.manager import ReplicaManager
@@ -101,6 +101,15 @@ class Broker:
     def epoch(self) -> int:
         """Of this broker's registration; -1 before it has one."""
         return self.life.epoch if self.life is not None else -1
+
+    @property
+    def shown_controller(self) -> NodeId:
+        """The broker that clients are told to ask for what the controller decides: any does (KIP-590), so there is
+        always one, and none waits while the next controller is elected.
+        """
+        active = self.controller.active_id
+        known = self.image.brokers.get(active) if active is not None else None
+        return self.settings.node_id if known is None or known.fenced else known.id
 
     async def start(
         self,

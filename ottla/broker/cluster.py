@@ -5,7 +5,6 @@ from enum import IntEnum
 from ottla.broker.authorized_operations import CLUSTER_OPERATIONS, NOT_ASKED_FOR
 from ottla.broker.broker import Broker
 from ottla.broker.context import RequestContext
-from ottla.controller.image import NO_LEADER
 from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError
 from ottla.core.types import NodeId, format_uuid
@@ -30,11 +29,10 @@ async def describe_cluster(
         return _refuse(request, ErrorCode.MISMATCHED_ENDPOINT_TYPE, "This is a broker's endpoint, not a controller's.")
     if request.endpoint_type != EndpointType.BROKERS:
         return _refuse(request, ErrorCode.UNSUPPORTED_ENDPOINT_TYPE, "Unknown endpoint type.")
-    controller_id = broker.controller.active_id
     return DescribeClusterResponse(
         endpoint_type=request.endpoint_type,
         cluster_id=format_uuid(broker.settings.cluster_id),
-        controller_id=NO_LEADER if controller_id is None else controller_id,
+        controller_id=broker.shown_controller,
         brokers=[
             DescribeClusterBroker(
                 broker_id=one.id, host=endpoint.host, port=endpoint.port, rack=one.rack, is_fenced=one.fenced

@@ -11,7 +11,7 @@ from ottla.broker.authorized_operations import CLUSTER_OPERATIONS, NOT_ASKED_FOR
 from ottla.broker.broker import Broker
 from ottla.broker.context import RequestContext
 from ottla.broker.metadata_answer import MetadataAnswer
-from ottla.controller.image import INTERNAL_TOPICS, NO_LEADER, TopicImage
+from ottla.controller.image import INTERNAL_TOPICS, TopicImage
 from ottla.controller.requests import NewTopic
 from ottla.controller.topic_names import why_invalid
 from ottla.core.error_codes import ErrorCode
@@ -43,12 +43,11 @@ async def metadata(broker: Broker, request: MetadataRequest, context: RequestCon
         topics = [_describe(broker, topic, refused, context) for topic in _unique(wanted)]
     image = broker.image
     include_operations = request.include_topic_authorized_operations
-    controller_id = broker.controller.active_id
     return MetadataAnswer(
         response=MetadataResponse(
             brokers=_brokers(broker, context.listener),
             cluster_id=format_uuid(broker.settings.cluster_id),
-            controller_id=NO_LEADER if controller_id is None else controller_id,
+            controller_id=broker.shown_controller,
             cluster_authorized_operations=(
                 CLUSTER_OPERATIONS if request.include_cluster_authorized_operations else NOT_ASKED_FOR
             ),
