@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import structlog
 
-from ottla.core.errors import StorageError
 from ottla.core.ports import Clock, Disk
 from ottla.raft.core import Ready, Snapshot
 from ottla.raft.journal import Journal
@@ -123,7 +122,7 @@ class Saving:
             if self._stopped:
                 self._close()
             elif error is not None:
-                self._failed(error if isinstance(error, Exception) else StorageError(str(error)))
+                self._failed(error)
             else:
                 then(result)
 

@@ -67,7 +67,10 @@ def test_a_formatted_directory_opens_with_its_voters_and_is_not_formatted_again(
 def test_a_damaged_list_is_named(tmp_path: Path) -> None:
     format_directory(tmp_path, formatting())
     (tmp_path / VOTERS).write_text("nonsense")
-    with DataDirectory.open(tmp_path, NodeId(1)) as data, pytest.raises(StorageError, match=r"quorum\.voters is damaged"):
+    with (
+        DataDirectory.open(tmp_path, NodeId(1)) as data,
+        pytest.raises(StorageError, match=r"quorum\.voters is damaged"),
+    ):
         _ = data.bootstrap
 
 
