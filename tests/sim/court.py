@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from importlib import import_module
 from statistics import mean
 
 from rich.console import Console
@@ -20,14 +21,14 @@ Found = tuple[str, int, int | None, str]
 
 @dataclass(frozen=True, slots=True)
 class Court:
-    """`bugs`: by name, what plants one for as long as its context lasts."""
+    """`package`: its module `convict` has this as `COURT`; `bugs`: by name, what plants one while its context lasts."""
 
+    package: str
     bugs: Mapping[str, Callable[[], AbstractContextManager[object]]]
     run_seed: Callable[[int], Outcome]
 
-    def convict(self, task: tuple[str, int, int]) -> Found:
+    def convict(self, name: str, start: int, limit: int) -> Found:
         """Run seeds from `start` on until one of them fails."""
-        name, start, limit = task
         with self.bugs[name]():
             for count in range(1, limit + 1):
                 violation = self.run_seed(start + count - 1).violation
@@ -49,12 +50,14 @@ class Court:
             parser.error(f"no such bug: {', '.join(unknown)}; there are: {', '.join(self.bugs)}")
         names = arguments.names or list(self.bugs)
         tasks = [
-            (name, arguments.start + n * 1_000_000, arguments.limit) for name in names for n in range(arguments.starts)
+            (self.package, name, arguments.start + n * 1_000_000, arguments.limit)
+            for name in names
+            for n in range(arguments.starts)
         ]
         console = Console()
         found: dict[str, list[Found]] = {name: [] for name in names}
         with multiprocessing.Pool(arguments.jobs) as pool:
-            for one in pool.imap_unordered(self.convict, tasks):
+            for one in pool.imap_unordered(_convict, tasks):
                 found[one[0]].append(one)
                 console.print(f"{one[0]}: {one[2] or 'not found'} {one[3]}", style=None if one[2] else "red")
         table = Table("planted bug", "found by", "seeds, on average", "of", title="Convictions")
@@ -65,3 +68,9 @@ class Court:
             table.add_row(name, by, f"{mean(counts):.0f}" if counts else "-", f"{len(counts)}/{len(found[name])}")
         console.print(table)
         return 0 if all(one[2] for several in found.values() for one in several) else 1
+
+
+def _convict(task: tuple[str, str, int, int]) -> Found:
+    package, name, start, limit = task
+    court: Court = import_module(f"{package}.convict").COURT
+    return court.convict(name, start, limit)

@@ -6,7 +6,7 @@ from tests.sim.cluster.plants import PLANTS
 from tests.sim.cluster.scenario import run_seed
 from tests.sim.court import Court
 
-COURT = Court(PLANTS, run_seed)
+COURT = Court("tests.sim.cluster", PLANTS, run_seed)
 
 if __name__ == "__main__":
     sys.exit(COURT.main())

@@ -25,7 +25,7 @@ class Images:
         self.controller: tuple[NodeId, int] | None = None
         self._producer_ids: set[int] = set()
         self._digests: dict[int, bytes] = {}
-        self._last: dict[int, MetadataImage] = {}  # by life of a process
+        self._last: dict[tuple[NodeId, int], MetadataImage] = {}  # by node and life
 
     def look(self, process: "Process") -> None:
         """After a callback of the node."""
@@ -35,7 +35,7 @@ class Images:
             if self.controller is not None:
                 self.setting.coverage.note("active controller changed")
             self.controller = (process.host.node, process.host.lives)
-        key = id(process)
+        key = (process.host.node, process.life)
         last = self._last.get(key)
         if image is last:
             return
@@ -83,6 +83,7 @@ class Images:
             if known is partition:
                 continue
             where = f"{topic.name}-{partition.index} at {image.offset}"
+            self.setting.checker.replicas.moved((topic.id, partition.index), partition.replicas)
             self._judge(where, partition, known, image)
             self.setting.trace(
                 "partition", "image", where, f"leader {partition.leader} epoch {partition.leader_epoch} "

@@ -65,7 +65,14 @@ class Replicas:
 
     def ended(self, process: "Process") -> None:
         self._seen.pop((process.host.node, process.life), None)
+        self._owed.pop((process.host.node, process.life), None)
         process.host.durable_ends.update({(p.topic_id, p.index): p.log.durable_end_offset for p in process.logs})
+
+    def moved(self, key: PartitionId, replicas: tuple[NodeId, ...]) -> None:
+        """Whoever has no replica any more owes nothing, also if it gets a new one."""
+        for (node, _), owed in self._owed.items():
+            if node not in replicas:
+                owed.pop(key, None)
 
     # -- after each step
 
