@@ -1,7 +1,8 @@
 """Listening with TLS on an event loop: each connection gets the context that is in force when it comes.
 
 asyncio's own server keeps one context for ever, and says nothing of a handshake that fails. Here a stranger costs one
-line in the log a minute, holds one of a few places for the time of a handshake, and never reaches the protocol.
+line in the log for each reason and minute, holds one of a few places for the time of a handshake, and never reaches the
+protocol.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ MAX_HANDSHAKES: Final = 512
 ACCEPTED_AT_ONCE: Final = 64  # connections, before others get their turn
 PAUSE_S: Final = 1.0  # when there are no descriptors left
 TOLD_AGAIN_S: Final = 60.0
-MAX_TOLD: Final = 64  # hosts
+MAX_TOLD: Final = 64  # hosts and reasons
 
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _log = structlog.get_logger(__name__)
@@ -44,8 +45,8 @@ class TlsListener:
     ) -> None:
         self._loop, self._socket, self._protocol, self._context = loop, listening, protocol, context
         self._door = door  # what is told in the log
-        self._handshakes: set[asyncio.Task[None]] = set()
-        self._told: dict[str, float] = {}
+        self._handshakes: dict[asyncio.Task[None], socket.socket] = {}
+        self._told: dict[tuple[str, str], float] = {}
         self._pause: asyncio.TimerHandle | None = None
         self._closed = False
         listening.setblocking(False)
@@ -53,7 +54,7 @@ class TlsListener:
         self._listen()
 
     def close(self) -> None:
-        """Take no further connection; those that are open stay."""
+        """Take no further connection, and end the handshakes under way; connections that are open stay."""
         if self._closed:
             return
         self._closed = True
@@ -61,8 +62,9 @@ class TlsListener:
             self._pause.cancel()
         self._loop.remove_reader(self._socket.fileno())
         self._socket.close()
-        for task in self._handshakes:
-            task.cancel()
+        for accepted in self._handshakes.values():
+            with suppress(OSError):  # a task that is cancelled before it began would leave the socket open
+                accepted.shutdown(socket.SHUT_RDWR)
 
     async def wait_closed(self) -> None:
         """After `close`: until no handshake is under way."""
@@ -90,8 +92,8 @@ class TlsListener:
                 self._tell(host, f"{MAX_HANDSHAKES} handshakes are under way already")
                 continue
             task = self._loop.create_task(self._greet(accepted, host))
-            self._handshakes.add(task)
-            task.add_done_callback(self._handshakes.discard)
+            self._handshakes[task] = accepted
+            task.add_done_callback(self._handshakes.pop)
 
     async def _greet(self, accepted: socket.socket, host: str) -> None:
         with suppress(OSError):
@@ -110,11 +112,11 @@ class TlsListener:
             _log.debug("a TLS handshake was not finished", door=self._door, peer=host, error=str(error))
 
     def _tell(self, host: str, reason: str) -> None:
-        now = time.monotonic()
+        now, key = time.monotonic(), (host, reason)
         if len(self._told) >= MAX_TOLD:
-            self._told = {key: at for key, at in self._told.items() if now - at < TOLD_AGAIN_S}
-        if len(self._told) < MAX_TOLD and now - self._told.get(host, -TOLD_AGAIN_S) >= TOLD_AGAIN_S:
-            self._told[host] = now
+            self._told = {told: at for told, at in self._told.items() if now - at < TOLD_AGAIN_S}
+        if len(self._told) < MAX_TOLD and now - self._told.get(key, -TOLD_AGAIN_S) >= TOLD_AGAIN_S:
+            self._told[key] = now
             _log.warning("a TLS handshake failed", door=self._door, peer=host, reason=reason)
 
 
