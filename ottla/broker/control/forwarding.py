@@ -92,7 +92,7 @@ class Forwarding:
     async def _catch_up(self, offset: int) -> None:
         """Until this node's image holds what the answer rests on, or it takes too long: then it will come later."""
         broker = self._broker
-        if broker.image.offset >= offset:
+        if broker.controller.image.offset >= offset:
             return
         reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -118,8 +118,9 @@ class Forwarding:
             listener=question.listener, api_version=question.api_version, client_id=question.client_id or None
         )
         response = await handler(api_key)(broker, request, context)
+        # The controller's image, not the broker's: that one follows it only once the broker is registered.
         forwarded = pb.ControlForwarded(
-            response=response.encode(question.api_version), metadata_offset=broker.image.offset
+            response=response.encode(question.api_version), metadata_offset=broker.controller.image.offset
         )
         return pb.ControlFrame(forwarded=forwarded)
 
