@@ -43,6 +43,11 @@ def server_options(command: F) -> F:
         metavar="SECONDS",
         help="How long to wait for the cluster.",
     )
+    return server(tls_options(timeout(command)))
+
+
+def tls_options(command: F) -> F:
+    """`--tls-…`, which `connection` finds by itself."""
     for name, (variable, words) in reversed(_TLS_OPTIONS.items()):
         command = click.option(
             f"--{name}",
@@ -52,7 +57,7 @@ def server_options(command: F) -> F:
             callback=_remember,
             help=f"{words}; also in the environment as {variable}.",
         )(command)
-    return server(timeout(command))
+    return command
 
 
 def _remember(context: click.Context, parameter: click.Parameter, value: str | None) -> None:

@@ -100,7 +100,7 @@ def main(arguments: list[str] | None = None) -> None:
         if code == Exit.UNREACHABLE:
             click.echo(
                 "Is a cluster running there? `ottla up` starts one; --server or OTTLA_SERVER names its gRPC port "
-                "(Kafka's + 1000).",
+                "(Kafka's + 1000), --tls-ca or OTTLA_TLS_CA the authority of one that speaks TLS.",
                 err=True,
             )
     except OSError as error:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ottla.cli.client import connection, run, server_options
+from ottla.cli.client import connection, run, server_options, tls_options
 from ottla.core.errors import ConfigError
 from ottla.core.types import NodeId, Uuid, parse_uuid
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 )
 @click.option("--join", metavar="HOST:PORT,...", help="Come to the cluster whose gRPC door is there.")
 @click.option("--peers", metavar="ID@HOST:PORT,...", help="Come to a cluster that is not running: internal listeners.")
+@tls_options
 def format_(
     *,
     directory: Path,
