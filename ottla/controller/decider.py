@@ -186,13 +186,16 @@ class Decider:
     def snapshot(self) -> Callable[[], bytes]:
         """The image now; what is returned encodes it and may run in a thread."""
         image = self._image
-        return lambda: _encode(list(snapshot_records(image)))
+        return lambda: _encode(list(snapshot_records(image)), offset=image.offset)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Replace the state by a snapshot's. At start this raises NewerMetadata."""
         try:
             batch = batch_of(snapshot.data)
-            image, _ = ImageBuilder(MetadataImage()).replay(batch.records).build(snapshot.index, snapshot.term)
+            # Not the index of the snapshot: entries of the quorum itself may lie before it, and whoever applied them one
+            # by one has an image of the same state under the last batch's offset, which must be the same.
+            offset = batch.offset or snapshot.index
+            image, _ = ImageBuilder(MetadataImage()).replay(batch.records).build(offset, snapshot.term)
         except NewerMetadata as error:
             self._fail(error)
             return
@@ -219,8 +222,8 @@ class Decider:
             subscriber(image, delta)
 
 
-def _encode(records: Sequence[pb.MetadataRecord]) -> bytes:
-    return pb.MetadataBatch(version=BATCH_VERSION, records=records).SerializeToString()
+def _encode(records: Sequence[pb.MetadataRecord], *, offset: int = 0) -> bytes:
+    return pb.MetadataBatch(version=BATCH_VERSION, records=records, offset=offset).SerializeToString()
 
 
 def _encoded(decision: Decision[R]) -> list[tuple[list[pb.MetadataRecord], bytes]]:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17ottla/v1/metadata.proto\x12\x08ottla.v1\"K\n\rMetadataBatch\x12)\n\x07records\x18\x01 \x03(\x0b\x32\x18.ottla.v1.MetadataRecord\x12\x0f\n\x07version\x18\x02 \x01(\x05\"\x97\x06\n\x0eMetadataRecord\x12&\n\x05topic\x18\x01 \x01(\x0b\x32\x15.ottla.v1.TopicRecordH\x00\x12.\n\tpartition\x18\x02 \x01(\x0b\x32\x19.ottla.v1.PartitionRecordH\x00\x12;\n\x10partition_change\x18\x03 \x01(\x0b\x32\x1f.ottla.v1.PartitionChangeRecordH\x00\x12\x33\n\x0cremove_topic\x18\x04 \x01(\x0b\x32\x1b.ottla.v1.RemoveTopicRecordH\x00\x12(\n\x06\x63onfig\x18\x05 \x01(\x0b\x32\x16.ottla.v1.ConfigRecordH\x00\x12\x39\n\x0fregister_broker\x18\x06 \x01(\x0b\x32\x1e.ottla.v1.RegisterBrokerRecordH\x00\x12=\n\x11unregister_broker\x18\x07 \x01(\x0b\x32 .ottla.v1.UnregisterBrokerRecordH\x00\x12=\n\x11renew_leaderships\x18\x08 \x01(\x0b\x32 .ottla.v1.RenewLeadershipsRecordH\x00\x12\x33\n\x0cproducer_ids\x18\t \x01(\x0b\x32\x1b.ottla.v1.ProducerIdsRecordH\x00\x12\x35\n\rfeature_level\x18\n \x01(\x0b\x32\x1c.ottla.v1.FeatureLevelRecordH\x00\x12=\n\x11partition_changes\x18\x0b \x01(\x0b\x32 .ottla.v1.PartitionChangesRecordH\x00\x12\x35\n\rbroker_change\x18\x0c \x01(\x0b\x32\x1c.ottla.v1.BrokerChangeRecordH\x00\x12\x33\n\x0c\x62roker_epoch\x18\r \x01(\x0b\x32\x1b.ottla.v1.BrokerEpochRecordH\x00\x12\x37\n\x0e\x64\x65\x66\x61ult_config\x18\x0e \x01(\x0b\x32\x1d.ottla.v1.DefaultConfigRecordH\x00\x42\x08\n\x06record\"-\n\x0bTopicRecord\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08topic_id\x18\x02 \x01(\x0c\"\xfa\x01\n\x0fPartitionRecord\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06leader\x18\x03 \x01(\x05\x12\x14\n\x0cleader_epoch\x18\x04 \x01(\x05\x12\x17\n\x0fpartition_epoch\x18\x05 \x01(\x05\x12\x10\n\x08replicas\x18\x06 \x03(\x05\x12\x0b\n\x03isr\x18\x07 \x03(\x05\x12\x0b\n\x03\x65lr\x18\x08 \x03(\x05\x12\x16\n\x0elast_known_elr\x18\t \x03(\x05\x12\x0e\n\x06\x61\x64\x64ing\x18\n \x03(\x05\x12\x10\n\x08removing\x18\x0b \x03(\x05\x12\x1d\n\x15leader_recovery_state\x18\x0c \x01(\x05\"\xcc\x02\n\x15PartitionChangeRecord\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x13\n\x06leader\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x0b\n\x03isr\x18\x04 \x03(\x05\x12\x10\n\x08replicas\x18\x05 \x03(\x05\x12\x1e\n\x03\x65lr\x18\x06 \x01(\x0b\x32\x11.ottla.v1.NodeIds\x12)\n\x0elast_known_elr\x18\x07 \x01(\x0b\x32\x11.ottla.v1.NodeIds\x12!\n\x06\x61\x64\x64ing\x18\x08 \x01(\x0b\x32\x11.ottla.v1.NodeIds\x12#\n\x08removing\x18\t \x01(\x0b\x32\x11.ottla.v1.NodeIds\x12\"\n\x15leader_recovery_state\x18\n \x01(\x05H\x01\x88\x01\x01\x42\t\n\x07_leaderB\x18\n\x16_leader_recovery_state\"\x16\n\x07NodeIds\x12\x0b\n\x03ids\x18\x01 \x03(\x05\"v\n\x16PartitionChangesRecord\x12/\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1f.ottla.v1.PartitionChangeRecord\x12+\n\x06topics\x18\x02 \x03(\x0b\x32\x1b.ottla.v1.PartitionsOfTopic\"9\n\x11PartitionsOfTopic\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x12\n\npartitions\x18\x02 \x03(\x05\"%\n\x11RemoveTopicRecord\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\"h\n\x0c\x43onfigRecord\x12\x15\n\rresource_type\x18\x01 \x01(\x05\x12\x15\n\rresource_name\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x12\n\x05value\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_value\"\xba\x03\n\x14RegisterBrokerRecord\x12\x11\n\tbroker_id\x18\x01 \x01(\x05\x12\x16\n\x0eincarnation_id\x18\x02 \x01(\x0c\x12\x14\n\x0c\x62roker_epoch\x18\x03 \x01(\x03\x12\x0c\n\x04rack\x18\x04 \x01(\t\x12+\n\tendpoints\x18\x05 \x03(\x0b\x32\x18.ottla.v1.BrokerEndpoint\x12\x11\n\tgrpc_host\x18\x06 \x01(\t\x12\x11\n\tgrpc_port\x18\x07 \x01(\x05\x12\x14\n\x0c\x64irectory_id\x18\x08 \x01(\x0c\x12\x0e\n\x06\x66\x65nced\x18\t \x01(\x08\x12\x1e\n\x16in_controlled_shutdown\x18\n \x01(\x08\x12\x18\n\x10replication_host\x18\x0b \x01(\t\x12\x18\n\x10replication_port\x18\x0c \x01(\x05\x12\x0f\n\x07\x62oot_id\x18\r \x01(\t\x12(\n\x08\x66\x65\x61tures\x18\x0e \x03(\x0b\x32\x16.ottla.v1.FeatureRange\x12\x1d\n\x15previous_broker_epoch\x18\x0f \x01(\x03\x12\x15\n\rinternal_host\x18\x10 \x01(\t\x12\x15\n\rinternal_port\x18\x11 \x01(\x05\"=\n\x0c\x46\x65\x61tureRange\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06lowest\x18\x02 \x01(\x05\x12\x0f\n\x07highest\x18\x03 \x01(\x05\"\xb3\x01\n\x12\x42rokerChangeRecord\x12\x11\n\tbroker_id\x18\x01 \x01(\x05\x12\x13\n\x06\x66\x65nced\x18\x02 \x01(\x08H\x00\x88\x01\x01\x12#\n\x16in_controlled_shutdown\x18\x03 \x01(\x08H\x01\x88\x01\x01\x12\x19\n\x0c\x64irectory_id\x18\x04 \x01(\x0cH\x02\x88\x01\x01\x42\t\n\x07_fencedB\x19\n\x17_in_controlled_shutdownB\x0f\n\r_directory_id\".\n\x11\x42rokerEpochRecord\x12\x19\n\x11last_broker_epoch\x18\x01 \x01(\x03\">\n\x0e\x42rokerEndpoint\x12\x10\n\x08listener\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\x05\"+\n\x16UnregisterBrokerRecord\x12\x11\n\tbroker_id\x18\x01 \x01(\x05\"+\n\x16RenewLeadershipsRecord\x12\x11\n\tbroker_id\x18\x01 \x01(\x05\"@\n\x11ProducerIdsRecord\x12\x11\n\tbroker_id\x18\x01 \x01(\x05\x12\x18\n\x10next_producer_id\x18\x02 \x01(\x03\"1\n\x12\x46\x65\x61tureLevelRecord\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\x05\"2\n\x13\x44\x65\x66\x61ultConfigRecord\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17ottla/v1/metadata.proto\x12\x08ottla.v1\"[\n\rMetadataBatch\x12)\n\x07records\x18\x01 \x03(\x0b\x32\x18.ottla.v1.MetadataRecord\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\"\x97\x06\n\x0eMetadataRecord\x12&\n\x05topic\x18\x01 \x01(\x0b\x32\x15.ottla.v1.TopicRecordH\x00\x12.\n\tpartition\x18\x02 \x01(\x0b\x32\x19.ottla.v1.PartitionRecordH\x00\x12;\n\x10partition_change\x18\x03 \x01(\x0b\x32\x1f.ottla.v1.PartitionChangeRecordH\x00\x12\x33\n\x0cremove_topic\x18\x04 \x01(\x0b\x32\x1b.ottla.v1.RemoveTopicRecordH\x00\x12(\n\x06\x63onfig\x18\x05 \x01(\x0b\x32\x16.ottla.v1.ConfigRecordH\x00\x12\x39\n\x0fregister_broker\x18\x06 \x01(\x0b\x32\x1e.ottla.v1.RegisterBrokerRecordH\x00\x12=\n\x11unregister_broker\x18\x07 \x01(\x0b\x32 .ottla.v1.UnregisterBrokerRecordH\x00\x12=\n\x11renew_leaderships\x18\x08 \x01(\x0b\x32 .ottla.v1.RenewLeadershipsRecordH\x00\x12\x33\n\x0cproducer_ids\x18\t \x01(\x0b\x32\x1b.ottla.v1.ProducerIdsRecordH\x00\x12\x35\n\rfeature_level\x18\n \x01(\x0b\x32\x1c.ottla.v1.FeatureLevelRecordH\x00\x12=\n\x11partition_changes\x18\x0b \x01(\x0b\x32 .ottla.v1.PartitionChangesRecordH\x00\x12\x35\n\rbroker_change\x18\x0c \x01(\x0b\x32\x1c.ottla.v1.BrokerChangeRecordH\x00\x12\x33\n\x0c\x62roker_epoch\x18\r \x01(\x0b\x32\x1b.ottla.v1.BrokerEpochRecordH\x00\x12\x37\n\x0e\x64\x65\x66\x61ult_config\x18\x0e \x01(\x0b\x32\x1d.ottla.v1.DefaultConfigRecordH\x00\x42\x08\n\x06record\"-\n\x0bTopicRecord\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08topic_id\x18\x02 \x01(\x0c\"\xfa\x01\n\x0fPartitionRecord\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06leader\x18\x03 \x01(\x05\x12\x14\n\x0cleader_epoch\x18\x04 \x01(\x05\x12\x17\n\x0fpartition_epoch\x18\x05 \x01(\x05\x12\x10\n\x08replicas\x18\x06 \x03(\x05\x12\x0b\n\x03isr\x18\x07 \x03(\x05\x12\x0b\n\x03\x65lr\x18\x08 \x03(\x05\x12\x16\n\x0elast_known_elr\x18\t \x03(\x05\x12\x0e\n\x06\x61\x64\x64ing\x18\n \x03(\x05\x12\x10\n\x08removing\x18\x0b \x03(\x05\x12\x1d\n\x15leader_recovery_state\x18\x0c \x01(\x05\"\xcc\x02\n\x15PartitionChangeRecord\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x13\n\x06leader\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x0b\n\x03isr\x18\x04 \x03(\x05\x12\x10\n\x08replicas\x18\x05 \x03(\x05\x12\x1e\n\x03\x65lr\x18\x06 \x01(\x0b\x32\x11.ottla.v1.NodeIds\x12)\n\x0elast_known_elr\x18\x07 \x01(\x0b\x32\x11.ottla.v1.NodeIds\x12!\n\x06\x61\x64\x64ing\x18\x08 \x01(\x0b\x32\x11.ottla.v1.NodeIds\x12#\n\x08removing\x18\t \x01(\x0b\x32\x11.ottla.v1.NodeIds\x12\"\n\x15leader_recovery_state\x18\n \x01(\x05H\x01\x88\x01\x01\x42\t\n\x07_leaderB\x18\n\x16_leader_recovery_state\"\x16\n\x07NodeIds\x12\x0b\n\x03ids\x18\x01 \x03(\x05\"v\n\x16PartitionChangesRecord\x12/\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1f.ottla.v1.PartitionChangeRecord\x12+\n\x06topics\x18\x02 \x03(\x0b\x32\x1b.ottla.v1.PartitionsOfTopic\"9\n\x11PartitionsOfTopic\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\x12\x12\n\npartitions\x18\x02 \x03(\x05\"%\n\x11RemoveTopicRecord\x12\x10\n\x08topic_id\x18\x01 \x01(\x0c\"h\n\x0c\x43onfigRecord\x12\x15\n\rresource_type\x18\x01 \x01(\x05\x12\x15\n\rresource_name\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x12\n\x05value\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_value\"\xba\x03\n\x14RegisterBrokerRecord\x12\x11\n\tbroker_id\x18\x01 \x01(\x05\x12\x16\n\x0eincarnation_id\x18\x02 \x01(\x0c\x12\x14\n\x0c\x62roker_epoch\x18\x03 \x01(\x03\x12\x0c\n\x04rack\x18\x04 \x01(\t\x12+\n\tendpoints\x18\x05 \x03(\x0b\x32\x18.ottla.v1.BrokerEndpoint\x12\x11\n\tgrpc_host\x18\x06 \x01(\t\x12\x11\n\tgrpc_port\x18\x07 \x01(\x05\x12\x14\n\x0c\x64irectory_id\x18\x08 \x01(\x0c\x12\x0e\n\x06\x66\x65nced\x18\t \x01(\x08\x12\x1e\n\x16in_controlled_shutdown\x18\n \x01(\x08\x12\x18\n\x10replication_host\x18\x0b \x01(\t\x12\x18\n\x10replication_port\x18\x0c \x01(\x05\x12\x0f\n\x07\x62oot_id\x18\r \x01(\t\x12(\n\x08\x66\x65\x61tures\x18\x0e \x03(\x0b\x32\x16.ottla.v1.FeatureRange\x12\x1d\n\x15previous_broker_epoch\x18\x0f \x01(\x03\x12\x15\n\rinternal_host\x18\x10 \x01(\t\x12\x15\n\rinternal_port\x18\x11 \x01(\x05\"=\n\x0c\x46\x65\x61tureRange\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06lowest\x18\x02 \x01(\x05\x12\x0f\n\x07highest\x18\x03 \x01(\x05\"\xb3\x01\n\x12\x42rokerChangeRecord\x12\x11\n\tbroker_id\x18\x01 \x01(\x05\x12\x13\n\x06\x66\x65nced\x18\x02 \x01(\x08H\x00\x88\x01\x01\x12#\n\x16in_controlled_shutdown\x18\x03 \x01(\x08H\x01\x88\x01\x01\x12\x19\n\x0c\x64irectory_id\x18\x04 \x01(\x0cH\x02\x88\x01\x01\x42\t\n\x07_fencedB\x19\n\x17_in_controlled_shutdownB\x0f\n\r_directory_id\".\n\x11\x42rokerEpochRecord\x12\x19\n\x11last_broker_epoch\x18\x01 \x01(\x03\">\n\x0e\x42rokerEndpoint\x12\x10\n\x08listener\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\x05\"+\n\x16UnregisterBrokerRecord\x12\x11\n\tbroker_id\x18\x01 \x01(\x05\"+\n\x16RenewLeadershipsRecord\x12\x11\n\tbroker_id\x18\x01 \x01(\x05\"@\n\x11ProducerIdsRecord\x12\x11\n\tbroker_id\x18\x01 \x01(\x05\x12\x18\n\x10next_producer_id\x18\x02 \x01(\x03\"1\n\x12\x46\x65\x61tureLevelRecord\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\x05\"2\n\x13\x44\x65\x66\x61ultConfigRecord\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,43 +32,43 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ottla.v1.metadata_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_METADATABATCH']._serialized_start=37
-  _globals['_METADATABATCH']._serialized_end=112
-  _globals['_METADATARECORD']._serialized_start=115
-  _globals['_METADATARECORD']._serialized_end=906
-  _globals['_TOPICRECORD']._serialized_start=908
-  _globals['_TOPICRECORD']._serialized_end=953
-  _globals['_PARTITIONRECORD']._serialized_start=956
-  _globals['_PARTITIONRECORD']._serialized_end=1206
-  _globals['_PARTITIONCHANGERECORD']._serialized_start=1209
-  _globals['_PARTITIONCHANGERECORD']._serialized_end=1541
-  _globals['_NODEIDS']._serialized_start=1543
-  _globals['_NODEIDS']._serialized_end=1565
-  _globals['_PARTITIONCHANGESRECORD']._serialized_start=1567
-  _globals['_PARTITIONCHANGESRECORD']._serialized_end=1685
-  _globals['_PARTITIONSOFTOPIC']._serialized_start=1687
-  _globals['_PARTITIONSOFTOPIC']._serialized_end=1744
-  _globals['_REMOVETOPICRECORD']._serialized_start=1746
-  _globals['_REMOVETOPICRECORD']._serialized_end=1783
-  _globals['_CONFIGRECORD']._serialized_start=1785
-  _globals['_CONFIGRECORD']._serialized_end=1889
-  _globals['_REGISTERBROKERRECORD']._serialized_start=1892
-  _globals['_REGISTERBROKERRECORD']._serialized_end=2334
-  _globals['_FEATURERANGE']._serialized_start=2336
-  _globals['_FEATURERANGE']._serialized_end=2397
-  _globals['_BROKERCHANGERECORD']._serialized_start=2400
-  _globals['_BROKERCHANGERECORD']._serialized_end=2579
-  _globals['_BROKEREPOCHRECORD']._serialized_start=2581
-  _globals['_BROKEREPOCHRECORD']._serialized_end=2627
-  _globals['_BROKERENDPOINT']._serialized_start=2629
-  _globals['_BROKERENDPOINT']._serialized_end=2691
-  _globals['_UNREGISTERBROKERRECORD']._serialized_start=2693
-  _globals['_UNREGISTERBROKERRECORD']._serialized_end=2736
-  _globals['_RENEWLEADERSHIPSRECORD']._serialized_start=2738
-  _globals['_RENEWLEADERSHIPSRECORD']._serialized_end=2781
-  _globals['_PRODUCERIDSRECORD']._serialized_start=2783
-  _globals['_PRODUCERIDSRECORD']._serialized_end=2847
-  _globals['_FEATURELEVELRECORD']._serialized_start=2849
-  _globals['_FEATURELEVELRECORD']._serialized_end=2898
-  _globals['_DEFAULTCONFIGRECORD']._serialized_start=2900
-  _globals['_DEFAULTCONFIGRECORD']._serialized_end=2950
+  _globals['_METADATABATCH']._serialized_end=128
+  _globals['_METADATARECORD']._serialized_start=131
+  _globals['_METADATARECORD']._serialized_end=922
+  _globals['_TOPICRECORD']._serialized_start=924
+  _globals['_TOPICRECORD']._serialized_end=969
+  _globals['_PARTITIONRECORD']._serialized_start=972
+  _globals['_PARTITIONRECORD']._serialized_end=1222
+  _globals['_PARTITIONCHANGERECORD']._serialized_start=1225
+  _globals['_PARTITIONCHANGERECORD']._serialized_end=1557
+  _globals['_NODEIDS']._serialized_start=1559
+  _globals['_NODEIDS']._serialized_end=1581
+  _globals['_PARTITIONCHANGESRECORD']._serialized_start=1583
+  _globals['_PARTITIONCHANGESRECORD']._serialized_end=1701
+  _globals['_PARTITIONSOFTOPIC']._serialized_start=1703
+  _globals['_PARTITIONSOFTOPIC']._serialized_end=1760
+  _globals['_REMOVETOPICRECORD']._serialized_start=1762
+  _globals['_REMOVETOPICRECORD']._serialized_end=1799
+  _globals['_CONFIGRECORD']._serialized_start=1801
+  _globals['_CONFIGRECORD']._serialized_end=1905
+  _globals['_REGISTERBROKERRECORD']._serialized_start=1908
+  _globals['_REGISTERBROKERRECORD']._serialized_end=2350
+  _globals['_FEATURERANGE']._serialized_start=2352
+  _globals['_FEATURERANGE']._serialized_end=2413
+  _globals['_BROKERCHANGERECORD']._serialized_start=2416
+  _globals['_BROKERCHANGERECORD']._serialized_end=2595
+  _globals['_BROKEREPOCHRECORD']._serialized_start=2597
+  _globals['_BROKEREPOCHRECORD']._serialized_end=2643
+  _globals['_BROKERENDPOINT']._serialized_start=2645
+  _globals['_BROKERENDPOINT']._serialized_end=2707
+  _globals['_UNREGISTERBROKERRECORD']._serialized_start=2709
+  _globals['_UNREGISTERBROKERRECORD']._serialized_end=2752
+  _globals['_RENEWLEADERSHIPSRECORD']._serialized_start=2754
+  _globals['_RENEWLEADERSHIPSRECORD']._serialized_end=2797
+  _globals['_PRODUCERIDSRECORD']._serialized_start=2799
+  _globals['_PRODUCERIDSRECORD']._serialized_end=2863
+  _globals['_FEATURELEVELRECORD']._serialized_start=2865
+  _globals['_FEATURELEVELRECORD']._serialized_end=2914
+  _globals['_DEFAULTCONFIGRECORD']._serialized_start=2916
+  _globals['_DEFAULTCONFIGRECORD']._serialized_end=2966
 # @@protoc_insertion_point(module_scope)

@@ -20,8 +20,11 @@ class MetadataBatch(google.protobuf.message.Message):
 
     RECORDS_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
+    OFFSET_FIELD_NUMBER: builtins.int
     version: builtins.int
     """of what the records mean; a reader stops at one that it does not know"""
+    offset: builtins.int
+    """of a snapshot: that of the last batch in it"""
     @property
     def records(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___MetadataRecord]: ...
     def __init__(
@@ -29,8 +32,9 @@ class MetadataBatch(google.protobuf.message.Message):
         *,
         records: collections.abc.Iterable[global___MetadataRecord] | None = ...,
         version: builtins.int = ...,
+        offset: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["records", b"records", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["offset", b"offset", "records", b"records", "version", b"version"]) -> None: ...
 
 global___MetadataBatch = MetadataBatch
 
