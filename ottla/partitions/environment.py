@@ -10,6 +10,10 @@ from ottla.partitions.tail import TailBudget
 
 # What a log has queued beyond this goes straight to its own file: writing it twice would cost more than a sync.
 JOURNAL_COMMIT_BYTES: Final = 8 << 10
+# Unless it is many batches of a record or two: whoever sends those pays for requests, not for bytes, and with several
+# in flight has every partition of a node at hand in every round, each with a job and a sync of its own otherwise.
+JOURNAL_COMMIT_SMALL_BYTES: Final = 64 << 10
+SMALL_BATCH_BYTES: Final = 2 << 10
 # After so much of an active segment its indexes and the producers are saved: what a start after a crash has to read
 # below the recovery point, headers only.
 SAVE_EVERY_BYTES: Final = 16 << 20
@@ -23,8 +27,8 @@ class Writes(Protocol):
     def start_write(self) -> None:
         """Begin the log's own write job, if it can."""
 
-    def journal_bytes(self, limit: int) -> int:
-        """How much is queued, if the journal may carry it and it is at most `limit`; else 0."""
+    def journal_bytes(self) -> int:
+        """How much is queued, if the journal may carry it (`journal_takes`); else 0."""
 
     def start_journaled_write(self) -> JournaledWrite:
         """Hand what is queued to the journal; only after `journal_bytes` said that it may be."""
@@ -84,7 +88,7 @@ class Environment:
         small: list[Writes] = []
         total = 0
         for log in dirty:
-            size = log.journal_bytes(JOURNAL_COMMIT_BYTES)
+            size = log.journal_bytes()
             if size:
                 small.append(log)
                 total += size
@@ -106,6 +110,13 @@ class Environment:
         self._held = []
         if self._dirty:
             self._start()
+
+
+def journal_takes(size_bytes: int, batches: int) -> bool:
+    """Whether so much of one log had better go into the journal than straight to its file."""
+    return size_bytes <= JOURNAL_COMMIT_BYTES or (
+        size_bytes <= JOURNAL_COMMIT_SMALL_BYTES and size_bytes <= batches * SMALL_BATCH_BYTES
+    )
 
 
 def _no_checkpoint(done: Callable[[Exception | None], None]) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from ottla.core.ports import File
 from ottla.core.types import Uuid
 from ottla.partitions.config import LogConfig
-from ottla.partitions.environment import Environment
+from ottla.partitions.environment import Environment, journal_takes
 from ottla.partitions.index import OffsetIndex
 from ottla.partitions.journal import JournaledWrite
 from ottla.partitions.reading import ReadBytes
@@ -300,11 +300,11 @@ class Log:
         environment.writing[self] = environment.clock.monotonic_ms()
         return job
 
-    def journal_bytes(self, limit: int) -> int:
-        """How much is queued, if the journal may carry it and it is at most `limit`; else 0."""
+    def journal_bytes(self) -> int:
+        """How much is queued, if the journal may carry it (`journal_takes`); else 0."""
         if self._in_flight is not None or self.failed is not None or self._exclusive or self.dirty:
             return 0
-        if self._size > limit or not self.config.flush_on_ack:
+        if not self.config.flush_on_ack or not journal_takes(self._size, self._count):
             return 0
         return self._size if all(run.segment.created for run in self._runs) else 0
 
