@@ -41,6 +41,7 @@ RARE: Final = {
     "process killed": "what it wrote stayed in the page cache",
     "partition": "links were cut",
     "leader cut off after a commit": "it had counted one of which no follower knew",
+    "leader cut off but for a learner": "when it had just added that one",
     "new leader asked at once": "a read reached it before an entry of its term was applied",
     "deposed leader asked": "a read reached a leader that another one had followed",
     "one-way cut": "a node heard but was not heard, or the other way round",

@@ -32,6 +32,7 @@ class Logs:
         self.votes: dict[tuple[Member, int], Member] = {}  # by (voter, term), as they were sent
         self.acknowledged: dict[tuple[Member, int], int] = {}  # by (member, term): told that term's leader to hold
         self.first_known: Callable[[Member], None] | None = None  # called when only this leader knows of a commit
+        self.changing: Callable[[Member, Membership], None] | None = None  # called when this leader appends a change
         self._proposals: dict[tuple[int, int], int] = {}  # (client, sequence): index of its first entry
 
     def leads(self, raft: Raft) -> None:
@@ -80,6 +81,8 @@ class Logs:
             raise Violation("one change at a time", f"{raft.member} appends a second one at {entry.index}")
         if log.term_at(commit) != raft.term:
             raise Violation("no change before an entry of the term", f"{raft.member} appends one at {entry.index}")
+        if self.changing is not None:
+            self.changing(raft.member, log.membership)
 
     def commits(self, raft: Raft, before: int) -> None:
         """The commit index of a node moved on from `before`."""

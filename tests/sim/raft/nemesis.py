@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from ottla.core.types import NodeId
-from ottla.raft.core import Member
+from ottla.raft.core import Member, Membership
 from tests.sim.raft.administrator import Administrator
 from tests.sim.raft.bits import flip_cold_bit
 from tests.sim.raft.host import Host
@@ -41,6 +41,7 @@ class Nemesis:
             "power cut everywhere": self._power_cut_everywhere,
             "pause": self._pause,
             "cut off after a commit": self._cut_off_after_a_commit,
+            "cut off but for a learner": self._cut_off_but_for_a_learner,
         }
 
     def start(self) -> None:
@@ -59,7 +60,8 @@ class Nemesis:
     def stop(self) -> None:
         """Everything is repaired, and every machine whose disk is whole is started."""
         self._stopped = True
-        self.administrator.checker.logs.first_known = None
+        logs = self.administrator.checker.logs
+        logs.first_known = logs.changing = None
         self._cuts.clear()
         self.setting.network.heal()
         self.setting.network.delay_ms = (0.1, 1.0)
@@ -193,6 +195,23 @@ class Nemesis:
                 host.kill()
                 self._start_later(host)
 
+    def _cut_off_but_for_a_learner(self) -> None:
+        """As soon as a leader adds a member it reaches that one alone, and not the voters. Soon after it is asked for
+        another change, which it has to refuse.
+        """
+
+        def strike(leader: Member, membership: Membership) -> None:
+            if membership.learners:
+                logs.changing = None
+                self.setting.coverage.note("leader cut off but for a learner")
+                lost = {voter.node for voter in membership.voters} - {leader.node}
+                self._cut({way for way in self._ways() if leader.node in way and lost & set(way)})
+                self.setting.world.call_later(0.1, self._unless_stopped, self._remove_in_haste)
+
+        logs = self.administrator.checker.logs
+        logs.changing = strike
+        self._add()
+
     def _split(self) -> None:
         side = {host.node for host in self.hosts if self.random.random() < 0.5}
         self._cut({(a, b) for a, b in self._ways() if (a in side) != (b in side)})
@@ -273,6 +292,11 @@ class Nemesis:
             leader = self._leader().member
             member = leader if leader in voters and self.random.random() < 0.4 else self.random.choice(voters)
             self.administrator.begin(self.administrator.remove(member))
+
+    def _remove_in_haste(self) -> None:
+        voters = self.administrator.voters()
+        if len(voters) > 1 and not self.administrator.lost:
+            self.administrator.begin(self.administrator.remove(self.random.choice(voters)))
 
     def _replace_disk(self) -> None:
         host = self._someone()

@@ -62,9 +62,23 @@ class Options:
     @classmethod
     def draw(cls, random: Random) -> "Options":
         options = cls._draw(random)
-        if random.random() < 0.15:
+        theme = random.random()
+        if theme < 0.15:
             options._seek_stale_reads(random)
+        elif theme < 0.23:
+            options._seek_miscounted_learners(random)
         return options
+
+    def _seek_miscounted_learners(self, random: Random) -> None:
+        """Members are added again and again, and the leader is cut off from the voters meanwhile.
+
+        Quick links and large chunks, so that a new member soon holds more than the voters.
+        """
+        self.voters, self.spares = random.choice([2, 3]), 2
+        self.actions = ("cut off but for a learner", "cut off but for a learner", "remove")
+        self.every_s, self.lasts_s = random.choice([1.0, 2.0]), random.choice([0.3, 1.0])
+        self.delay_ms = (0.1, 1.0)
+        self.settings["chunk_bytes"] = 1000
 
     def _seek_stale_reads(self, random: Random) -> None:
         """Leaders that know more than others are cut off, and whoever leads is asked at once.
