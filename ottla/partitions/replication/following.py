@@ -187,6 +187,8 @@ class Following:
                 )
                 start_anew(self.partition, action.offset, self._cut)
             else:
+                if self._pause is not None:  # a connection came and was refused before the last one was over
+                    self._pause.cancel()
                 self._pause = self._clock.call_later(self._pause_ms, self._retry)
                 self._pause_ms = min(self._pause_ms * 2, LONGEST_PAUSE_MS)
 
