@@ -192,8 +192,8 @@ class Decider:
         """Replace the state by a snapshot's. At start this raises NewerMetadata."""
         try:
             batch = batch_of(snapshot.data)
-            # Not the index of the snapshot: entries of the quorum itself may lie before it, and whoever applied them one
-            # by one has an image of the same state under the last batch's offset, which must be the same.
+            # Not the index of the snapshot: the quorum's own entries may lie before it, and whoever applied all of them
+            # has an image of the same state under the offset of the last batch, which must be the same.
             offset = batch.offset or snapshot.index
             image, _ = ImageBuilder(MetadataImage()).replay(batch.records).build(offset, snapshot.term)
         except NewerMetadata as error:
