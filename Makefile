@@ -59,8 +59,9 @@ soak: env  ## Shake the log and the coordinators with many new random histories.
 # How many histories `make sim` draws: `make sim SEEDS=10000`.
 SEEDS ?= 1000
 
-sim: env  ## Simulate quorums under faults, SEEDS histories that no run had before.
+sim: env  ## Simulate quorums and whole clusters under faults, SEEDS histories of each that no run had before.
 	$(BIN)/python -m tests.sim.raft.run --seeds $(SEEDS)
+	$(BIN)/python -m tests.sim.cluster.run --seeds $(SEEDS)
 
 check: env  ## Check format, lint, types, layers, and that generated files are what makes them.
 	$(BIN)/ruff format --check --quiet .

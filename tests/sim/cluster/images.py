@@ -84,6 +84,8 @@ class Images:
                 continue
             where = f"{topic.name}-{partition.index} at {image.offset}"
             self.setting.checker.replicas.moved((topic.id, partition.index), partition.replicas)
+            for node in set(partition.isr) - set(known.isr if known is not None else partition.isr):
+                self.setting.checker.replicas.joined((topic.id, partition.index), node, where)
             self._judge(where, partition, known, image)
             self.setting.trace(
                 "partition", "image", where, f"leader {partition.leader} epoch {partition.leader_epoch} "

@@ -74,6 +74,12 @@ class Replicas:
             if node not in replicas:
                 owed.pop(key, None)
 
+    def joined(self, key: PartitionId, node: NodeId, where: str) -> None:
+        """A replica is in the ISR from now on: it has all that is committed."""
+        end, committed = self._durable_end(node, key), self._committed_end.get(key, 0)
+        if end < committed:
+            raise Violation("who joins has it all", f"{where}: node {node} joins with a log to {end} of {committed}")
+
     # -- after each step
 
     def look(self, process: "Process") -> None:
@@ -87,7 +93,11 @@ class Replicas:
             ends = (log.log_end_offset, partition.high_watermark, partition.leader_epoch, partition.role)
             if seen.log is log and seen.ends == ends:
                 continue
-            seen.ends = ends
+            led, seen.ends = isinstance(seen.ends[3], Leading), ends
+            if led and not isinstance(
+                partition.role, Leading
+            ):  # it may have moved its high watermark in the very turn in which it ceased to lead
+                self._may_have_led(partition)
             self._check(process, partition, seen)
         if len(seen_by) > len(process.logs):
             for partition in [p for p in seen_by if process.logs.get(p.topic, p.index) is not p]:
@@ -95,11 +105,13 @@ class Replicas:
                 self._removed(process, partition)
 
     def _removed(self, process: "Process", partition: Partition) -> None:
-        """It may have led, and moved its high watermark, in the very turn in which it went."""
-        key = (partition.topic_id, partition.index)
-        process.host.durable_ends.pop(key, None)
+        process.host.durable_ends.pop((partition.topic_id, partition.index), None)
         if isinstance(partition.role, Leading):
-            self._committed_end[key] = max(partition.high_watermark, self._committed_end.get(key, 0))
+            self._may_have_led(partition)
+
+    def _may_have_led(self, partition: Partition) -> None:
+        key = (partition.topic_id, partition.index)
+        self._committed_end[key] = max(partition.high_watermark, self._committed_end.get(key, 0))
 
     def _found(self, process: "Process", partition: Partition) -> None:
         """What a start found, or an empty new replica."""
