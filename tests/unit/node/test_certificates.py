@@ -2,6 +2,7 @@
 
 import ssl
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,13 @@ def test_another_authoritys_key_is_told(made: Certificates, tmp_path: Path) -> N
 def test_what_makes_no_sense_is_refused(tmp_path: Path, hosts: list[str], nodes: int, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Certificates(tmp_path).create(hosts, nodes)
+
+
+def test_only_making_certificates_needs_the_extra(
+    made: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    assert made.covers(HOSTS, 2)
+    with pytest.raises(ConfigError, match=r"pip install 'ottla\[tls\]'"):
+        Certificates(tmp_path / "new").create(HOSTS, 1)
+    assert not (tmp_path / "new").exists()
