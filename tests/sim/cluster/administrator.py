@@ -28,7 +28,7 @@ class Administrator:
     def __init__(self, calls: Calls, hosts: Sequence[Host], checker: Checker, random: Random) -> None:
         self.calls, self.hosts, self.checker, self.random = calls, hosts, checker, random
         self.replacing = False
-        self.names: list[str] = []  # of topics that come and go; a name whose fate is unknown is not used again
+        self.kept: list[Any] = []  # who writes to topics that stay
         self._tasks = self._count = 0
 
     @property
@@ -119,6 +119,9 @@ class Administrator:
                 coverage.note("name used again")
             user = use(name)
             await asyncio.sleep(self.random.choice([0.0, 0.02, 0.2]))
+            if self.random.random() < 0.2:
+                self.kept.append(user)
+                return
             user.stopped = True
             if await self.delete(name) is not True:
                 return

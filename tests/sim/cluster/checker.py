@@ -69,6 +69,8 @@ class Checker:
         assert process.raft is not None
         self._watches[process.loop] = (Watch(self.logs, process.raft.core), process)
         self.replicas.opened(process)
+        if process.controller.image.offset:
+            self.setting.coverage.note("image restored")
 
     def ended(self, process: Process) -> None:
         if self._watches.pop(process.loop, None) is not None and hasattr(process, "logs"):

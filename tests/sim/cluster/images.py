@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from ottla.controller.image import NO_LEADER, MetadataImage, PartitionImage, TopicImage
 from ottla.controller.snapshot import snapshot_records
-from ottla.core.types import NodeId
+from ottla.core.types import NodeId, Uuid
 from tests.sim.cluster.setting import Setting
 from tests.sim.raft.violation import Violation
 
@@ -24,6 +24,7 @@ class Images:
         self.newest = MetadataImage()
         self.controller: tuple[NodeId, int] | None = None
         self._producer_ids: set[int] = set()
+        self._incarnations: dict[Uuid, int] = {}  # and under which broker epoch each was registered last
         self._digests: dict[int, bytes] = {}
         self._last: dict[tuple[NodeId, int], MetadataImage] = {}  # by node and life
 
@@ -42,6 +43,8 @@ class Images:
         self._last[key] = image
         if last is not None and image.offset < last.offset:
             raise Violation("images grow", f"node {process.host.node} went from {last.offset} to {image.offset}")
+        if hasattr(process, "broker") and process.broker.life is not None and process.broker.life.resigning:
+            self.setting.coverage.note("broker resigned")
         if image.offset % COMPARED_EVERY == 0:
             self.compare(process)
         if image.offset > self.newest.offset:
@@ -70,6 +73,9 @@ class Images:
                 self._topic_changed(topic, old if old is not None and old.id == topic.id else None, after)
         coverage = self.setting.coverage
         for broker in after.brokers.values():
+            if self._incarnations.get(broker.incarnation_id, broker.epoch) != broker.epoch:
+                coverage.note("registered again")
+            self._incarnations[broker.incarnation_id] = broker.epoch
             known = before.brokers.get(broker.id)
             if known is not None and broker.fenced and not known.fenced and known.epoch == broker.epoch:
                 coverage.note("broker fenced")

@@ -48,6 +48,8 @@ class Options:
     snapshot_after_bytes: int
     kept_entries: int
     tail_bytes: int
+    ends_in_the_dark: bool
+    """Whether the power of all is cut once more, when everything has healed."""
 
     @classmethod
     def draw(cls, random: Random) -> "Options":
@@ -78,4 +80,5 @@ class Options:
             snapshot_after_bytes=random.choice([1500, 6000, 1_000_000]),
             kept_entries=random.choice([0, 5, 1000]),
             tail_bytes=random.choice([2000, 1_000_000]),
+            ends_in_the_dark=random.random() < 0.3,
         )

@@ -10,14 +10,14 @@ from typing import Any, Final
 from unittest.mock import patch
 
 from ottla.broker.control.forwarding import Forwarding
-from ottla.broker.control.guard import Guard
 from ottla.broker.control.life import BrokerLife
 from ottla.broker.local_partitions import LocalPartitions
-from ottla.controller import alter_partition, controller, election, fencing, register_broker
+from ottla.controller import alter_partition, controller, election, register_broker
 from ottla.controller.controller import Controller
 from ottla.controller.decider import Decider, _Proposed
 from ottla.controller.decision import Decision
-from ottla.controller.image import BrokerImage, MetadataDelta, MetadataImage, PartitionImage
+from ottla.controller.image import MetadataDelta, MetadataImage, PartitionImage
+from ottla.controller.liveness import Liveness
 from ottla.core.types import NodeId
 from ottla.partitions.replication.manager import ReplicaManager
 from tests.sim.replication.plants import PLANTS as OF_REPLICATION
@@ -183,12 +183,6 @@ def emptied_disk() -> Iterator[None]:
         yield
 
 
-@plant("nobody is fenced")
-def no_fences() -> Iterator[None]:
-    with patch.object(fencing, "fence", lambda image, configs, brokers: Decision([])):
-        yield
-
-
 @plant("a lost registration is not noticed by the replicas")
 def registered_once() -> Iterator[None]:
     with patch.object(BrokerLife, "_register_again", _register_quietly):
@@ -199,18 +193,18 @@ async def _register_quietly(self: BrokerLife) -> None:
     await self._until_known(await self._register())
 
 
-@plant("a silent incarnation keeps the next one out")
+@plant("an incarnation that nobody hears any more keeps the next one out")
 def duplicate_for_ever() -> Iterator[None]:
-    honest = Guard._register
+    honest = Liveness.tick
 
-    async def register(self: Guard, node: NodeId, frame: Any) -> Any:
-        known: BrokerImage | None = self._controller.image.brokers.get(node)
-        incarnation = frame.register.broker.incarnation_id
-        live = known is not None and not known.fenced and known.incarnation_id != incarnation
-        with patch.object(type(self._liveness), "is_live", lambda liveness, broker: live):
-            return await honest(self, node, frame)
+    def tick(self: Liveness, now_ms: float) -> list[NodeId]:
+        before = {broker: session.open for broker, session in self._sessions.items()}
+        due = honest(self, now_ms)
+        for broker in due:
+            self._sessions[broker].open = before[broker]
+        return due
 
-    with patch.object(Guard, "_register", register):
+    with patch.object(Liveness, "tick", tick), patch.object(Liveness, "stream_ended", lambda self, broker: None):
         yield
 
 

@@ -6,7 +6,7 @@ from time import process_time
 
 import structlog
 
-from ottla.controller.image import NO_LEADER
+from ottla.controller.image import NO_LEADER, TopicImage
 from ottla.core.types import NodeId
 from ottla.raft.core import Member, Membership
 from tests.sim.cluster.administrator import Administrator
@@ -53,12 +53,10 @@ class Run:
         name = f"p{self._clients}"
         return Producer(name, self.calls, self.hosts, self.checker, self.setting.random(name), topic=topic, index=index)
 
-    def _consumer(self, index: int) -> Consumer:
+    def _consumer(self, index: int, topic: str = MAIN_TOPIC) -> Consumer:
         self._clients += 1
         name = f"c{self._clients}"
-        return Consumer(
-            name, self.calls, self.hosts, self.checker, self.setting.random(name), topic=MAIN_TOPIC, index=index
-        )
+        return Consumer(name, self.calls, self.hosts, self.checker, self.setting.random(name), topic=topic, index=index)
 
     def _use(self, topic: str) -> Producer:
         """Somebody writes to a topic that comes and goes."""
@@ -79,6 +77,8 @@ class Run:
         self.nemesis.start()
         world.run_for(self.options.duration_s)
         self._heal()
+        if self.options.ends_in_the_dark:
+            self._cut_all_power()
         self._read_everything()
 
     async def _make_topic(self) -> None:
@@ -99,9 +99,19 @@ class Run:
             "batches are acknowledged again",
             lambda: all(p.acknowledged > before for p, before in zip(self.producers, done, strict=True)),
         )
-        for client in (*self.producers, *self.consumers):
+        for client in (*self.producers, *self.consumers, *self.administrator.kept):
             client.stopped = True
         self._expect("replicas agree", self._are_level)
+
+    def _cut_all_power(self) -> None:
+        """What is judged is what the disks hold."""
+        self.setting.trace("the end's power cut", "nemesis")
+        for host in self.hosts:
+            host.power_cut(silent=True)
+            host.start()
+        self._expect("all nodes serve again", self._all_serve)
+        self._expect("all replicas are in sync again", self._all_in_sync)
+        self._expect("replicas agree again", self._are_level)
 
     def _expect(self, what: str, condition: Callable[[], bool], *, within_s: float = HEALS_WITHIN_S) -> None:
         """Looked at every 20 ms."""
@@ -149,15 +159,17 @@ class Run:
         for host in self.hosts:
             assert host.process is not None
             self.checker.images.compare(host.process)
-        topic = self.checker.topic(MAIN_TOPIC)
-        assert topic is not None
+        for topic in self.checker.image.topics.values():
+            self._read_topic(topic)
+
+    def _read_topic(self, topic: TopicImage) -> None:
         for partition in topic.partitions:
             key = (topic.id, partition.index)
             for node in partition.replicas:
                 replica = self.checker.replicas.replica(node, key)
                 assert replica is not None
                 self.checker.replicas.has_all(node, replica, self.checker.replicas.acks.get(key, []), "ends")
-                reader = self._consumer(partition.index)
+                reader = self._consumer(partition.index, topic.name)
                 self.calls.loop.complete(
                     self._read_to(
                         reader, self.hosts[node - 1], topic.id, partition.leader_epoch, replica.high_watermark
