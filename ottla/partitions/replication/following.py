@@ -55,6 +55,7 @@ class Following:
         self.state = FollowerState()
         self.slot = NO_SLOT
         self.synced_end_offset = 0
+        self._told_end_offset = 0  # of it, the leader was told this, or is about to be
         self._clock = clock
         self.link: Link | None = None
         self._pause: Timer | None = None
@@ -71,8 +72,8 @@ class Following:
 
     def synced(self, end_offset: int) -> None:
         self.synced_end_offset = end_offset
-        if self.state.step is Step.STREAMING and self.link is not None:
-            self.link.durable_soon(self)
+        if end_offset != self._told_end_offset:  # a log tells of each commit twice: when it is durable, and written
+            self._tell()
 
     def failed(self) -> None:
         self._leave()
@@ -118,6 +119,8 @@ class Following:
     def accepted(self, high_watermark: int, log_start_offset: int) -> None:
         self.state.accepted()
         self._pause_ms = FIRST_PAUSE_MS
+        if self.synced_end_offset != self._told_end_offset:  # while the subscription was under way
+            self._tell()
         self.offsets(high_watermark, log_start_offset)
 
     def diverged(self, epoch: int, end_offset: int) -> None:
@@ -169,12 +172,18 @@ class Following:
 
     # -- inside
 
+    def _tell(self) -> None:
+        if self.state.step is Step.STREAMING and self.link is not None:
+            self._told_end_offset = self.synced_end_offset
+            self.link.durable_soon(self)
+
     def _do(self, actions: list[Action]) -> None:
         for action in actions:
             if isinstance(action, Subscribe):
                 assert self.link is not None
                 config, log = self.partition.config, self.partition.log
                 self.synced_end_offset = log.durable_end_offset if config.flush_on_ack else log.written_end_offset
+                self._told_end_offset = self.synced_end_offset
                 self.slot = self.link.subscribe(self)
             elif isinstance(action, Truncate):
                 self._truncate(action)

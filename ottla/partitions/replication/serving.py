@@ -292,21 +292,34 @@ class LeaderSession:
             size += sent
             if sent and slot.has_more:
                 slot.grown()
+        data = bool(out)
+        if data:
+            self._sessions.sent_bytes += size
+            if self._moved and self._clock.monotonic_ms() - self._told_ms >= OFFSETS_EVERY_MS / 2:
+                out += self._offsets()  # with a write that is made anyhow: alone it is another, and wakes the follower
         if out or self._unsaid:
-            self._sessions.sent_bytes += size if out else 0
             self._write(out)
-        if out and ready and size >= TURN_BYTES:
+        if data and ready and size >= TURN_BYTES:
             self._arm()
 
     def _tell(self) -> None:
         self._telling = False
-        moved, self._moved = self._moved, {}
-        if self._closed:
+        if not self._moved or self._closed:
             return
+        wait_ms = self._told_ms + OFFSETS_EVERY_MS - self._clock.monotonic_ms()
+        if wait_ms > 0:  # some went with batches meanwhile
+            self._telling = True
+            self._clock.call_later(wait_ms, self._tell)
+            return
+        offsets = self._offsets()
+        if offsets:
+            self._write(offsets)
+
+    def _offsets(self) -> list[bytes]:
+        """Frames of what moved and was not told with batches."""
+        moved, self._moved = self._moved, {}
         self._told_ms = self._clock.monotonic_ms()
-        entries = [entry for entry in map(Slot.offsets, moved) if entry is not None]
-        if entries:
-            self._write(wire.offsets(entries))
+        return wire.offsets(entry for entry in map(Slot.offsets, moved) if entry is not None)
 
     def _say(self, frame: bytes) -> None:
         """At the end of this turn of the loop, before anything else: answers to thousands of subscriptions at once."""

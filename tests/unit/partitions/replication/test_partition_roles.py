@@ -41,10 +41,28 @@ def lead(node: Node, epoch: int, isr: tuple[NodeId, ...] = (ME, A, B)) -> Leadin
     return leading
 
 
-def follow(node: Node, epoch: int) -> Following:
+class FakeLink:
+    """A connection that stands, and what it is asked to tell."""
+
+    online = True
+
+    def __init__(self) -> None:
+        self.told: list[int] = []
+
+    def subscribe(self, following: Following) -> int:
+        del following
+        return 0
+
+    def unsubscribe(self, slot: int) -> None: ...
+
+    def durable_soon(self, following: Following) -> None:
+        self.told.append(following.synced_end_offset)
+
+
+def follow(node: Node, epoch: int, link: FakeLink | None = None) -> Following:
     following = Following(node.partition, node.clock)
     node.partition.become_follower(epoch, following)
-    following.follow(A, epoch, None)
+    following.follow(A, epoch, link)
     return following
 
 
@@ -162,6 +180,21 @@ def test_a_follower_shows_no_more_than_leader_and_log_have() -> None:
     assert node.partition.high_watermark == 2
     following.offsets(9, 1)
     assert (node.partition.high_watermark, node.partition.log_start_offset) == (3, 1)
+
+
+def test_what_is_durable_is_told_once_and_also_when_a_subscription_was_under_way() -> None:
+    node, link = Node(1, CONFIG, journal_bytes=1 << 16), FakeLink()
+    fill(node, 1, 0, 1)  # the segment is there: what follows goes through the journal
+    node.clock.run_for(1000)
+    following = follow(node, 1, link)
+    node.partition.append_replicated(replicated(1, 1))
+    node.settle()
+    assert link.told == [], "the leader has not accepted yet"
+    following.accepted(0, 0)
+    assert link.told == [2]
+    following.data(replicated(2, 1), 0, 0)
+    node.settle()
+    assert link.told == [2, 3], "durable in the journal, and written to the segment: one frame"
 
 
 @pytest.mark.parametrize("offset", [2, 4])
