@@ -57,11 +57,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("measures", nargs="*", metavar="MEASURE", help=f"of: {', '.join(MEASURES)} (default: all)")
     parser.add_argument("--peers", nargs="+", choices=("ottla", "kafka"), default=["ottla", "kafka"])
     parser.add_argument("--nodes", type=int, default=1)
+    parser.add_argument("--rf", type=int, help="replication factor of the topics (default: 3, or as many as --nodes)")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=8, help="length of one measurement")
     parser.add_argument("--kafka-flush", action="store_true", help="Kafka with log.flush.interval.messages=1")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
+    options.rf = options.rf or min(options.nodes, 3)
+    if options.rf > options.nodes:
+        parser.error(f"--rf {options.rf} needs as many nodes, --nodes {options.nodes} are fewer")
     if unknown := set(options.measures) - set(MEASURES):
         parser.error(f"unknown measure {', '.join(sorted(unknown))}; there are: {', '.join(MEASURES)}")
     return options
@@ -70,10 +74,10 @@ def _arguments() -> argparse.Namespace:
 def _start(stack: ExitStack, peer: str, options: argparse.Namespace) -> tuple[Cluster, float]:
     """Start a peer; returns it with the seconds from its command to the first acknowledged write."""
     if peer == "ottla":
-        started = stack.enter_context(peers.ottla(nodes=options.nodes))
+        started = stack.enter_context(peers.ottla(nodes=options.nodes, copies=options.rf))
     else:
         flush = ("log.flush.interval.messages=1",) if options.kafka_flush else ()
-        started = stack.enter_context(peers.kafka(nodes=options.nodes, settings=flush))
+        started = stack.enter_context(peers.kafka(nodes=options.nodes, copies=options.rf, settings=flush))
     _first_write(started.cluster)
     return started.cluster, time.time() - started.typed_at
 

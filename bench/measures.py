@@ -7,7 +7,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import TopicPartition
@@ -72,8 +72,19 @@ def _produce(record_bytes: int) -> Callable[[Cluster, Options], Figures]:
 
 
 def single(cluster: Cluster, options: Options) -> Figures:
-    """One record a request, five requests in flight: what a request costs."""
-    alone = {"batch.num.messages": 1, "linger.ms": 0, "max.in.flight": 5, "queue.buffering.max.messages": 2000}
+    """One record a request, five requests in flight for each broker: what a request costs."""
+    return _alone(cluster, options, {"max.in.flight": 5})
+
+
+def crowd(cluster: Cluster, options: Options) -> Figures:
+    """One record a request, a hundred requests in flight over all brokers, as of many producers."""
+    each = -(-100 // len(cluster.pids))
+    # Not idempotent: an idempotent producer has no more than five in flight.
+    return _alone(cluster, options, {"max.in.flight": each, "enable.idempotence": False})
+
+
+def _alone(cluster: Cluster, options: Options, settings: Mapping[str, object]) -> Figures:
+    alone = {"batch.num.messages": 1, "linger.ms": 0, "queue.buffering.max.messages": 2000, **settings}
     topic = cluster.new_topic()
     flood(cluster, topic, 1024, 3, **alone)
     figures = flood(cluster, topic, 1024, options.seconds, **alone)[1]
@@ -150,6 +161,7 @@ MEASURES: dict[str, Callable[[Cluster, Options], Figures]] = {
     "produce 1 KiB": _produce(1024),
     "produce 64 KiB": _produce(65_536),
     "one record a request": single,
+    "the same, 100 in flight": crowd,
     "drain with kcat": drain,
     "end to end at 100/s": _latency(100),
     "end to end at 1,000/s": _latency(1000),

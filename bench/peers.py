@@ -39,8 +39,10 @@ class Started:
 
 
 @contextmanager
-def ottla(*, nodes: int = 1, settings: tuple[str, ...] = (), keep: Path | None = None) -> Iterator[Started]:
-    """`ottla up --nodes N` on free ports and a temporary directory."""
+def ottla(
+    *, nodes: int = 1, copies: int = 1, settings: tuple[str, ...] = (), keep: Path | None = None
+) -> Iterator[Started]:
+    """`ottla up --nodes N` on free ports and a temporary directory. `copies`: the replication factor of topics."""
     with tempfile.TemporaryDirectory(prefix="ottla-bench-", dir=keep) as directory:
         command = [sys.executable, "-m", "ottla.cli.main", "up", "--json", "--nodes", str(nodes), "--port", "0"]
         command += ["--dir", directory, *(word for s in settings for word in ("--set", s))]
@@ -48,7 +50,7 @@ def ottla(*, nodes: int = 1, settings: tuple[str, ...] = (), keep: Path | None =
             typed_at = time.time()
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
             try:
-                yield Started(_ottla_ready(process, min(nodes, 3)), typed_at)
+                yield Started(_ottla_ready(process, copies), typed_at)
             finally:
                 process.send_signal(signal.SIGTERM)
                 try:
@@ -69,11 +71,11 @@ def _ottla_ready(process: subprocess.Popen[bytes], replication_factor: int) -> C
 
 
 @contextmanager
-def kafka(*, nodes: int = 1, settings: tuple[str, ...] = (), heap: str = "1g") -> Iterator[Started]:
+def kafka(*, nodes: int = 1, copies: int = 1, settings: tuple[str, ...] = (), heap: str = "1g") -> Iterator[Started]:
     """Apache Kafka in KRaft mode, combined broker and controller, on free ports of loopback."""
     _fetch_jars()
     with tempfile.TemporaryDirectory(prefix="kafka-bench-") as directory:
-        homes = _format(Path(directory), nodes, settings)
+        homes = _format(Path(directory), nodes, copies, settings)
         processes: list[subprocess.Popen[bytes]] = []
         try:
             typed_at = time.time()  # formatting the directories is not counted against Kafka
@@ -88,7 +90,7 @@ def kafka(*, nodes: int = 1, settings: tuple[str, ...] = (), heap: str = "1g") -
                     name="kafka",
                     bootstrap=",".join(f"127.0.0.1:{port}" for _, port in homes),
                     pids=[p.pid for p in processes],
-                    replication_factor=min(nodes, 3),
+                    replication_factor=copies,
                 ),
                 typed_at,
             )
@@ -115,13 +117,12 @@ def _java(home: Path, main: str, *arguments: str, heap: str) -> list[str]:
     return ["java", *memory, *GC, f"-Dlog4j2.configurationFile={log}", "-cp", f"{JARS}/*", main, *arguments]
 
 
-def _format(directory: Path, nodes: int, settings: tuple[str, ...]) -> list[tuple[Path, int]]:
+def _format(directory: Path, nodes: int, copies: int, settings: tuple[str, ...]) -> list[tuple[Path, int]]:
     """Write each node's properties and format its storage; returns its folder and client port."""
     # An id that begins with a dash would be taken for an option.
     cluster_id = urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).rstrip(b"=").decode()
     ports = _free_ports(2 * nodes)
     voters = ",".join(f"{n + 1}@127.0.0.1:{ports[nodes + n]}" for n in range(nodes))
-    copies = min(nodes, 3)
     homes = []
     for n in range(nodes):
         home = directory / f"node{n + 1}"
