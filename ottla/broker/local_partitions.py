@@ -58,10 +58,10 @@ class LocalPartitions:
             same = before if before is not None and after is not None and before.id == after.id else None
             if before is not None and same is None:
                 del self._topics[before.name]
-                self._remove(before, before.partitions)
+                self._remove(before, before.partitions, may_return=False)
             elif same is not None and after is not None:
                 lost = [p for p in same.partitions if self._node_id not in after.partitions[p.index].replicas]
-                self._remove(same, lost)
+                self._remove(same, lost, may_return=True)
             if after is not None:
                 assignments += self._create(after, same, configs)
         if delta.configs:
@@ -108,7 +108,7 @@ class LocalPartitions:
             unclean=partition.recovery is LeaderRecovery.RECOVERING,
         )
 
-    def _remove(self, topic: TopicImage, partitions: Iterable[PartitionImage]) -> None:
+    def _remove(self, topic: TopicImage, partitions: Iterable[PartitionImage], *, may_return: bool) -> None:
         for partition in partitions:
             key = (topic.name, partition.index)
             # While its namesake's files are still on their way out, this one has none: there is nothing to remove.
@@ -117,7 +117,7 @@ class LocalPartitions:
                     (topic.id, partition.index)
                 )  # it leads and follows no more, whatever its files do
                 self._removing.add(key)
-                self._manager.remove(*key, partial(self._removed, *key))
+                self._manager.remove(*key, partial(self._removed, *key), may_return=may_return)
 
     def _removed(self, name: str, index: int, error: Exception | None) -> None:
         if error is not None:

@@ -126,8 +126,14 @@ class PartitionManager:
             self.checkpoint(lambda _: partition.log.unblock())
         return partition
 
-    def remove(self, topic: str, index: int, done: Callable[[Exception | None], None]) -> None:
-        """Forget a partition and delete its files; `done` when its name is free again."""
+    def remove(
+        self, topic: str, index: int, done: Callable[[Exception | None], None], *, may_return: bool = False
+    ) -> None:
+        """Forget a partition and delete its files; `done` when its name is free again.
+
+        `may_return`: the topic stays, so the very same partition may be created here again. Only its topic id keeps a
+        redo of the journal out of another one's files, so the journal has to let go of it first.
+        """
         key = (topic, index)
         partition = self._partitions.pop(key, None)
         if partition is None:
@@ -151,6 +157,13 @@ class PartitionManager:
             log.fail(StorageError("the partition was deleted"))
             if exists:
                 self._delete_tree(doomed)
+            journal = self.environment.journal
+            if error is None and may_return and journal is not None:
+                journal.retire(retired)
+            else:
+                retired(error)
+
+        def retired(error: Exception | None) -> None:
             if error is not None:
                 done(error)
             else:

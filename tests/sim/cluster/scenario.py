@@ -1,6 +1,7 @@
 """One run: a cluster with its clients, some seconds of faults, then time to recover, and the end's judgement."""
 
 import gc
+import warnings
 from collections.abc import Callable
 from time import process_time
 
@@ -214,6 +215,13 @@ class Run:
 
 def run_seed(seed: int, *, trace_lines: int = 0) -> Outcome:
     """Everything that happens is decided by the seed."""
+    with warnings.catch_warnings():
+        # Of processes that were killed in the very turn in which they began a task.
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+        return _run_seed(seed, trace_lines)
+
+
+def _run_seed(seed: int, trace_lines: int) -> Outcome:
     started = process_time()
     structlog.configure(processors=[drop], cache_logger_on_first_use=False)
     watch_logs()

@@ -22,7 +22,7 @@ class Partitions:
     def create(self, topic: str, topic_id: Uuid, index: int, config: object, **more: object) -> None:
         self.asked.append(("create", topic_id))
 
-    def remove(self, topic: str, index: int, done: Callable[[Exception | None], None]) -> None:
+    def remove(self, topic: str, index: int, done: Callable[[Exception | None], None], *, may_return: bool) -> None:
         self.asked.append(("remove", topic))
         self.moving.append(done)
 

@@ -10,7 +10,8 @@ from ottla.adapters.disk import ThreadedDisk
 from ottla.core.types import Uuid
 from ottla.partitions.config import LogConfig
 from ottla.partitions.manager import DELETE_SUFFIX, PartitionManager, name_apart
-from tests.sim.log_harness import make_batch
+from tests.sim.log_harness import TOPIC, Node, make_batch
+from tests.sim.log_harness import TOPIC_ID as HARNESS_TOPIC_ID
 
 TOPIC_ID = Uuid(b"0123456789abcdef")
 
@@ -45,3 +46,18 @@ def test_partitions_of_one_topic_are_moved_to_different_names() -> None:
     names = {name_apart(f"{'x' * 249}-{index}", TOPIC_ID, DELETE_SUFFIX) for index in (1, 2, 12)}
     assert len(names) == 3
     assert all(len(name) <= 255 for name in names)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_journal_brings_nothing_back_into_a_replica_that_was_removed_and_returned(seed: int) -> None:
+    node = Node(seed, LogConfig(), journal_bytes=65_536)
+    for n in range(20):
+        node.append(make_batch([b"old %d" % n]))
+        node.settle()
+    assert node.call(node.manager.remove, TOPIC, 0, may_return=True) is None
+    node.partition = node.manager.create(TOPIC, HARNESS_TOPIC_ID, 0, node.config)
+    node.append(make_batch([b"new" * 50_000]))  # too much for the journal
+    node.settle()
+    node.kill()
+    [batch] = node.read_all()
+    assert b"newnew" in batch
