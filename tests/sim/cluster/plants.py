@@ -11,7 +11,6 @@ from unittest.mock import patch
 
 from ottla.broker.control.forwarding import Forwarding
 from ottla.broker.control.life import BrokerLife
-from ottla.broker.local_partitions import LocalPartitions
 from ottla.controller import alter_partition, controller, election, register_broker
 from ottla.controller.controller import Controller
 from ottla.controller.decider import Decider, _Proposed
@@ -205,16 +204,4 @@ def duplicate_for_ever() -> Iterator[None]:
         return due
 
     with patch.object(Liveness, "tick", tick), patch.object(Liveness, "stream_ended", lambda self, broker: None):
-        yield
-
-
-@plant("a topic that is made again gets its namesake's files")
-def namesakes_files() -> Iterator[None]:
-    honest = LocalPartitions._create
-
-    def create(self: LocalPartitions, topic: Any, before: Any, configs: Any) -> Any:
-        self._removing.clear()
-        return honest(self, topic, before, configs)
-
-    with patch.object(LocalPartitions, "_create", create):
         yield

@@ -1,5 +1,6 @@
 import asyncio
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -201,7 +202,7 @@ async def test_files_of_a_topic_whose_deletion_was_cut_short_are_set_aside_at_th
     await create(broker, "a", "kept")
     await append(broker, "a", 3)
     await append(broker, "kept", 3)
-    broker.partitions.remove = lambda topic, index, done: None  # type: ignore[method-assign]  # killed before it
+    broker.partitions.remove = Mock()  # type: ignore[method-assign]  # killed before it
     await ask(broker, ApiKey.DELETE_TOPICS, DeleteTopicsRequest(topic_names=["a"]), version=5)
     again = await start_broker(files)
     names = files.list_directory("")
