@@ -11,6 +11,7 @@ import importlib
 import random
 import sys
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -57,8 +58,11 @@ TOGETHER_GRACE_MS = 500
 class Node:
     """Starts and stops once, on one loop."""
 
-    def __init__(self, config: NodeConfig, *, fresh: bool = False) -> None:
-        self._config, self._fresh = config, fresh
+    def __init__(
+        self, config: NodeConfig, *, fresh: bool = False, on_fatal: Callable[[Exception], None] = lambda error: None
+    ) -> None:
+        """`on_fatal`: the node cannot go on, and is to be stopped: others are to take its place."""
+        self._config, self._fresh, self._on_fatal = config, fresh, on_fatal
         self._cleanups = AsyncExitStack()
         self._started_at = time.monotonic()
         self._status = "starting"
@@ -147,6 +151,9 @@ class Node:
         controller = Controller(identity.node_id, random=source, static_configs=static_configs)
         quorum = self._quorum = QuorumPart.open(config, self._data, controller, clock, source, disk, self._tls)
         self._cleanups.push_async_callback(quorum.stop)
+        controller.on_failure = self._on_fatal  # a record of a newer version
+        if quorum.founders != 1:  # alone, it can still serve what does not need its metadata log
+            quorum.raft.on_failure = self._on_fatal
         await quorum.start(config.internal_endpoint())
         control = Control(
             controller,

@@ -81,7 +81,7 @@ class _Life:
         self._config, self._fresh, self._parent = config, fresh, parent
         self._stop = asyncio.Event()
         self._node: Node | None = None
-        self._together = False
+        self._together = self._failed = False
 
     async def live(self) -> int:
         from ottla.node.logs import configure
@@ -95,13 +95,13 @@ class _Life:
 
         from ottla.node.node import Node
 
-        node = self._node = Node(self._config, fresh=self._fresh)
+        node = self._node = Node(self._config, fresh=self._fresh, on_fatal=self._fatal)
         try:
             await self._start(node)
             await self._stop.wait()
         finally:
-            await node.stop(together=self._together)
-        return EXIT_CLEAN
+            await node.stop(together=self._together or self._failed)
+        return EXIT_FAILED if self._failed else EXIT_CLEAN
 
     async def _start(self, node: "Node") -> None:
         await node.start()
@@ -118,6 +118,13 @@ class _Life:
         if ASK_STANDING in questions and self._parent is not None:
             standing = self._node.standing() if self._node is not None else None
             report(self._parent.status_fd, {"event": "standing", "standing": standing})
+
+    def _fatal(self, error: Exception) -> None:
+        """What is wrong was logged where it was found; an unclean stop costs nothing that was acknowledged."""
+        sys.stderr.write(f"ottla: this node cannot go on and stops: {error}\n")
+        sys.stderr.flush()
+        self._failed = True
+        self._stop.set()
 
     def _ask_to_stop(self, reason: str) -> None:
         if self._stop.is_set():
