@@ -163,6 +163,7 @@ class Leader(Role):
     def _heartbeat(self) -> None:
         self.heartbeat_due = False
         self.round += 1
+        self._promote_caught_up()
         raft = self.raft
         for member, progress in self.progress.items():
             commit = min(raft.log.commit, progress.match)
@@ -251,7 +252,7 @@ class Leader(Role):
         if news:
             self._commit()
             if self.raft.role is self:
-                self._promote(response.source, progress)
+                self._promote_caught_up()
                 self._hand_over()
 
     def _step_back(self, response: AppendResponse, progress: Progress) -> None:
@@ -316,12 +317,17 @@ class Leader(Role):
     def _confirmed_by(self, member: Member) -> int:
         return self.round if member == self.raft.member else self.progress[member].acknowledged_round
 
-    def _promote(self, member: Member, progress: Progress) -> None:
-        """A learner that holds all that is committed becomes a voter; retried at its next reply if it cannot be now."""
+    def _promote_caught_up(self) -> None:
+        """A learner that holds all that is committed becomes a voter, one at a time. Looked for at news of a follower
+        and at each heartbeat: when a learner's news came, another change may not have been committed yet.
+        """
         log = self.raft.log
-        free = self.may_read and log.membership_index <= log.commit
-        if member in log.membership.learners and progress.match >= log.commit and free:
-            self.change(log.membership.with_promoted(member))
+        if not log.membership.learners or not self.may_read or log.membership_index > log.commit:
+            return
+        for member in sorted(log.membership.learners):
+            if self.progress[member].match >= log.commit:
+                self.change(log.membership.with_promoted(member))
+                return
 
     def _hand_over(self) -> None:
         """Once the successor has everything, it may campaign (dissertation 3.10)."""
