@@ -5,11 +5,14 @@ examples follow from the tests themselves: the gate judges the change, and not t
 the blob that replays it; a database of former examples is not kept, since a test must not depend on what an earlier run
 left behind. Nothing is measured by the time that one example takes: the machine may be busy.
 
-The first seed of the quorum's simulations is drawn here, too: of xdist's processes only the first one reads this before
-the others are started, which inherit it. The last lines of a run tell it.
+The first seeds of the simulations are drawn here, too: of xdist's processes only the first one reads this before the
+others are started, which inherit it. In CI they follow from the commit: every change gets histories that no run had
+before, and the same when it is judged again. The last lines of a run tell them.
 """
 
 import os
+import subprocess
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -25,12 +28,28 @@ settings.register_profile(
 )
 settings.load_profile("ottla")
 
-SIM_START = os.environ.setdefault("OTTLA_SIM_START", str(Random().randrange(0, 1 << 40)))
+SIMULATIONS = {  # where the tests are: the variable that holds the first seed
+    "tests/sim/raft/test_raft_seeds": "OTTLA_SIM_START",
+    "tests/sim/cluster/test_cluster_seeds": "OTTLA_SIM_CLUSTER_START",
+}
+
+
+def _first_seed() -> int:
+    if os.environ.get("CI"):
+        asked = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        )
+        if asked.returncode == 0:
+            return int(asked.stdout[:10], 16)
+    return Random().randrange(0, 1 << 40)
+
+
+for variable in SIMULATIONS.values():
+    os.environ.setdefault(variable, str(_first_seed()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    ended = (report for reports in terminalreporter.stats.values() for report in reports)
-    if any(getattr(report, "nodeid", "").startswith("tests/sim/raft/test_raft_seeds") for report in ended):
-        terminalreporter.write_line(
-            f"quorums were simulated from seed {SIM_START} on; again: OTTLA_SIM_START={SIM_START}"
-        )
+    ended = [getattr(report, "nodeid", "") for reports in terminalreporter.stats.values() for report in reports]
+    for place, name in SIMULATIONS.items():
+        if any(one.startswith(place) for one in ended):
+            terminalreporter.write_line(f"{place}: from seed {os.environ[name]} on; again: {name}={os.environ[name]}")

@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from random import Random
 
 import pytest
 
@@ -13,8 +12,7 @@ FRESH_SEEDS = 150
 CHUNK = 5
 CORPUS = Path(__file__).with_name("corpus.txt")
 
-# xdist's workers must collect the same tests: the start is drawn by the first process and inherited by the others.
-START = int(os.environ.setdefault("OTTLA_SIM_CLUSTER_START", str(Random().randrange(0, 1 << 40))))
+START = int(os.environ["OTTLA_SIM_CLUSTER_START"])  # drawn in tests/conftest.py
 
 
 def corpus() -> list[int]:
