@@ -225,8 +225,11 @@ class SimLoop(asyncio.AbstractEventLoop):
         return not self.alive
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Kept: an exception that nobody took is a failure of the run."""
-        self.failures.append(context)
+        """Kept: an exception that nobody took is a failure of the run. Not what a process that was killed leaves behind:
+        its tasks are found pending whenever the garbage collector comes.
+        """
+        if self.alive:
+            self.failures.append(context)
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """A cancelled timer is skipped when its time comes."""
