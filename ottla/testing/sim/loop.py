@@ -225,8 +225,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         return not self.alive
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Kept: an exception that nobody took is a failure of the run. Not what a process that was killed leaves behind:
-        its tasks are found pending whenever the garbage collector comes.
+        """Kept: an exception that nobody took is a failure of the run. Not what a killed process leaves behind: its
+        tasks are found pending whenever the garbage collector comes.
         """
         if self.alive:
             self.failures.append(context)
