@@ -7,6 +7,7 @@ otherwise), and an ApiVersions request of an unknown version is answered in vers
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from ottla.controller.features import SUPPORTED_FEATURES
 from ottla.core.errors import ErrorCode
 from ottla.protocol.apis import VERSIONS, ApiKey
 from ottla.protocol.messages.api_versions_response import (
@@ -21,11 +22,9 @@ MAX_VERSIONS: Final[Mapping[int, int]] = {
 }
 _FIRST_ADVERTISED: Final[Mapping[int, int]] = {ApiKey.PRODUCE: 0}
 
-# Kafka's features, and the lowest and highest level that is served. What is not served yet (transaction.version,
-# group.version) is not here: clients take its absence for level 0.
-FEATURES: Final[Mapping[str, tuple[int, int]]] = {
-    "metadata.version": (7, 30),  # 3.3-IV3 to 4.3-IV0
-}
+# Kafka's features, and the lowest and highest level that is served: what brokers register with. What is not served yet
+# (transaction.version, group.version) is not there: clients take its absence for level 0.
+FEATURES: Final[Mapping[str, tuple[int, int]]] = SUPPORTED_FEATURES
 
 
 def served_versions(api_keys: Iterable[int]) -> dict[int, tuple[int, int]]:
