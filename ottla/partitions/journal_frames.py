@@ -5,8 +5,9 @@
             | directory | bytes
 
 A file is written from its beginning again and again; each time has a larger epoch. The frames of one file that count
-are those of the epoch of its first frame, up to the first place where none stands. One frame is written at a time, so a
-crash tears the last one only: an unreadable frame with a valid one of the same epoch behind it is damage.
+are those of the epoch of its first frame, up to the first place where none stands. That first frame is empty: it lies
+within one sector of a file that has its blocks, which a disk overwrites whole or not at all. One frame is written at a
+time, so a crash tears the last one only: an unreadable frame with a valid one of the same epoch behind it is damage.
 """
 
 from collections.abc import Iterator, Sequence

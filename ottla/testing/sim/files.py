@@ -18,7 +18,7 @@ class PowerCut(BaseException):
 
 
 class ShortWrite(OSError):
-    """A write that fails in its middle: `part` of the bytes, 0 to 1, are in the file."""
+    """A write that fails in its middle: about `part` of the bytes, 0 to 1, are in the file."""
 
     part = 0.0
 
@@ -137,12 +137,19 @@ class SimFile:
             try:
                 self._files.happens("write", self.path)
             except ShortWrite as error:
-                self.inode.write(position, bytes(buffer)[: int(len(buffer) * error.part)])
+                self.inode.write(position, bytes(buffer)[: self._cut_short(position, int(len(buffer) * error.part))])
                 raise
             self.inode.write(position, bytes(buffer))
             position += len(buffer)
         if sync:
             self.sync()
+
+    def _cut_short(self, position: int, length: int) -> int:
+        """Where bytes are overwritten, whole sectors are: the end of what a failing write changes is one of theirs."""
+        end = position + length
+        if end < len(self.inode.content):
+            end -= end % SECTOR_BYTES
+        return max(0, end - position)
 
     def sync(self) -> None:
         try:
