@@ -94,20 +94,25 @@ class SharedJournal:
     def recover(self, *, clean: bool) -> int:
         """Write what the files hold to its places, durably; how many bytes. Blocks: at start, before logs are opened.
 
-        After a `clean` stop nothing is left to be redone. Raises CorruptLog, StorageError or OSError: the node must not
-        start without the records that only the journal holds.
+        Nothing of it counts afterwards: logs may be shortened before `prepare` comes to the files. After a `clean` stop
+        nothing is left to be redone. Raises CorruptLog, StorageError or OSError: the node must not start without the
+        records that only the journal holds.
         """
         files = self._disk.files
         redone = 0
-        found = []
+        found, full = [], []
         for journal in self._files:
             if files.exists(journal.path):
                 content = files.read_bytes(journal.path) if not clean else _beginning(files, journal.path)
                 found.append((read_epoch(content), content, journal.path))
         for _, content, path in sorted(found, key=lambda one: one[0]):
-            if not clean:
-                redone += _redo(files, [entry for frame in read_frames(content, path) for entry in frame])
+            if not clean and (entries := [entry for frame in read_frames(content, path) for entry in frame]):
+                redone += _redo(files, entries)
+                full.append(path)
         self._epoch = max((epoch for epoch, _, _ in found), default=0)
+        for path in full:
+            self._epoch += 1
+            _empty(files, path, self._epoch)
         return redone
 
     def prepare(self) -> None:
@@ -142,9 +147,7 @@ class SharedJournal:
     @staticmethod
     def _reset(journal: JournalFile, file: File, epoch: int) -> None:
         """An empty frame of a new epoch: nothing that stood there counts any more."""
-        header = frame_header(epoch, 0, 0, (), 0)
-        file.pwritev([header], 0, sync=True)
-        journal.epoch, journal.position = epoch, len(header)
+        journal.epoch, journal.position = epoch, _write_empty_frame(file, epoch)
 
     # -- commits
 
@@ -294,6 +297,21 @@ class SharedJournal:
                 self._retire_all()
 
         run_in_lanes(self._disk, [partial(_sync, self._disk.files, segment) for segment in segments], synced)
+
+
+def _write_empty_frame(file: File, epoch: int) -> int:
+    """Durably, at the beginning; its size."""
+    header = frame_header(epoch, 0, 0, (), 0)
+    file.pwritev([header], 0, sync=True)
+    return len(header)
+
+
+def _empty(files: Files, path: str, epoch: int) -> None:
+    file = files.open(path)
+    try:
+        _write_empty_frame(file, epoch)
+    finally:
+        file.close()
 
 
 def _beginning(files: Files, path: str) -> bytes:

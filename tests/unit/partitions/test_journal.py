@@ -125,6 +125,23 @@ def test_what_was_retired_is_not_redone() -> None:
     assert bench.content(0) == b"new" * 10
 
 
+def test_what_was_redone_is_not_redone_again_before_the_files_are_ready() -> None:
+    bench = Bench()
+    bench.write(b"old" * 10, b"old" * 10)
+    bench.disk.crash()
+    bench.journal = SharedJournal(bench.disk, file_bytes=FILE_BYTES)
+    assert bench.journal.recover(clean=False) == 60
+    bench.journal.prepare()  # its job waits for a slow disk
+    told: list[Exception | None] = []
+    bench.journal.retire(told.append)
+    assert told == [None]
+    file = bench.disk.files.open(bench.segments[0].path())
+    file.pwritev([b"new" * 10], 0, sync=True)  # as after a truncation
+    bench.crash()
+    assert bench.redone == 0
+    assert bench.content(0) == b"new" * 10
+
+
 def test_a_deleted_segment_and_a_namesake_of_another_topic_are_passed_over() -> None:
     bench = Bench()
     bench.write(b"x" * 50, b"y" * 50)
