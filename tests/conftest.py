@@ -6,11 +6,14 @@ the blob that replays it; a database of former examples is not kept, since a tes
 left behind. Nothing is measured by the time that one example takes: the machine may be busy.
 
 The first seeds of the simulations are drawn here, too: of xdist's processes only the first one reads this before the
-others are started, which inherit it. In CI they are the same ones, for the same reason as above, until what fresh ones
-still find is mended (docs/simulation.md); `make sim` draws new ones. The last lines of a run tell them.
+others are started, which inherit it. In CI they follow from the commit: every change gets histories that no run had
+before, and the same ones when it is judged again. The last lines of a run tell them.
 """
 
 import os
+import shutil
+import subprocess
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -26,17 +29,26 @@ settings.register_profile(
 )
 settings.load_profile("ottla")
 
-CI_STARTS = {"OTTLA_SIM_START": 1039857812202, "OTTLA_SIM_CLUSTER_START": 1039857812227}
-
 SIMULATIONS = {  # where the tests are: the variable that holds the first seed
     "tests/sim/raft/test_raft_seeds": "OTTLA_SIM_START",
     "tests/sim/cluster/test_cluster_seeds": "OTTLA_SIM_CLUSTER_START",
 }
 
 
+def _first_seed() -> int:
+    """Of the commit, where there is one."""
+    if os.environ.get("CI") and shutil.which("git"):
+        asked = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        )
+        if asked.returncode == 0:
+            return int(asked.stdout[:10], 16)
+    return Random().randrange(0, 1 << 40)
+
+
 for variable in SIMULATIONS.values():
-    first = CI_STARTS[variable] if os.environ.get("CI") else Random().randrange(0, 1 << 40)
-    os.environ.setdefault(variable, str(first))
+    if variable not in os.environ:
+        os.environ[variable] = str(_first_seed())
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

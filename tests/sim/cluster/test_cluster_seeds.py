@@ -8,7 +8,7 @@ import pytest
 from tests.sim.cluster.scenario import run_seed
 from tests.sim.report import failure_text
 
-FRESH_SEEDS = 125
+FRESH_SEEDS = 200
 CHUNK = 5
 CORPUS = Path(__file__).with_name("corpus.txt")
 
