@@ -83,7 +83,8 @@ class Producer(Client):
                 continue
             self._count += 1
             await self._deliver()
-            await self.pause(self.checker.setting.options.think_s)
+            options = self.checker.setting.options
+            await self.pause(2.0 if self.random.random() < options.quiet else options.think_s)
 
     async def _begin(self) -> None:
         try:

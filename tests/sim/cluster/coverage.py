@@ -27,6 +27,7 @@ RARE: Final = {
     "handed over in time": "what it led was led by others before it stopped",
     "broker replaced": "a node came back with an empty disk, under a new directory id",
     "disk stalled": "long enough to resign",
+    "stalled while it joined": "a replica got no further than it was when its leader asked for it to be in sync",
     "broker resigned": "its leaderships went while it lived",
     "EIO": "a write or sync failed",
     "ENOSPC": "the disk was full",

@@ -26,7 +26,7 @@ class Nemesis:
     ) -> None:
         self.setting, self.hosts, self.administrator, self.random = setting, hosts, administrator, random
         self._use = use
-        self._stopped = self._rolling = False
+        self._stopped = self._rolling = self._stalls_joining = False
         self._cuts: list[tuple[Ways, Ways]] = []
         self._actions: dict[str, Callable[[], None]] = {
             "power cut": self._power_cut,
@@ -40,6 +40,7 @@ class Nemesis:
             "reset": self._reset,
             "slow disk": lambda: self._slow(1.0, self.random.choice([20.0, 100.0])),
             "stalled disk": lambda: self._slow(1.0, 3000.0),
+            "stall who joins": self._stall_who_joins,
             "failing disk": self._failing_disk,
             "full disk": self._full_disk,
             "clock": self._clock,
@@ -56,6 +57,7 @@ class Nemesis:
         }
 
     def start(self) -> None:
+        self.setting.checker.replicas.on_joining = self._joins
         if self.setting.options.actions:
             self._after(self.setting.options.every_s, self._act)
 
@@ -272,6 +274,23 @@ class Nemesis:
         host = self._someone()
         self._set_speed(host, stalls, stall_ms)
         self._after(self.setting.options.lasts_s, lambda: self._set_speed(host, 0.0, 0.0))
+
+    def _stall_who_joins(self) -> None:
+        """Whoever is about to be in sync gets no further than it is."""
+        self._stalls_joining = True
+        self._after(self.setting.options.lasts_s, self._stall_nobody)
+
+    def _stall_nobody(self) -> None:
+        self._stalls_joining = False
+
+    def _joins(self, leader: NodeId, joining: NodeId) -> None:
+        if self._stopped or not self._stalls_joining:
+            return
+        self.setting.coverage.note("stalled while it joined")
+        host = self.hosts[joining - 1]
+        self._set_speed(host, 1.0, 3000.0)
+        self._after(self.setting.options.lasts_s, lambda: self._set_speed(host, 0.0, 0.0))
+        self._cut(set(), {(leader, joining)})
 
     def _failing_disk(self) -> None:
         host = self._someone()

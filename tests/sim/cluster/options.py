@@ -6,9 +6,9 @@ from typing import Final
 
 ACTIONS: Final = {
     "power cut": 3, "kill": 4, "power cut everywhere": 2, "cut leader off": 3, "split": 2, "one-way cuts": 2,
-    "cut streams": 2, "bad links": 2, "reset": 3, "slow disk": 2, "stalled disk": 2, "failing disk": 1, "full disk": 1,
-    "clock": 1, "slow node": 2, "pause": 2, "restart": 4, "rolling restart": 2, "replace": 2, "move": 3, "elect": 2,
-    "create and delete": 3, "transfer": 2, "unregister": 1,
+    "cut streams": 2, "bad links": 2, "reset": 3, "slow disk": 2, "stalled disk": 2, "stall who joins": 2,
+    "failing disk": 1, "full disk": 1, "clock": 1, "slow node": 2, "pause": 2, "restart": 4, "rolling restart": 2,
+    "replace": 2, "move": 3, "elect": 2, "create and delete": 3, "transfer": 2, "unregister": 1,
 }  # fmt: skip
 """What the nemesis can do, and how often one is in a run's mixture relative to the others."""
 
@@ -21,6 +21,7 @@ THEMES: Final = (
     ("stalled disk", "slow disk", "pause", "slow node"),
     ("failing disk", "full disk", "power cut"),
     ("replace", "kill", "restart"),
+    ("stall who joins", "kill", "cut streams"),
 )
 """Mixtures that belong together: faults that meet make what none of them makes alone."""
 
@@ -50,6 +51,8 @@ class Options:
     tail_bytes: int
     ends_in_the_dark: bool
     """Whether the power of all is cut once more, when everything has healed."""
+    quiet: float
+    """The part of the batches after which a producer writes nothing for long: partitions stand still meanwhile."""
 
     @classmethod
     def draw(cls, random: Random) -> "Options":
@@ -81,4 +84,5 @@ class Options:
             kept_entries=random.choice([0, 5, 1000]),
             tail_bytes=random.choice([2000, 1_000_000]),
             ends_in_the_dark=random.random() < 0.3,
+            quiet=random.choice([0.0, 0.0, 0.0, 0.1, 0.3]),
         )

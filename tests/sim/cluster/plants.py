@@ -1,6 +1,8 @@
 """Planted bugs: what the simulation of whole clusters must find before anybody believes it that there are no others.
 
-Those of replication are taken over from `tests.sim.replication.plants`, but for what its fake controller does.
+Those of replication are taken over from `tests.sim.replication.plants`, but for two: one is planted into its fake
+controller; the other, "a node leads by what its metadata said before it registered", does nothing in a whole broker,
+which opens its partitions only when its image holds its registration. (That both are missing is planted below.)
 """
 
 from collections.abc import Callable, Iterator
@@ -28,7 +30,10 @@ PLANTS: dict[str, Planting] = {}
 
 _NEVER: Any = _Proposed(b"never", MetadataImage(), MetadataDelta())
 
-_FAKE_CONTROLLERS: Final = {"a restarted node goes on in the epoch that it led"}
+_NOT_TAKEN_OVER: Final = {
+    "a restarted node goes on in the epoch that it led",
+    "a node leads by what its metadata said before it registered",
+}
 
 
 def _taken_over(plant: Plant) -> Planting:
@@ -41,7 +46,7 @@ def _taken_over(plant: Plant) -> Planting:
     return planted
 
 
-PLANTS.update({name: _taken_over(plant) for name, plant in OF_REPLICATION.items() if name not in _FAKE_CONTROLLERS})
+PLANTS.update({name: _taken_over(plant) for name, plant in OF_REPLICATION.items() if name not in _NOT_TAKEN_OVER})
 
 
 def plant(name: str) -> Callable[[Callable[[], Iterator[None]]], Planting]:

@@ -7,6 +7,7 @@
 - no batch of an idempotent producer is committed twice
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ottla.core.types import NodeId
@@ -25,13 +26,14 @@ if TYPE_CHECKING:
 class Seen:
     """What was checked of one replica in one life."""
 
-    __slots__ = ("ends", "high_watermark", "log", "verified")
+    __slots__ = ("ends", "high_watermark", "log", "proposed", "verified")
 
     def __init__(self) -> None:
         self.log: object = None
         self.high_watermark = -1
         self.verified = 0  # entries of the log
         self.ends: tuple[int, int, int, object] = (-1, -1, -1, None)
+        self.proposed: object = None  # the latest other ISR that this leader asked for
 
 
 class Replicas:
@@ -43,6 +45,7 @@ class Replicas:
         self.acks: dict[PartitionId, list[Held]] = {}
         self.idempotent: set[int] = set()  # CRCs of batches that must be there at most once
         self.count = 0
+        self.on_joining: Callable[[NodeId, NodeId], None] | None = None  # a leader asks for this one to be in sync
         self._leaders: dict[tuple[PartitionId, int], tuple[int, int]] = {}  # → node, life
         self._committed_end: dict[PartitionId, int] = {}
         self._shown: dict[PartitionId, dict[int, int]] = {}  # epoch → highest that its leader showed
@@ -90,6 +93,9 @@ class Replicas:
             if seen is None:
                 seen = seen_by[partition] = Seen()
                 self._found(process, partition)
+            role = partition.role
+            if isinstance(role, Leading) and role.state.pending is not seen.proposed:
+                self._proposes(process.host.node, role, seen)
             ends = (log.log_end_offset, partition.high_watermark, partition.leader_epoch, partition.role)
             if seen.log is log and seen.ends == ends:
                 continue
@@ -103,6 +109,13 @@ class Replicas:
             for partition in [p for p in seen_by if process.logs.get(p.topic, p.index) is not p]:
                 del seen_by[partition]
                 self._removed(process, partition)
+
+    def _proposes(self, node: NodeId, role: Leading, seen: Seen) -> None:
+        pending = seen.proposed = role.state.pending
+        if pending is not None and self.on_joining is not None:
+            for joining, _ in pending.isr:
+                if joining not in role.state.isr:
+                    self.on_joining(node, joining)
 
     def _removed(self, process: "Process", partition: Partition) -> None:
         process.host.durable_ends.pop((partition.topic_id, partition.index), None)
