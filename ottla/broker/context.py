@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ottla.core.types import NodeId
+
 
 @dataclass(slots=True, kw_only=True)
 class RequestContext:
@@ -15,3 +17,4 @@ class RequestContext:
     peer_port: int = 0
     client_software_name: str = ""
     client_software_version: str = ""
+    node: NodeId | None = None  # which node of the cluster asks; None: a client

@@ -11,7 +11,7 @@ import structlog
 
 from ottla.broker.broker import Broker
 from ottla.broker.context import RequestContext
-from ottla.broker.group_leaderships import GroupLeaderships
+from ottla.broker.leaderships import Leaderships
 from ottla.controller.image import MetadataDelta, MetadataImage
 from ottla.coordinators.groups.config import GroupConfig
 from ottla.coordinators.groups.joining import Caller
@@ -129,7 +129,7 @@ def group_coordinator(broker: Broker) -> GroupCoordinator:
             commit_timeout_ms=broker.configs.integer("offsets.commit.timeout.ms"),
         )
         broker.extensions["groups"] = coordinator
-        leaderships = GroupLeaderships(broker, coordinator)
+        leaderships = Leaderships(broker, CONSUMER_OFFSETS, coordinator)
         leaderships.follow()
 
         def changed(image: MetadataImage, delta: MetadataDelta) -> None:

@@ -393,6 +393,79 @@ _GROUPS = (
     ),
 )
 
+_TRANSACTIONS = (
+    _field(
+        "transaction.max.timeout.ms",
+        INT,
+        900_000,
+        "The longest transaction.timeout.ms that a producer may ask for.",
+        READ_ONLY,
+        1,
+        "ms",
+    ),
+    _field(
+        "transactional.id.expiration.ms",
+        INT,
+        604_800_000,
+        "A transactional id whose last transaction ended so long ago is forgotten.",
+        READ_ONLY,
+        1,
+        "ms",
+    ),
+    _field(
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+        INT,
+        10_000,
+        "After how long the abort of a transaction past its timeout is tried again.",
+        READ_ONLY,
+        1,
+        "ms",
+    ),
+    _field(
+        "transaction.remove.expired.transaction.cleanup.interval.ms",
+        INT,
+        3_600_000,
+        "How often it is looked for transactional ids to forget.",
+        READ_ONLY,
+        1,
+        "ms",
+    ),
+    _field(
+        "transaction.state.log.num.partitions",
+        INT,
+        50,
+        "The partitions of __transaction_state; must not change once it exists.",
+        READ_ONLY,
+        1,
+        "partitions",
+    ),
+    _field(
+        "transaction.state.log.replication.factor",
+        SHORT,
+        1,
+        "The replicas of __transaction_state when it is created.",
+        READ_ONLY,
+        1,
+    ),
+    _field(
+        "transaction.state.log.min.isr",
+        INT,
+        1,
+        "The in-sync replicas that __transaction_state needs for a write, as set when it is created.",
+        READ_ONLY,
+        1,
+    ),
+    _field(
+        "transaction.state.log.segment.bytes",
+        INT,
+        104_857_600,
+        "The segment size of __transaction_state; small, so that it is compacted often and loads fast.",
+        READ_ONLY,
+        1 << 20,
+        "bytes",
+    ),
+)
+
 BROKER_CONFIGS = ConfigFields(
-    "broker", (*_NODE, *_TOPICS, *_LOG_DEFAULTS, *_LOG_UPKEEP, *_CLUSTER, *_CONNECTIONS, *_GROUPS)
+    "broker", (*_NODE, *_TOPICS, *_LOG_DEFAULTS, *_LOG_UPKEEP, *_CLUSTER, *_CONNECTIONS, *_GROUPS, *_TRANSACTIONS)
 )

@@ -19,11 +19,12 @@ from ottla.protocol.messages.api_versions_response import (
 
 MAX_VERSIONS: Final[Mapping[int, int]] = {
     ApiKey.INIT_PRODUCER_ID: 5,  # 6 is for two-phase commit (KIP-939)
+    ApiKey.ADD_PARTITIONS_TO_TXN: 3,  # from 4 on brokers ask each other (KIP-890), over the mesh
 }
 _FIRST_ADVERTISED: Final[Mapping[int, int]] = {ApiKey.PRODUCE: 0}
 
 # Kafka's features, and the lowest and highest level that is served: what brokers register with. What is not served yet
-# (transaction.version, group.version) is not there: clients take its absence for level 0.
+# is not there: clients take its absence for level 0.
 FEATURES: Final[Mapping[str, tuple[int, int]]] = SUPPORTED_FEATURES
 
 

@@ -1,7 +1,9 @@
-"""A node without a part in the metadata quorum: what it makes of what a voter tells it.
+"""What a node makes of what a voter tells it while it has no part in the quorum; and whom it keeps links with.
 
-Where the voters are is written into the data directory whenever it changes, so that the node finds them after a
-restart, also when those that it was formatted with are gone.
+Every pair of nodes is linked, since leaders and coordinators ask each other: members of the quorum see to it
+themselves, all others are reached where the image says that brokers are. Where the voters are is written into the data
+directory whenever it changes, so that the node finds them after a restart, also when those that it was formatted with
+are gone.
 """
 
 from collections.abc import Mapping
@@ -11,9 +13,11 @@ import structlog
 
 from ottla.controller.controller import Controller
 from ottla.controller.feed import Feed
+from ottla.controller.image import MetadataDelta, MetadataImage
 from ottla.core.errors import ConfigError, StorageError
 from ottla.core.ports import Mesh
 from ottla.core.types import NodeId
+from ottla.node.listeners import Endpoint
 from ottla.node.peers import parse_peers
 from ottla.raft.driver import RaftNode
 from ottla.raft.quorum import Entry, Snapshot
@@ -38,7 +42,9 @@ class Observing:
         self._raft, self._controller, self._feed = raft, controller, feed
         self._mesh, self._path, self._configured = mesh, path, configured
         self._voters = read_known_voters(path)
+        self._brokers = self._brokers_of(controller.image)
         self._reach()
+        controller.subscribe(self._published)
 
     @property
     def votes(self) -> bool:
@@ -70,8 +76,21 @@ class Observing:
             except OSError as error:  # they are told again after the next start, if one of the old ones is there
                 logger.warning("where the voters are could not be written", error=str(error))
 
+    def _published(self, image: MetadataImage, delta: MetadataDelta) -> None:
+        if delta.brokers and (brokers := self._brokers_of(image)) != self._brokers:
+            self._brokers = brokers
+            self._reach()
+
+    def _brokers_of(self, image: MetadataImage) -> dict[NodeId, str]:
+        members = {member.node for member in self._raft.membership.members}  # whose places the quorum itself keeps
+        return {
+            broker.id: Endpoint(broker.internal.host, broker.internal.port).address
+            for broker in image.brokers.values()
+            if broker.internal is not None and broker.id not in members
+        }
+
     def _reach(self) -> None:
-        self._mesh.reach_also({**self._voters, **self._configured})
+        self._mesh.reach_also({**self._brokers, **self._voters, **self._configured})
 
 
 def read_known_voters(directory: Path) -> dict[NodeId, str]:

@@ -32,6 +32,7 @@ class ControlFrame(google.protobuf.message.Message):
     BEAT_ANSWER_FIELD_NUMBER: builtins.int
     OBSERVE_FIELD_NUMBER: builtins.int
     OBSERVED_FIELD_NUMBER: builtins.int
+    ASK_FIELD_NUMBER: builtins.int
     call: builtins.int
     """counted by whoever asks"""
     @property
@@ -54,6 +55,10 @@ class ControlFrame(google.protobuf.message.Message):
     def observe(self) -> global___ControlObserve: ...
     @property
     def observed(self) -> global___ControlObserved: ...
+    @property
+    def ask(self) -> global___ControlForward:
+        """what the asked node itself is to answer, as the leader of something; then `forwarded`"""
+
     def __init__(
         self,
         *,
@@ -67,10 +72,11 @@ class ControlFrame(google.protobuf.message.Message):
         beat_answer: global___ControlBeatAnswer | None = ...,
         observe: global___ControlObserve | None = ...,
         observed: global___ControlObserved | None = ...,
+        ask: global___ControlForward | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["beat", b"beat", "beat_answer", b"beat_answer", "body", b"body", "forward", b"forward", "forwarded", b"forwarded", "observe", b"observe", "observed", b"observed", "refusal", b"refusal", "register", b"register", "registered", b"registered"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["beat", b"beat", "beat_answer", b"beat_answer", "body", b"body", "call", b"call", "forward", b"forward", "forwarded", b"forwarded", "observe", b"observe", "observed", b"observed", "refusal", b"refusal", "register", b"register", "registered", b"registered"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["body", b"body"]) -> typing.Literal["refusal", "forward", "forwarded", "register", "registered", "beat", "beat_answer", "observe", "observed"] | None: ...
+    def HasField(self, field_name: typing.Literal["ask", b"ask", "beat", b"beat", "beat_answer", b"beat_answer", "body", b"body", "forward", b"forward", "forwarded", b"forwarded", "observe", b"observe", "observed", b"observed", "refusal", b"refusal", "register", b"register", "registered", b"registered"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["ask", b"ask", "beat", b"beat", "beat_answer", b"beat_answer", "body", b"body", "call", b"call", "forward", b"forward", "forwarded", b"forwarded", "observe", b"observe", "observed", b"observed", "refusal", b"refusal", "register", b"register", "registered", b"registered"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["body", b"body"]) -> typing.Literal["refusal", "forward", "forwarded", "register", "registered", "beat", "beat_answer", "observe", "observed", "ask"] | None: ...
 
 global___ControlFrame = ControlFrame
 
@@ -96,7 +102,9 @@ global___ControlRefusal = ControlRefusal
 
 @typing.final
 class ControlForward(google.protobuf.message.Message):
-    """A request of the Kafka protocol that only the active controller can carry out, as KIP-590's Envelope carries it."""
+    """A request of the Kafka protocol that only another node can carry out, as KIP-590's Envelope carries it: the active
+    controller (`forward`), or the node itself (`ask`).
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -132,7 +140,7 @@ class ControlForwarded(google.protobuf.message.Message):
     METADATA_OFFSET_FIELD_NUMBER: builtins.int
     response: builtins.bytes
     metadata_offset: builtins.int
-    """of the controller: the answer rests on this much of the metadata log"""
+    """of the controller: the answer rests on this much of the metadata log; to an `ask` 0"""
     def __init__(
         self,
         *,

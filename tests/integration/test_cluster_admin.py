@@ -138,8 +138,13 @@ def test_elections_by_both(nodes: Nodes, confluent: AdminClient, python: kafka.K
 def test_quorum_and_features_by_kafka_python(nodes: Nodes, python: kafka.KafkaAdminClient) -> None:
     found = str(python.describe_metadata_quorum())
     assert "leader_id" in found
-    python.update_features({"metadata.version": ("UPGRADE", 20)})
-    until(lambda: "metadata.version" in str(python.describe_features()), "the feature is finalised", nodes)
+    assert "metadata.version" in str(python.describe_features()), "finalised when the cluster was founded"
+    python.update_features({"transaction.version": ("SAFE_DOWNGRADE", 1)})
+
+    def level() -> int:
+        return int(python.describe_features()["transaction.version"]["finalized"][1])
+
+    until(lambda: level() == 1, "the feature is lowered", nodes)
 
 
 def test_a_broker_that_is_gone_is_shown_as_fenced_and_its_replicas_as_offline(

@@ -114,6 +114,34 @@ class Calls:
             asking.cancel()
         return asking.result()
 
+    def ask(
+        self,
+        node: NodeId,
+        question: pb.ControlFrame,
+        done: Callable[[pb.ControlFrame | ApiError], None],
+        *,
+        timeout_ms: float,
+    ) -> None:
+        """As `call`, without a task for whoever asks: `done` gets the answer, or the error, in a later turn."""
+
+        def ended(future: "asyncio.Future[pb.ControlFrame]") -> None:
+            if future.cancelled():
+                done(Unreachable(node, "this node stops"))
+            elif (error := future.exception()) is not None:
+                if not isinstance(error, ApiError):
+                    raise error
+                done(error)
+            elif (answer := future.result()).WhichOneof("body") == "refusal":
+                done(ApiError(_code(answer.refusal.error_code), answer.refusal.message))
+            else:
+                done(answer)
+
+        if node == self.node_id:
+            asked: asyncio.Future[pb.ControlFrame] = asyncio.ensure_future(self._answer(node, question))
+        else:
+            asked = self._ask(node, question, timeout_ms)
+        asked.add_done_callback(ended)
+
     def _ask(self, node: NodeId, question: pb.ControlFrame, timeout_ms: float) -> "asyncio.Future[pb.ControlFrame]":
         future: asyncio.Future[pb.ControlFrame] = asyncio.get_running_loop().create_future()
         self._count += 1

@@ -1,9 +1,12 @@
-"""One node's part in the control of its cluster, put together: calls, forwarding, guard, access to the controller."""
+"""One node's part in the control of its cluster, put together: calls, forwarding, asking, guard, access to the
+controller.
+"""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ottla.broker.control.access import ControllerAccess
+from ottla.broker.control.asking import Asking
 from ottla.broker.control.balance import LeaderBalance
 from ottla.broker.control.calls import Calls
 from ottla.broker.control.forwarding import Forwarding
@@ -42,6 +45,7 @@ class Control:
             controller, self.calls, clock, cluster_id=cluster_id, founders=founders, session_ms=session_ms
         )
         self.forwarding: Forwarding
+        self.asking: Asking
         self._balance: LeaderBalance | None = None
         self._observed: ObservedLog | None = None
         self._observer: Observer | None = None
@@ -54,6 +58,7 @@ class Control:
     def start(self, broker: "Broker") -> None:
         """Answer other nodes from now on, and hear of links."""
         self.forwarding = Forwarding(broker, self.calls)
+        self.asking = Asking(broker, self.calls)
         self.guard.start()
         self.calls.start()
         self._balance = LeaderBalance(broker)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from ottla.broker.handlers import HANDLERS, handler
+from ottla.controller.features import SUPPORTED_FEATURES
 from ottla.controller.requests import BrokerRegistration
 from ottla.core.error_codes import ErrorCode
 from ottla.core.types import ZERO_UUID, NodeId, Uuid, format_uuid
@@ -34,7 +35,9 @@ async def ask(broker: Any, key: ApiKey, request: Any, version: int | None = None
 async def register(broker: Any, node: NodeId = OTHER) -> None:
     """A fenced broker, which never says that it is ready."""
     await broker.controller.local.register_broker(
-        BrokerRegistration(broker_id=node, incarnation_id=Uuid(b"x" * 16), listeners={}, rack="r7")
+        BrokerRegistration(
+            broker_id=node, incarnation_id=Uuid(b"x" * 16), listeners={}, rack="r7", features=SUPPORTED_FEATURES
+        )
     )
 
 
@@ -99,23 +102,27 @@ async def test_an_unknown_kind_of_election_is_refused() -> None:
     assert answer.error_code == ErrorCode.INVALID_REQUEST
 
 
-async def test_features_are_raised_together_or_not_at_all() -> None:
+async def test_features_are_changed_together_or_not_at_all() -> None:
     broker = await start_broker()
+    assert (broker.image.features["metadata.version"], broker.image.features["transaction.version"]) == (30, 2)
 
     def request(*updates: tuple[str, int], dry: bool = False) -> features.UpdateFeaturesRequest:
-        keys = [features.FeatureUpdateKey(feature=name, max_version_level=level) for name, level in updates]
+        keys = [
+            features.FeatureUpdateKey(feature=name, max_version_level=level, allow_downgrade=True, upgrade_type=2)
+            for name, level in updates
+        ]
         return features.UpdateFeaturesRequest(feature_updates=keys, validate_only=dry)
 
-    assert (await ask(broker, ApiKey.UPDATE_FEATURES, request(("metadata.version", 20), dry=True))).error_code == 0
-    assert "metadata.version" not in broker.image.features
-    answer = await ask(broker, ApiKey.UPDATE_FEATURES, request(("metadata.version", 20), ("nope", 1)))
+    assert (await ask(broker, ApiKey.UPDATE_FEATURES, request(("transaction.version", 1), dry=True))).error_code == 0
+    assert broker.image.features["transaction.version"] == 2
+    answer = await ask(broker, ApiKey.UPDATE_FEATURES, request(("transaction.version", 1), ("nope", 1)))
     assert answer.error_code == ErrorCode.INVALID_UPDATE_VERSION
-    answer = await ask(broker, ApiKey.UPDATE_FEATURES, request(("metadata.version", 20), ("nope", 1)), 1)
+    answer = await ask(broker, ApiKey.UPDATE_FEATURES, request(("transaction.version", 1), ("nope", 1)), 1)
     assert answer.error_code == 0
     assert {one.error_code for one in answer.results} == {ErrorCode.INVALID_UPDATE_VERSION}
-    answer = await ask(broker, ApiKey.UPDATE_FEATURES, request(("metadata.version", 20)), 0)
-    assert [(one.feature, one.error_code) for one in answer.results] == [("metadata.version", 0)]
-    assert broker.image.features["metadata.version"] == 20
+    answer = await ask(broker, ApiKey.UPDATE_FEATURES, request(("transaction.version", 1)), 0)
+    assert [(one.feature, one.error_code) for one in answer.results] == [("transaction.version", 0)]
+    assert broker.image.features["transaction.version"] == 1
 
 
 async def test_a_fenced_broker_is_shown_to_who_asks_and_can_be_unregistered() -> None:

@@ -90,12 +90,25 @@ def test_a_cluster_founded_with_three_nodes_keeps_three_replicas_two_of_them_in_
     assert decision.result
     assert configs(image).integer("default.replication.factor") == 3
     assert configs(image).integer("offsets.topic.replication.factor") == 3
+    assert configs(image).integer("transaction.state.log.replication.factor") == 3
+    assert configs(image).integer("transaction.state.log.min.isr") == 2
     assert configs(image).topic_configs("a") == {"min.insync.replicas": "2"}
     assert configs(image, {"min.insync.replicas": "1"}).topic_configs("a") == {"min.insync.replicas": "1"}
     assert configs(image).inherited("min.insync.replicas").value == "2"
     assert found_cluster(image, 3).records == []
 
 
-def test_a_node_that_is_alone_or_joins_later_founds_nothing() -> None:
-    assert found_cluster(MetadataImage(), 1).records == []
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_a_new_cluster_does_all_that_its_version_can(nodes: int) -> None:
+    image = image_of(found_cluster(MetadataImage(), nodes).records)
+    assert image.features == {name: highest for name, (_, highest) in SUPPORTED_FEATURES.items()}
+    assert image.features["transaction.version"] == 2
+    assert found_cluster(image, nodes).records == []
+
+
+def test_a_node_that_is_alone_has_the_usual_defaults() -> None:
+    assert image_of(found_cluster(MetadataImage(), 1).records).default_configs == {}
+
+
+def test_a_cluster_of_an_earlier_version_keeps_its_levels() -> None:
     assert found_cluster(brokers(1), 3).records == []
