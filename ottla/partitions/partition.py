@@ -226,7 +226,8 @@ class Partition:
             header = read_header(batch)
         marker: EndTransactionMarker | None = None
         if header.producer_id >= 0:
-            duplicate = self.producers.find_duplicate(header)
+            # Only clients repeat batches; those of coordinators have no sequence by which to tell.
+            duplicate = self.producers.find_duplicate(header) if origin is Origin.CLIENT else None
             if duplicate is not None and not header.is_control:
                 if done is not None:
                     self._wait(acks, duplicate.last_offset + 1, done)

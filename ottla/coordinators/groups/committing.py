@@ -5,6 +5,7 @@ from ottla.coordinators.groups.classic_group import ClassicGroup
 from ottla.coordinators.groups.config import GroupConfig
 from ottla.coordinators.groups.member import Member
 from ottla.coordinators.groups.offsets import OffsetStore
+from ottla.coordinators.groups.pending_offsets import PendingOffsets
 from ottla.coordinators.groups.state import GroupState
 from ottla.coordinators.groups.topics import Topics
 from ottla.coordinators.runtime import Effects
@@ -114,11 +115,14 @@ def commit_refused(request: OffsetCommitRequest, code: ErrorCode) -> OffsetCommi
 
 
 def fetch(
-    request: OffsetFetchRequestGroup, api_version: int, store: OffsetStore, topics: Topics
+    request: OffsetFetchRequestGroup, api_version: int, store: OffsetStore, unstable: PendingOffsets, topics: Topics
 ) -> OffsetFetchResponseGroup:
-    """The committed offsets that were asked for, or all of them; -1 where there is none."""
+    """The committed offsets that were asked for, or all of them; -1 where there is none.
+
+    Of a partition that has an offset among the `unstable` ones, UNSTABLE_OFFSET_COMMIT stands in its place.
+    """
     if request.topics is None:
-        return _fetch_all(request.group_id, api_version, store, topics)
+        return _fetch_all(request.group_id, api_version, store, unstable, topics)
     response = OffsetFetchResponseGroup(group_id=request.group_id)
     for topic in request.topics:
         # The offset of a deleted topic is not one of a new topic of the same name, however the client names it.
@@ -130,12 +134,16 @@ def fetch(
         for index in topic.partition_indexes:
             if name is None:
                 answer.partitions.append(_no_offset(index, ErrorCode.UNKNOWN_TOPIC_ID))
+            elif unstable.has_at(request.group_id, name, index):
+                answer.partitions.append(_no_offset(index, ErrorCode.UNSTABLE_OFFSET_COMMIT))
             else:
                 answer.partitions.append(_offset(index, store.get(request.group_id, name, index, topic_id)))
     return response
 
 
-def _fetch_all(group_id: str, api_version: int, store: OffsetStore, topics: Topics) -> OffsetFetchResponseGroup:
+def _fetch_all(
+    group_id: str, api_version: int, store: OffsetStore, unstable: PendingOffsets, topics: Topics
+) -> OffsetFetchResponseGroup:
     response = OffsetFetchResponseGroup(group_id=group_id)
     for name, partitions in store.topics(group_id).items():
         topic_id = topics.topic_id(name)
@@ -143,7 +151,9 @@ def _fetch_all(group_id: str, api_version: int, store: OffsetStore, topics: Topi
             continue  # deleted: it cannot be named to this client any more
         answer = OffsetFetchResponseTopics(name=name, topic_id=topic_id or ZERO_UUID)
         answer.partitions = [
-            _offset(index, value)
+            _no_offset(index, ErrorCode.UNSTABLE_OFFSET_COMMIT)
+            if unstable.has_at(group_id, name, index)
+            else _offset(index, value)
             for index, value in partitions.items()
             if topic_id is None or value.topic_id in (ZERO_UUID, topic_id)
         ]
@@ -170,7 +180,12 @@ def _no_offset(index: int, code: ErrorCode) -> OffsetFetchResponsePartitions:
 
 
 def delete_offsets(
-    group: ClassicGroup, request: OffsetDeleteRequest, store: OffsetStore, topics: Topics, effects: Effects
+    group: ClassicGroup,
+    request: OffsetDeleteRequest,
+    store: OffsetStore,
+    pending: PendingOffsets,
+    topics: Topics,
+    effects: Effects,
 ) -> OffsetDeleteResponse:
     """Offsets of topics that no member reads. Raises ApiError when that cannot be known."""
     subscribed: frozenset[str] = frozenset()
@@ -184,7 +199,9 @@ def delete_offsets(
         response.topics.append(answer)
         for partition in topic.partitions:
             index, code = partition.partition_index, ErrorCode.NONE
-            stored = store.get(request.group_id, topic.name, index) is not None
+            stored = store.get(request.group_id, topic.name, index) is not None or pending.has_at(
+                request.group_id, topic.name, index
+            )
             if not stored and not 0 <= index < topics.partition_count(topic.name):
                 code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
             elif topic.name in subscribed:

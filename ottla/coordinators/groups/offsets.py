@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from ottla.coordinators.groups import records
 from ottla.coordinators.groups.classic_group import CONSUMER_PROTOCOL_TYPE, ClassicGroup
+from ottla.coordinators.groups.pending_offsets import PendingOffsets
 from ottla.coordinators.groups.state import GroupState
 from ottla.coordinators.runtime import CoordinatorRecord
 from ottla.core.types import ZERO_UUID, Uuid
@@ -26,7 +27,7 @@ class OffsetStore:
 
     def replay(self, group_id: str, topic: str, partition: int, value: OffsetCommitValue | None) -> None:
         """A record of the log; None is its tombstone."""
-        self._replaced.append((group_id, topic, partition, self._put(group_id, topic, partition, value)))
+        self._replaced.append((group_id, topic, partition, self.put(group_id, topic, partition, value)))
 
     def turn_written(self) -> None:
         self._replaced.clear()
@@ -35,14 +36,15 @@ class OffsetStore:
         """Undo what was replayed since `turn_written`; the groups that are concerned."""
         concerned = set()
         for group_id, topic, partition, previous in reversed(self._replaced):
-            self._put(group_id, topic, partition, previous)
+            self.put(group_id, topic, partition, previous)
             concerned.add(group_id)
         self._replaced.clear()
         return concerned
 
-    def _put(
+    def put(
         self, group_id: str, topic: str, partition: int, value: OffsetCommitValue | None
     ) -> OffsetCommitValue | None:
+        """Change what will not be taken back; the offset before."""
         if value is None:
             return self._remove(group_id, topic, partition)
         topics = self._groups.get(group_id)
@@ -106,12 +108,13 @@ class OffsetStore:
 
 
 def expired_offsets(
-    store: OffsetStore, group: ClassicGroup, *, now_ms: int, retention_ms: int
+    store: OffsetStore, pending: PendingOffsets, group: ClassicGroup, *, now_ms: int, retention_ms: int
 ) -> list[tuple[str, int]]:
     """Which of a group's offsets have outlived their retention (KIP-211).
 
     It counts from the commit when the group has no members of its own, or when they no longer read the topic, and
-    otherwise from the moment at which the last member left. What members read does not expire.
+    otherwise from the moment at which the last member left. What members read does not expire, and neither does an
+    offset that an open transaction is about to replace.
     """
     simple = group.protocol_type is None
     empty = group.is_in(GroupState.EMPTY)
@@ -128,6 +131,6 @@ def expired_offsets(
             continue
         since_ms = emptied_ms if empty and not simple and emptied_ms >= 0 else value.commit_timestamp
         end_ms = value.expire_timestamp if value.expire_timestamp >= 0 else since_ms + retention_ms
-        if now_ms >= end_ms:
+        if now_ms >= end_ms and not pending.has_at(group.group_id, topic, partition):
             expired.append((topic, partition))
     return expired

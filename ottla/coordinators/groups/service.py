@@ -8,15 +8,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from ottla.coordinators.groups import admin, answers, committing
+from ottla.coordinators.groups import admin, answers, committing, transactional
 from ottla.coordinators.groups.config import GroupConfig
 from ottla.coordinators.groups.errors import commit_error, group_error
 from ottla.coordinators.groups.joining import Caller
 from ottla.coordinators.groups.records import GroupRecordCodec
 from ottla.coordinators.groups.shard import GroupShard
 from ottla.coordinators.groups.topics import Topics
+from ottla.coordinators.groups.transactional import Verifier
 from ottla.coordinators.partitioning import coordinator_partition
-from ottla.coordinators.runtime import Call, CoordinatorLog, CoordinatorRuntime, Effects
+from ottla.coordinators.runtime import Call, CoordinatorLog, CoordinatorRuntime, Effects, ProducerIdentity
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.ports import Clock, Random
 from ottla.protocol.messages.delete_groups_request import DeleteGroupsRequest
@@ -48,6 +49,8 @@ from ottla.protocol.messages.offset_fetch_response import (
 )
 from ottla.protocol.messages.sync_group_request import SyncGroupRequest
 from ottla.protocol.messages.sync_group_response import SyncGroupResponse
+from ottla.protocol.messages.txn_offset_commit_request import TxnOffsetCommitRequest
+from ottla.protocol.messages.txn_offset_commit_response import TxnOffsetCommitResponse
 
 CONSUMER_OFFSETS = "__consumer_offsets"
 NAME_BYTES_MAX = 32_767  # what the strings of the group's records can hold
@@ -59,7 +62,7 @@ Done = Callable[[R], object]
 
 
 class GroupCoordinator:
-    """All groups that this node coordinates."""
+    """All groups that this node coordinates. Without a `verifier` it takes no offsets of transactions."""
 
     def __init__(
         self,
@@ -69,9 +72,10 @@ class GroupCoordinator:
         random: Random,
         topics: Topics,
         report: Callable[..., object],
+        verifier: Verifier | None = None,
         commit_timeout_ms: float = 5_000,
     ) -> None:
-        self._config, self._topics = config, topics
+        self._config, self._topics, self._verifier = config, topics, verifier
         self.runtime = CoordinatorRuntime[GroupShard](
             clock=clock,
             codec=GroupRecordCodec(),
@@ -167,7 +171,7 @@ class GroupCoordinator:
         version = caller.api_version
         if version >= MULTIPLE_GROUPS_SINCE:
             _gather(
-                [partial(self._fetch_group, group, version) for group in request.groups],
+                [partial(self._fetch_group, group, version, request.require_stable) for group in request.groups],
                 lambda groups: done(OffsetFetchResponse(groups=groups)),
             )
             return
@@ -180,16 +184,22 @@ class GroupCoordinator:
                 OffsetFetchRequestTopics(name=topic.name, partition_indexes=topic.partition_indexes) for topic in topics
             ],
         )
-        self._fetch_group(group, version, lambda answer: done(_single_group(request, answer, version)))
+        self._fetch_group(
+            group, version, request.require_stable, lambda answer: done(_single_group(request, answer, version))
+        )
 
     def _fetch_group(
-        self, group: OffsetFetchRequestGroup, api_version: int, done: Done[OffsetFetchResponseGroup]
+        self,
+        group: OffsetFetchRequestGroup,
+        api_version: int,
+        require_stable: bool,
+        done: Done[OffsetFetchResponseGroup],
     ) -> None:
         self._execute(
             group.group_id,
             done,
             lambda code: OffsetFetchResponseGroup(group_id=group.group_id, error_code=code),
-            lambda call, shard, effects: effects.reply(call, shard.fetch(group, api_version)),
+            lambda call, shard, effects: effects.reply(call, shard.fetch(group, api_version, require_stable)),
             empty_id=True,
         )
 
@@ -201,6 +211,65 @@ class GroupCoordinator:
             lambda call, shard, effects: shard.delete_offsets(request, call, effects),
             empty_id=True,
         )
+
+    # --- transactions
+
+    def commit_transactional_offsets(
+        self, request: TxnOffsetCommitRequest, caller: Caller, done: Done[TxnOffsetCommitResponse]
+    ) -> None:
+        """Offsets that count when the producer's transaction commits."""
+        producer, verifier = ProducerIdentity(request.producer_id, request.producer_epoch), self._verifier
+        if verifier is None:
+            raise ValueError("offsets of a transaction need a verifier")
+
+        def refuse(code: ErrorCode) -> TxnOffsetCommitResponse:
+            return transactional.refused(request, code)
+
+        def execute(operation: Callable[[Call, GroupShard, Effects], None]) -> None:
+            self._execute(request.group_id, done, refuse, operation, translate=commit_error)
+
+        def begin(call: Call, shard: GroupShard, effects: Effects) -> None:
+            mark = shard.verifications.begin(producer)
+            if mark is None:
+                shard.commit_transactional(request, None, call, effects)
+                return
+            verifier.ask(
+                request.transactional_id,
+                *producer,
+                CONSUMER_OFFSETS,
+                coordinator_partition(request.group_id, self._topics.partition_count(CONSUMER_OFFSETS)),
+                caller.api_version < transactional.IMPLICIT_ADD_SINCE,
+                partial(verified, mark),
+            )
+
+        def verified(mark: object, code: ErrorCode) -> None:
+            if code is ErrorCode.NONE:
+                execute(lambda call, shard, effects: shard.commit_transactional(request, mark, call, effects))
+            else:
+                done(refuse(transactional.verification_error(code, caller.api_version)))
+
+        execute(begin)
+
+    def complete_transaction(
+        self,
+        index: int,
+        producer_id: int,
+        producer_epoch: int,
+        coordinator_epoch: int,
+        committed: bool,
+        done: Done[ErrorCode],
+    ) -> None:
+        """Write the marker of a transaction to partition `index` of `__consumer_offsets` (WriteTxnMarkers).
+
+        `done` gets NONE when the marker is committed and the transaction's offsets with it, or dropped; otherwise the
+        error in that request's terms.
+        """
+
+        def call(response: ApiError | None) -> None:
+            done(ErrorCode.NONE if response is None else transactional.marker_error(response.code))
+
+        producer = ProducerIdentity(producer_id, producer_epoch)
+        self.runtime.complete_transaction(index, producer, coordinator_epoch, committed, call)
 
     # --- administration
 

@@ -8,7 +8,7 @@ its members rejoin. So a failed append needs no code of its own in the state mac
 
 from collections.abc import Iterator
 
-from ottla.coordinators.groups import admin, committing, records
+from ottla.coordinators.groups import admin, committing, records, transactional
 from ottla.coordinators.groups.classic_group import ClassicGroup
 from ottla.coordinators.groups.config import GroupConfig
 from ottla.coordinators.groups.events import (
@@ -20,11 +20,12 @@ from ottla.coordinators.groups.events import (
 )
 from ottla.coordinators.groups.joining import Caller, Joining
 from ottla.coordinators.groups.offsets import OffsetStore, expired_offsets
+from ottla.coordinators.groups.pending_offsets import PendingOffsets
 from ottla.coordinators.groups.rebalance import Rebalance
 from ottla.coordinators.groups.state import GroupState
 from ottla.coordinators.groups.syncing import Syncing
 from ottla.coordinators.groups.topics import Topics
-from ottla.coordinators.runtime import Call, CoordinatorRecord, Effects
+from ottla.coordinators.runtime import Call, CoordinatorRecord, Effects, ProducerIdentity
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.ports import Random
 from ottla.protocol.messages.describe_groups_response import DescribedGroup
@@ -40,9 +41,12 @@ from ottla.protocol.messages.offset_delete_request import OffsetDeleteRequest
 from ottla.protocol.messages.offset_fetch_request import OffsetFetchRequestGroup
 from ottla.protocol.messages.offset_fetch_response import OffsetFetchResponseGroup
 from ottla.protocol.messages.sync_group_request import SyncGroupRequest
+from ottla.protocol.messages.txn_offset_commit_request import TxnOffsetCommitRequest
 
 RETENTION_TIMER = ("retention",)
 OFFSETS_IN_A_RETENTION_SLICE = 500
+NOTHING_PENDING = PendingOffsets()
+"""For readers who take an offset that may change soon (KIP-447)."""
 
 
 class GroupShard:
@@ -55,6 +59,8 @@ class GroupShard:
         self._syncing = Syncing(self._rebalance)
         self.groups: dict[str, ClassicGroup] = {}
         self.offsets = OffsetStore()
+        self.pending = PendingOffsets()
+        self.verifications = transactional.Verifications(self.pending)
         self._replaced: dict[str, GroupMetadataValue | None] = {}
         """The generation that each group had before this turn."""
         self._retention: Iterator[str] = iter(())
@@ -66,13 +72,30 @@ class GroupShard:
         if isinstance(key, OffsetCommitKey):
             self.offsets.replay(key.group, key.topic, key.partition, value)
             if value is not None:
+                self.pending.committed_beside(key.group, key.topic, key.partition)
                 self._obtain(key.group)
             else:
+                self.pending.deleted(key.group, key.topic, key.partition)
                 self._drop_if_nothing(key.group)
         elif isinstance(key, GroupMetadataKey):
             self._replay_generation(key.group, value)
         else:
             raise TypeError(f"not a record of a group: {type(key).__name__}")
+
+    def replay_pending(self, producer: ProducerIdentity, record: CoordinatorRecord) -> None:
+        key, value = record.key, record.value
+        if not isinstance(key, OffsetCommitKey) or value is None:
+            raise TypeError(f"not an offset of a transaction: {type(key).__name__}")
+        self.pending.replay(producer, key.group, key.topic, key.partition, value)
+        self._obtain(key.group)
+
+    def replay_end_transaction(self, producer_id: int, committed: bool) -> None:
+        self.verifications.ended(producer_id)
+        visible, concerned = self.pending.end(producer_id, committed)
+        for (group_id, topic, partition), value in visible:
+            self.offsets.put(group_id, topic, partition, value)
+        for group_id in concerned:
+            self._drop_if_nothing(group_id)
 
     def _replay_generation(self, group_id: str, value: GroupMetadataValue | None) -> None:
         group = self._obtain(group_id)
@@ -82,15 +105,16 @@ class GroupShard:
             return
         group.transition_to(GroupState.DEAD)
         del self.groups[group_id]
-        if self.offsets.has(group_id):
+        if self._has_offsets(group_id):
             self._obtain(group_id)
 
     def turn_written(self) -> None:
         self._replaced.clear()
         self.offsets.turn_written()
+        self.pending.turn_written()
 
     def turn_failed(self, error: ApiError, effects: Effects) -> None:
-        concerned = self.offsets.take_back()
+        concerned = self.offsets.take_back() | self.pending.take_back()
         for group_id in concerned:
             self._obtain(group_id)
         replaced, self._replaced = self._replaced, {}
@@ -104,7 +128,7 @@ class GroupShard:
                 group.replay(written)
                 for member in group.members.values():
                     self._rebalance.extend_session(member, effects)
-            elif self.offsets.has(group_id):
+            elif self._has_offsets(group_id):
                 self._obtain(group_id)
         for group_id in concerned:
             self._drop_if_nothing(group_id)
@@ -190,21 +214,40 @@ class GroupShard:
             self._rebalance.extend_session(member, effects)  # as good as a heartbeat
         effects.reply(call, committing.commit(request, caller.api_version, self._topics, self._config, effects))
 
-    def fetch(self, request: OffsetFetchRequestGroup, api_version: int) -> OffsetFetchResponseGroup:
-        return committing.fetch(request, api_version, self.offsets, self._topics)
+    def commit_transactional(
+        self, request: TxnOffsetCommitRequest, mark: object | None, call: Call, effects: Effects
+    ) -> None:
+        """`mark` is that of the transaction's verification."""
+        self.verifications.finish(ProducerIdentity(request.producer_id, request.producer_epoch), mark)
+        transactional.check_committer(self.groups.get(request.group_id), request)
+        effects.reply(call, transactional.commit(request, self._topics, self._config, effects))
+
+    def fetch(
+        self, request: OffsetFetchRequestGroup, api_version: int, require_stable: bool
+    ) -> OffsetFetchResponseGroup:
+        unstable = self.pending if require_stable else NOTHING_PENDING
+        return committing.fetch(request, api_version, self.offsets, unstable, self._topics)
 
     def delete_offsets(self, request: OffsetDeleteRequest, call: Call, effects: Effects) -> None:
         group = self.groups.get(request.group_id)
         if group is None:
             raise ApiError(ErrorCode.GROUP_ID_NOT_FOUND)
-        effects.reply(call, committing.delete_offsets(group, request, self.offsets, self._topics, effects))
+        response = committing.delete_offsets(group, request, self.offsets, self.pending, self._topics, effects)
+        effects.reply(call, response)
 
     def topic_deleted(self, topic: str, effects: Effects) -> None:
         """Its offsets mean nothing any more; they would be wrong for a new topic of this name."""
         effects.atomic = False
-        for group_id in self.offsets.groups_of_topic(topic):
-            for tombstone in self.offsets.tombstones(group_id, topic):
-                effects.append(tombstone)
+        for group_id in {*self.offsets.groups_of_topic(topic), *self.pending.groups_of_topic(topic)}:
+            self._end_offsets(group_id, topic, effects)
+
+    def _end_offsets(self, group_id: str, topic: str | None, effects: Effects) -> None:
+        """Of a group in one topic or in all, the pending ones too: they must not come back with their transaction."""
+        for tombstone in self.offsets.tombstones(group_id, topic):
+            effects.append(tombstone)
+        for name, partition in self.pending.places(group_id):
+            if (topic is None or name == topic) and self.offsets.get(group_id, name, partition) is None:
+                effects.append(records.offset_tombstone(group_id, name, partition))
 
     # --- administration
 
@@ -222,8 +265,7 @@ class GroupShard:
         if not group.is_in(GroupState.EMPTY):
             raise ApiError(ErrorCode.NON_EMPTY_GROUP)
         effects.atomic = False
-        for tombstone in self.offsets.tombstones(group_id):
-            effects.append(tombstone)
+        self._end_offsets(group_id, None, effects)
         effects.append(records.group_tombstone(group_id))
 
     # --- retention
@@ -253,11 +295,17 @@ class GroupShard:
 
     def _expire(self, group: ClassicGroup, effects: Effects) -> None:
         expired = expired_offsets(
-            self.offsets, group, now_ms=effects.now_ms, retention_ms=self._config.offsets_retention_ms
+            self.offsets,
+            self.pending,
+            group,
+            now_ms=effects.now_ms,
+            retention_ms=self._config.offsets_retention_ms,
         )
         for topic, partition in expired:
             effects.append(records.offset_tombstone(group.group_id, topic, partition))
-        nothing_left = len(expired) == sum(1 for _ in self.offsets.entries(group.group_id))
+        nothing_left = not self.pending.has(group.group_id) and len(expired) == sum(
+            1 for _ in self.offsets.entries(group.group_id)
+        )
         if nothing_left and group.is_in(GroupState.EMPTY) and group.written is not None and not group.pending_join:
             effects.append(records.group_tombstone(group.group_id))
 
@@ -274,8 +322,11 @@ class GroupShard:
         group = self.groups.get(group_id)
         if group is None or group.written is not None or group.members or group.pending_join:
             return
-        if group.is_in(GroupState.EMPTY) and not self.offsets.has(group_id):
+        if group.is_in(GroupState.EMPTY) and not self._has_offsets(group_id):
             del self.groups[group_id]
+
+    def _has_offsets(self, group_id: str) -> bool:
+        return self.offsets.has(group_id) or self.pending.has(group_id)
 
 
 def _send_away(group: ClassicGroup, error: ApiError, effects: Effects) -> None:

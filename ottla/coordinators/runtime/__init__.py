@@ -5,12 +5,24 @@ yields effects (records to append, replies to give, timers to set). The runtime 
 appends all records of one turn of the loop as one batch, and lets a reply leave when everything its shard had
 written by then is committed. State changes only by replay, so recovery and normal running are one path.
 
+Records may belong to the transaction of a producer (KIP-98). They have a batch of their own, which is appended before
+it is replayed, as is the marker that ends the transaction: a refusal leaves nothing to take back.
+
 The design follows Kafka's coordinator-common (KIP-848, KIP-915), with one difference: see `shard.Shard.turn_failed`.
 """
 
 from ottla.coordinators.runtime.log import CoordinatorLog
 from ottla.coordinators.runtime.runtime import CoordinatorRuntime
-from ottla.coordinators.runtime.shard import Call, CoordinatorRecord, Effects, RecordCodec, Shard, TimerKey
+from ottla.coordinators.runtime.shard import (
+    Call,
+    CoordinatorRecord,
+    Effects,
+    ProducerIdentity,
+    RecordCodec,
+    Shard,
+    TimerKey,
+    TransactionalShard,
+)
 
 __all__ = [
     "Call",
@@ -18,7 +30,9 @@ __all__ = [
     "CoordinatorRecord",
     "CoordinatorRuntime",
     "Effects",
+    "ProducerIdentity",
     "RecordCodec",
     "Shard",
     "TimerKey",
+    "TransactionalShard",
 ]

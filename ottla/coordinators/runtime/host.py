@@ -14,16 +14,26 @@ from typing import Any, Generic, TypeVar
 from ottla.coordinators.runtime.loader import Loader
 from ottla.coordinators.runtime.log import CoordinatorLog
 from ottla.coordinators.runtime.replies import WaitingReplies
-from ottla.coordinators.runtime.shard import Call, CoordinatorRecord, Effects, RecordCodec, Reply, SetTimer, Shard
+from ottla.coordinators.runtime.shard import (
+    Call,
+    CoordinatorRecord,
+    Effects,
+    ProducerIdentity,
+    RecordCodec,
+    Reply,
+    SetTimer,
+    Shard,
+    TransactionalShard,
+)
 from ottla.coordinators.runtime.timers import ShardTimers
-from ottla.core.errors import ApiError, ErrorCode
+from ottla.coordinators.runtime.turn import EncodedRecord, Turn, batch_of
+from ottla.core.errors import ApiError, ErrorCode, StorageError
 from ottla.core.ports import Clock
 from ottla.partitions.results import Origin
-from ottla.records.batch import Record, encode_batch
+from ottla.records.batch import Record
+from ottla.records.control import encode_end_transaction_marker
 
 S = TypeVar("S", bound=Shard)
-
-EncodedRecord = tuple[bytes, bytes | None]
 
 RECORDS_IN_A_PIECE = 1000
 RECORD_OVERHEAD_BYTES = 32  # varints and deltas of one record, generously
@@ -38,17 +48,6 @@ class HostState(Enum):
     ACTIVE = "active"
     FAILED = "failed"
     CLOSED = "closed"
-
-
-class Turn:
-    """What the operations of one turn of the loop wrote, and the replies that depend on it."""
-
-    __slots__ = ("records", "replies", "size_bytes")
-
-    def __init__(self) -> None:
-        self.records: list[EncodedRecord] = []
-        self.replies: list[Reply] = []
-        self.size_bytes = 0
 
 
 class ShardHost(Generic[S]):
@@ -79,7 +78,12 @@ class ShardHost(Generic[S]):
         self._written_end = 0
         self._started_ms = clock.monotonic_ms()
         self._loader = Loader(
-            log, clock, replay=self._replay_loaded, slice_done=shard.turn_written, finished=self._loaded
+            log,
+            clock,
+            replay=self._replay_loaded,
+            end_transaction=self._end_loaded,
+            slice_done=shard.turn_written,
+            finished=self._loaded,
         )
         self._loader.start()
 
@@ -96,12 +100,42 @@ class ShardHost(Generic[S]):
             operation(self.shard, effects)
             self._apply(effects)
         except Exception as error:
-            # A defect of ours. The state may be half changed, which only a fresh load repairs.
-            self._report("coordinator_operation_failed", partition=self.index, error=repr(error), exc_info=error)
-            if call is not None:
-                call(ApiError(ErrorCode.UNKNOWN_SERVER_ERROR, repr(error)))
-            self._stop(HostState.FAILED, ApiError(ErrorCode.NOT_COORDINATOR))
-            self._reload(self)
+            self._defect(call, error)
+
+    def complete_transaction(
+        self, producer: ProducerIdentity, coordinator_epoch: int, committed: bool, call: Call
+    ) -> None:
+        """Write the marker of the producer's transaction now; see `CoordinatorRuntime.complete_transaction`."""
+        if self.state is not HostState.ACTIVE:
+            call(self._refusal())
+            return
+        shard = self._transactional()
+        marker = encode_end_transaction_marker(
+            committed=committed,
+            coordinator_epoch=coordinator_epoch,
+            producer_id=producer.producer_id,
+            producer_epoch=producer.producer_epoch,
+            timestamp_ms=self._clock.time_ms(),
+        )
+        error = self._append_after_turn(marker)
+        if error is not None:
+            call(error)
+            return
+        try:
+            shard.replay_end_transaction(producer.producer_id, committed)
+        except Exception as defect:
+            self._defect(call, defect)
+            return
+        self._replies.add(self._written_end, [Reply(call, None)])
+        self._committed()
+
+    def _defect(self, call: Call | None, error: Exception) -> None:
+        """A defect of ours. The state may be half changed, which only a fresh load repairs."""
+        self._report("coordinator_operation_failed", partition=self.index, error=repr(error), exc_info=error)
+        if call is not None:
+            call(ApiError(ErrorCode.UNKNOWN_SERVER_ERROR, repr(error)))
+        self._stop(HostState.FAILED, ApiError(ErrorCode.NOT_COORDINATOR))
+        self._reload(self)
 
     def _refusal(self) -> ApiError:
         if self.state is HostState.LOADING:
@@ -109,13 +143,8 @@ class ShardHost(Generic[S]):
         return ApiError(ErrorCode.NOT_COORDINATOR)
 
     def _apply(self, effects: Effects) -> None:
-        if effects.records:
-            encoded = [self._codec.encode(record) for record in effects.records]
-            step = len(encoded) if effects.atomic else RECORDS_IN_A_PIECE
-            for start in range(0, len(encoded), step):
-                piece = slice(start, start + step)
-                if not self._write(effects.records[piece], encoded[piece], effects):
-                    return
+        if effects.records and not self._write_all(effects):
+            return
         self._set_timers(effects)
         if not effects.replies:
             return
@@ -126,6 +155,21 @@ class ShardHost(Generic[S]):
         else:
             for reply in effects.replies:
                 reply.call(reply.response)
+
+    def _write_all(self, effects: Effects) -> bool:
+        """Write and replay; False when the replies have got an error instead."""
+        encoded = [self._codec.encode(record) for record in effects.records]
+        if effects.transaction is not None:
+            error = self._write_pending(effects.transaction, effects.records, encoded)
+            if error is not None:
+                self._answer(effects.replies, error)
+            return error is None
+        step = len(encoded) if effects.atomic else RECORDS_IN_A_PIECE
+        for start in range(0, len(encoded), step):
+            piece = slice(start, start + step)
+            if not self._write(effects.records[piece], encoded[piece], effects):
+                return False
+        return True
 
     def _write(self, records: list[CoordinatorRecord], encoded: list[EncodedRecord], effects: Effects) -> bool:
         """Replay, and make it part of this turn's batch, or of a new one when it does not fit."""
@@ -158,6 +202,11 @@ class ShardHost(Generic[S]):
     def _timer_fired(self, event: Any) -> None:
         self.execute(None, lambda shard, effects: shard.timer_fired(event, effects))
 
+    def _transactional(self) -> TransactionalShard:
+        if not isinstance(self.shard, TransactionalShard):
+            raise StorageError(f"a {type(self.shard).__name__} keeps no records of transactions")
+        return self.shard
+
     # --- writing
 
     def _flush(self, turn: Turn) -> None:
@@ -168,17 +217,41 @@ class ShardHost(Generic[S]):
 
     def _write_turn(self, turn: Turn) -> ApiError | None:
         self._turn = None
-        now_ms = self._clock.time_ms()
-        records = [Record(offset, now_ms, key, value, ()) for offset, (key, value) in enumerate(turn.records)]
-        batch = memoryview(bytearray(encode_batch(records)))
+        error = self._append(batch_of(turn.records, self._clock.time_ms()))
+        if error is None:
+            self.shard.turn_written()
+            self._replies.add(self._written_end, turn.replies)
+            self._committed()
+        return error
+
+    def _write_pending(
+        self, producer: ProducerIdentity, records: list[CoordinatorRecord], encoded: list[EncodedRecord]
+    ) -> ApiError | None:
+        """Append records of a transaction, then replay them."""
+        shard = self._transactional()
+        error = self._append_after_turn(batch_of(encoded, self._clock.time_ms(), producer))
+        if error is None:
+            for record in records:
+                shard.replay_pending(producer, record)
+        return error
+
+    def _append_after_turn(self, batch: bytes) -> ApiError | None:
+        """What this turn has written goes first. When that is refused, the batch rests on what is taken back."""
+        turn = self._turn
+        error = self._write_turn(turn) if turn is not None else None
+        if turn is not None and error is not None:
+            self._turn_failed(turn, error)
+            return error
+        return self._append(batch)
+
+    def _append(self, batch: bytes) -> ApiError | None:
         try:
-            appended = self._log.append(batch, acks=-1, done=self._append_done, origin=Origin.COORDINATOR)
+            appended = self._log.append(
+                memoryview(bytearray(batch)), acks=-1, done=self._append_done, origin=Origin.COORDINATOR
+            )
         except ApiError as error:
             return error
-        self.shard.turn_written()
         self._written_end = appended.last_offset + 1
-        self._replies.add(self._written_end, turn.replies)
-        self._committed()
         return None
 
     def _turn_failed(self, turn: Turn, error: ApiError) -> None:
@@ -230,7 +303,7 @@ class ShardHost(Generic[S]):
         self.shard.unloaded(error, effects)
         self._answer(effects.replies, error)
 
-    def _replay_loaded(self, record: Record) -> None:
+    def _replay_loaded(self, record: Record, producer: ProducerIdentity | None) -> None:
         if record.key is None:
             self._report("coordinator_record_without_key", partition=self.index, offset=record.offset)
             return
@@ -238,8 +311,14 @@ class ShardHost(Generic[S]):
         if decoded is None:
             self._report("coordinator_record_unknown", partition=self.index, offset=record.offset)
             return
-        self.shard.replay(decoded)
+        if producer is None:
+            self.shard.replay(decoded)
+        else:
+            self._transactional().replay_pending(producer, decoded)
         self.records_loaded += 1
+
+    def _end_loaded(self, producer_id: int, committed: bool) -> None:
+        self._transactional().replay_end_transaction(producer_id, committed)
 
     def _loaded(self, error: Exception | None) -> None:
         if error is not None:

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator
 
 from ottla.coordinators.runtime.log import CoordinatorLog
+from ottla.coordinators.runtime.shard import ProducerIdentity
 from ottla.core.errors import ApiError, OttlaError, StorageError
 from ottla.core.ports import Clock
 from ottla.partitions.results import Isolation, ReadResult
 from ottla.records.batch import Record, iterate_headers, iterate_records
+from ottla.records.control import read_end_transaction_marker
 
 SLICE_MS = 1.0
 READ_BYTES = 1 << 20
@@ -14,22 +16,29 @@ RECORDS_BETWEEN_LOOKS = 16  # at the clock
 
 
 class Loader:
-    """Reads from the log start to the log end as it is now; nobody else appends meanwhile."""
+    """Reads from the log start to the log end as it is now; nobody else appends meanwhile.
+
+    `replay` gets each record, with the producer whose transaction it belongs to; `end_transaction` the producer id of
+    each marker, and whether it commits.
+    """
 
     def __init__(
         self,
         log: CoordinatorLog,
         clock: Clock,
         *,
-        replay: Callable[[Record], None],
+        replay: Callable[[Record, ProducerIdentity | None], None],
+        end_transaction: Callable[[int, bool], None],
         slice_done: Callable[[], None],
         finished: Callable[[Exception | None], None],
     ) -> None:
         self._log, self._clock = log, clock
-        self._replay, self._slice_done, self._finished = replay, slice_done, finished
+        self._replay, self._end_transaction = replay, end_transaction
+        self._slice_done, self._finished = slice_done, finished
         self._position = log.log_start_offset
         self._end = log.log_end_offset
         self._records: Iterator[Record] = iter(())
+        self._producer: ProducerIdentity | None = None  # of the records that are being replayed
         self._cancelled = False
 
     def start(self) -> None:
@@ -75,11 +84,14 @@ class Loader:
 
     def _iterate(self, data: bytes) -> Iterator[Record]:
         for position, header in iterate_headers(data):
-            if header.is_transactional:
-                # To take its offsets for committed would be wrong, and to skip them too.
-                raise StorageError(f"the batch at offset {header.base_offset} belongs to a transaction")
+            self._producer = (
+                ProducerIdentity(header.producer_id, header.producer_epoch) if header.is_transactional else None
+            )
             if not header.is_control:
                 yield from self._records_of(data, position)
+            elif header.is_transactional and header.record_count:  # compaction may leave a batch without its marker
+                marker = read_end_transaction_marker(memoryview(data)[position:])
+                self._end_transaction(header.producer_id, marker.committed)
             self._position = header.next_offset
 
     def _records_of(self, data: bytes, position: int) -> Iterator[Record]:
@@ -94,7 +106,7 @@ class Loader:
         count = 0
         try:
             for record in self._records:
-                self._replay(record)
+                self._replay(record, self._producer)
                 count += 1
                 if count % RECORDS_BETWEEN_LOOKS == 0 and self._clock.monotonic_ms() >= limit_ms:
                     self._slice_done()

@@ -5,7 +5,7 @@ from typing import Any, Generic, TypeVar
 
 from ottla.coordinators.runtime.host import HostState, ShardHost
 from ottla.coordinators.runtime.log import CoordinatorLog
-from ottla.coordinators.runtime.shard import Call, Effects, RecordCodec, Shard
+from ottla.coordinators.runtime.shard import Call, Effects, ProducerIdentity, RecordCodec, Shard
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.ports import Clock
 
@@ -36,10 +36,13 @@ class CoordinatorRuntime(Generic[S]):
         self._logs: dict[int, CoordinatorLog] = {}
 
     def lead(self, index: int, log: CoordinatorLog, leader_epoch: int) -> None:
-        """Partition `index` is led here from now on: load the shard. Nothing happens when the epoch is known."""
+        """Partition `index` is led here from now on: load the shard. Nothing happens when the epoch is known.
+
+        Epochs are those of one log: of another one (the topic was created anew), any epoch is a new leadership.
+        """
         host = self._hosts.get(index)
         if host is not None:
-            if host.leader_epoch >= leader_epoch:
+            if log is self._logs[index] and host.leader_epoch >= leader_epoch:
                 return
             host.close(ApiError(ErrorCode.NOT_COORDINATOR))
         self._logs[index] = log
@@ -67,6 +70,20 @@ class CoordinatorRuntime(Generic[S]):
         if host is not None:
             host.execute(call, operation)
         elif call is not None:
+            call(ApiError(ErrorCode.NOT_COORDINATOR))
+
+    def complete_transaction(
+        self, index: int, producer: ProducerIdentity, coordinator_epoch: int, committed: bool, call: Call
+    ) -> None:
+        """Write the marker that ends the producer's transaction on partition `index`.
+
+        `call` gets None once the marker is committed, or the error: INVALID_PRODUCER_EPOCH and
+        TRANSACTION_COORDINATOR_FENCED when it comes from the past, otherwise as in `execute`.
+        """
+        host = self._hosts.get(index)
+        if host is not None:
+            host.complete_transaction(producer, coordinator_epoch, committed, call)
+        else:
             call(ApiError(ErrorCode.NOT_COORDINATOR))
 
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from ottla.core.errors import ApiError
 
@@ -22,6 +22,13 @@ class CoordinatorRecord:
     key: Any
     value: Any = None
     value_version: int = 0
+
+
+class ProducerIdentity(NamedTuple):
+    """On whose behalf records of a transaction are written."""
+
+    producer_id: int
+    producer_epoch: int
 
 
 class RecordCodec(Protocol):
@@ -60,13 +67,15 @@ class Reply:
 class Effects:
     """What one operation asks of the runtime, in order."""
 
-    __slots__ = ("atomic", "now_ms", "records", "replies", "timers")
+    __slots__ = ("atomic", "now_ms", "records", "replies", "timers", "transaction")
 
     def __init__(self, now_ms: int) -> None:
         self.now_ms = now_ms
         """Wall clock at the start of the operation."""
         self.atomic = True
         """All records in one batch, or none. Set False where a part of them makes sense too, to have no limit."""
+        self.transaction: ProducerIdentity | None = None
+        """The producer whose transaction the records belong to: they are pending until it ends. Always atomic."""
         self.records: list[CoordinatorRecord] = []
         self.replies: list[Reply] = []
         self.timers: list[SetTimer | CancelTimer] = []
@@ -114,3 +123,14 @@ class Shard(Protocol):
 
     def timer_fired(self, event: Any, effects: Effects) -> None:
         """The delay of a timer is over."""
+
+
+@runtime_checkable
+class TransactionalShard(Shard, Protocol):
+    """A shard that also keeps records of transactions. Neither method is ever taken back by `turn_failed`."""
+
+    def replay_pending(self, producer: ProducerIdentity, record: CoordinatorRecord) -> None:
+        """A record of the producer's open transaction: it counts once the transaction is committed."""
+
+    def replay_end_transaction(self, producer_id: int, committed: bool) -> None:
+        """The producer's transaction is over; it need not have a record here."""

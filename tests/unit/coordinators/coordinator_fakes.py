@@ -9,6 +9,7 @@ from ottla.coordinators.groups.joining import Caller
 from ottla.coordinators.groups.service import CONSUMER_OFFSETS, GroupCoordinator
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.types import ZERO_UUID, Uuid
+from ottla.partitions.producer_state import ProducerStates
 from ottla.partitions.results import Appended, Isolation, Origin, ReadResult
 from ottla.protocol.messages.heartbeat_request import HeartbeatRequest
 from ottla.protocol.messages.heartbeat_response import HeartbeatResponse
@@ -29,7 +30,13 @@ from ottla.protocol.messages.offset_fetch_request import (
 )
 from ottla.protocol.messages.offset_fetch_response import OffsetFetchResponse
 from ottla.protocol.messages.sync_group_request import SyncGroupRequest, SyncGroupRequestAssignment
-from ottla.records.batch import Record, decode_records, patch_base_offset, validate
+from ottla.protocol.messages.txn_offset_commit_request import (
+    TxnOffsetCommitRequest,
+    TxnOffsetCommitRequestPartition,
+    TxnOffsetCommitRequestTopic,
+)
+from ottla.records.batch import BatchHeader, Record, decode_records, patch_base_offset, validate
+from ottla.records.control import read_end_transaction_marker
 from ottla.testing.sim.clock import SimClock
 
 TOPIC_ID = Uuid(b"topic-id-of-jobs")
@@ -44,6 +51,7 @@ class FakeLog:
         self.log_start_offset = self.log_end_offset = self.high_watermark = 0
         self.refusals: list[ApiError] = []
         self.refused = 0
+        self.producers = ProducerStates()
         self._waiting: list[tuple[int, Callable[[ErrorCode], None]]] = []
         self._watchers: list[Callable[[], None]] = []
         self.read_bytes = 1 << 20
@@ -59,6 +67,7 @@ class FakeLog:
             raise self.refusals.pop(0)
         header = validate(batch)
         base = self.log_end_offset
+        self._check_producer(header, batch)
         patch_base_offset(batch, 0, base, 0)
         self.batches.append(bytes(batch))
         self.log_end_offset = base + header.record_count
@@ -66,6 +75,18 @@ class FakeLog:
         if self.auto_commit:
             self.clock.call_soon(self.commit)
         return Appended(base, self.log_end_offset - 1, -1, 0)
+
+    def _check_producer(self, header: BatchHeader, batch: memoryview) -> None:
+        """As a partition does."""
+        if header.producer_id < 0:
+            return
+        if header.is_control:
+            marker = read_end_transaction_marker(batch)
+            self.producers.check_marker(header, marker)
+            self.producers.record_marker(header, self.log_end_offset, 0, marker)
+        else:
+            self.producers.check(header, Origin.COORDINATOR)
+            self.producers.record(header, self.log_end_offset, 0)
 
     def commit(self) -> None:
         self.high_watermark = self.log_end_offset
@@ -99,7 +120,8 @@ class FakeLog:
         return ReadResult(buffers, sum(map(len, buffers)), self.high_watermark, self.high_watermark, 0)
 
     def records(self) -> list[Record]:
-        return [record for batch in self.batches for record in decode_records(batch)]
+        """Without those that end transactions."""
+        return [record for batch in self.batches if not validate(batch).is_control for record in decode_records(batch)]
 
     def add_watcher(self, watcher: Callable[[], None], /) -> None:
         self._watchers.append(watcher)
@@ -123,6 +145,37 @@ class FakeTopics:
 
     def partition_count(self, name: str) -> int:
         return self.counts.get(name, 0)
+
+
+class FakeVerifier:
+    """Says what `answers` has for the next questions, NONE when that is empty; with `hold` it waits for `answer`."""
+
+    def __init__(self, clock: SimClock) -> None:
+        self._clock = clock
+        self.asked: list[tuple[str, int, int, str, int, bool]] = []
+        self.answers: list[ErrorCode] = []
+        self.hold = False
+        self._held: list[Callable[[ErrorCode], None]] = []
+
+    def ask(
+        self,
+        transactional_id: str,
+        producer_id: int,
+        producer_epoch: int,
+        topic: str,
+        index: int,
+        verify_only: bool,
+        done: Callable[[ErrorCode], None],
+    ) -> None:
+        self.asked.append((transactional_id, producer_id, producer_epoch, topic, index, verify_only))
+        if self.hold:
+            self._held.append(done)
+        else:
+            self._clock.call_soon(done, self.answers.pop(0) if self.answers else ErrorCode.NONE)
+
+    def answer(self, code: ErrorCode = ErrorCode.NONE) -> None:
+        """The oldest question that is held."""
+        self._held.pop(0)(code)
 
 
 class Answer:
@@ -166,6 +219,7 @@ class Cluster:
         self.topics = FakeTopics()
         self.config = GroupConfig(**config)
         self.session_timeout_ms = session_timeout_ms
+        self.verifier = FakeVerifier(self.clock)
         self.epoch = 0
         self.coordinator = self._start()
         self.run()
@@ -177,6 +231,7 @@ class Cluster:
             random=random.Random(7 + self.epoch),
             topics=self.topics,
             report=quiet,
+            verifier=self.verifier,
         )
         coordinator.lead(0, self.log, self.epoch)
         return coordinator
@@ -193,6 +248,7 @@ class Cluster:
         log = FakeLog(self.clock, auto_commit=True)
         log.batches = list(self.log.batches)
         log.log_end_offset = log.high_watermark = self.log.log_end_offset
+        log.producers = self.log.producers
         return log
 
     def run(self, duration_ms: float = 0) -> None:
@@ -328,14 +384,68 @@ class Cluster:
         response: OffsetCommitResponse = answer.take()
         return [ErrorCode(item.error_code) for topic in response.topics for item in topic.partitions]
 
-    def fetch(self, group: str = "g", *, partitions: tuple[int, ...] | None = None) -> dict[int, int]:
-        """Committed offsets of `jobs`, all of them unless `partitions` says which."""
+    def commit_transactional(
+        self,
+        offsets: dict[int, int],
+        *,
+        producer: int = 1,
+        epoch: int = 0,
+        group: str = "g",
+        member_id: str = "",
+        generation: int = -1,
+        instance: str | None = None,
+        topic: str = "jobs",
+        metadata: str | None = "",
+        version: int = 4,
+    ) -> Answer:
+        """TxnOffsetCommit; `committed` has the outcome."""
+        answer = Answer()
+        request = TxnOffsetCommitRequest(
+            transactional_id=f"transactional-{producer}",
+            group_id=group,
+            producer_id=producer,
+            producer_epoch=epoch,
+            generation_id=generation,
+            member_id=member_id,
+            group_instance_id=instance,
+            topics=[
+                TxnOffsetCommitRequestTopic(
+                    name=topic,
+                    partitions=[
+                        TxnOffsetCommitRequestPartition(
+                            partition_index=index,
+                            committed_offset=offset,
+                            committed_leader_epoch=3,
+                            committed_metadata=metadata,
+                        )
+                        for index, offset in offsets.items()
+                    ],
+                )
+            ],
+        )
+        self.coordinator.commit_transactional_offsets(request, Caller("client", "/127.0.0.1", version), answer)
+        return answer
+
+    def end_transaction(
+        self, committed: bool, *, producer: int = 1, epoch: int = 0, coordinator_epoch: int = 0
+    ) -> Answer:
+        """WriteTxnMarkers; the answer is an error code."""
+        answer = Answer()
+        self.coordinator.complete_transaction(0, producer, epoch, coordinator_epoch, committed, answer)
+        return answer
+
+    def fetch(
+        self, group: str = "g", *, partitions: tuple[int, ...] | None = None, require_stable: bool = False
+    ) -> dict[int, int]:
+        """Committed offsets of `jobs`, all of them unless `partitions` says which; -2 for one that is not stable."""
         answer = Answer()
         topics = None
         if partitions is not None:
             topics = [OffsetFetchRequestTopics(name="jobs", partition_indexes=list(partitions))]
         self.coordinator.fetch_offsets(
-            OffsetFetchRequest(groups=[OffsetFetchRequestGroup(group_id=group, topics=topics)]),
+            OffsetFetchRequest(
+                groups=[OffsetFetchRequestGroup(group_id=group, topics=topics)], require_stable=require_stable
+            ),
             Caller("client", "/127.0.0.1", 9),
             answer,
         )
@@ -343,7 +453,10 @@ class Cluster:
         response: OffsetFetchResponse = answer.take()
         (found,) = response.groups
         assert found.error_code == 0
-        return {item.partition_index: item.committed_offset for topic in found.topics for item in topic.partitions}
+        items = [item for topic in found.topics for item in topic.partitions]
+        unstable = ErrorCode.UNSTABLE_OFFSET_COMMIT
+        assert all(item.error_code == ErrorCode.NONE or item.committed_offset == -1 for item in items)
+        return {item.partition_index: -2 if item.error_code == unstable else item.committed_offset for item in items}
 
     # --- scenes
 

@@ -9,7 +9,7 @@ from ottla.coordinators.runtime.host import HostState
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.protocol.messages.list_groups_request import ListGroupsRequest
 from ottla.records.batch import Record, encode_batch, validate
-from tests.unit.coordinators.coordinator_fakes import Answer, Cluster
+from tests.unit.coordinators.coordinator_fakes import Answer, Cluster, FakeLog
 
 REFUSED = ApiError(ErrorCode.NOT_ENOUGH_REPLICAS)
 
@@ -192,6 +192,19 @@ class TestLeadership:
         cluster.coordinator.lead(0, cluster.log, 0)
         assert member in cluster.group().members
 
+    def test_of_another_log_starts_afresh_whatever_its_epoch(self) -> None:
+        cluster = Cluster()
+        cluster.committed(cluster.commit({0: 1}))
+        cluster.coordinator.lead(0, cluster.log, 5)
+        cluster.run()
+        for epoch in (5, 0):
+            log = FakeLog(cluster.clock)
+            cluster.coordinator.lead(0, log, epoch)
+            cluster.run()
+            assert cluster.fetch() == {}
+            assert cluster.committed(cluster.commit({0: epoch})) == [ErrorCode.NONE]
+            assert log.log_end_offset == 1
+
     def test_of_a_newer_epoch_starts_afresh(self) -> None:
         cluster = Cluster()
         (member,), _ = cluster.stable(1)
@@ -265,6 +278,14 @@ class TestLoading:
         cluster.restart()
         assert cluster.fetch() == {0: 1}
         assert cluster.committed(cluster.commit({0: 2})) == [ErrorCode.NONE]
+
+    def test_passes_over_control_batches_that_end_no_transaction(self) -> None:
+        cluster = Cluster()
+        leader_change = Record(0, 0, b"\0\0\0\2", b"\0\0", ())
+        cluster.log.batches.append(encode_batch([leader_change], is_control=True))
+        cluster.log.log_end_offset = cluster.log.high_watermark = 1
+        cluster.restart()
+        assert cluster.coordinator.runtime.state(0) is HostState.ACTIVE
 
     def test_stops_at_a_broken_record(self) -> None:
         cluster = Cluster()

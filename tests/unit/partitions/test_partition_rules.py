@@ -132,6 +132,13 @@ def test_silent_producers_are_forgotten(node: Node) -> None:
     assert appended.base_offset == 1
 
 
+def test_takes_batches_of_coordinators_without_a_sequence_for_no_duplicates(node: Node) -> None:
+    for _ in range(2):
+        batch = make_batch([b"v"], producer_id=5, producer_epoch=0, is_transactional=True)
+        node.partition.append(memoryview(bytearray(batch)), acks=-1, done=None, origin=Origin.COORDINATOR)
+    assert node.partition.log_end_offset == 2
+
+
 @pytest.mark.parametrize("commit", [True, False])
 @pytest.mark.parametrize("restart", [None, "clean", "crash"])
 def test_read_committed_waits_for_the_marker_and_names_aborted_transactions(
