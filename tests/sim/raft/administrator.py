@@ -24,6 +24,7 @@ class Administrator:
     def __init__(self, calls: Calls, hosts: Sequence[Host], checker: Checker, random: Random) -> None:
         self.calls, self.hosts, self.checker, self.random = calls, hosts, checker, random
         self.lost: list[Host] = []  # disks that are empty or damaged, of members that are not removed yet
+        self._added: list[Host] = []  # machines that are being made members
         self._tasks = 0
 
     @property
@@ -54,9 +55,9 @@ class Administrator:
             and all(self.hosts[member.node - 1].member == member for member in voters)
         )
 
-    def is_member(self, host: Host) -> bool:
-        membership = self.checker.logs.membership
-        return membership is not None and host.member in membership.members
+    def is_spare(self, host: Host) -> bool:
+        """Whether its disk may be emptied: no log names it, and nobody is about to."""
+        return host not in self._added and not self.checker.logs.names(host.member)
 
     # -- tasks
 
@@ -78,7 +79,9 @@ class Administrator:
         host.format(NOBODY)
         host.start()
         member = host.member
+        self._added.append(host)
         await self._try_for(8.0, lambda raft: raft.add_voter(member, host.address), lambda: member in self.voters())
+        self._added.remove(host)
 
     async def remove(self, member: Member) -> None:
         """For good. The process goes on for a while, as it does when nobody stops it."""

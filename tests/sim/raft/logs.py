@@ -27,6 +27,7 @@ class Logs:
         self.max_committed = 0
         self.membership: Membership | None = None  # the newest committed one
         self.last_change = 0  # the largest index at which any log ever held one
+        self._changes: dict[int, set[Member]] = {}  # by the index of a change: whom it names in any log
         self.asked_by_leader: set[tuple[Member, int]] = set()  # elections that a transfer began; never iterated
         self.outstanding = 0  # proposals of clients
         self.votes: dict[tuple[Member, int], Member] = {}  # by (voter, term), as they were sent
@@ -68,9 +69,16 @@ class Logs:
                 if isinstance(raft.role, Leader) and entry.term == raft.term:
                     self._changes_members(raft, entry)
                 self.last_change = max(self.last_change, entry.index)
+                self._changes.setdefault(entry.index, set()).update(log.membership_at(entry.index).members)
                 if found[0] is entry and self.network.cut:
                     self.coverage.note("membership change during a partition")
             previous = entry.term
+
+    def names(self, member: Member) -> bool:
+        """Whether it is a member, or may become one by a change that is in a log somewhere."""
+        if self.membership is not None and member in self.membership.members:
+            return True
+        return any(member in members for index, members in self._changes.items() if index > self.max_committed)
 
     def _changes_members(self, raft: Raft, entry: Entry) -> None:
         """A leader has appended a change: never before the last one and an entry of its term are committed."""

@@ -282,7 +282,7 @@ class Nemesis:
         return not self.administrator.lost and (hasty or self.administrator.is_settled())
 
     def _add(self) -> None:
-        spare = [host for host in self.hosts if not self.administrator.is_member(host)]
+        spare = [host for host in self.hosts if self.administrator.is_spare(host)]
         if spare and self._may_change_members():
             self.administrator.begin(self.administrator.add(self.random.choice(spare)))
 
