@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 class Seen:
     """What was checked of one replica in one life."""
 
-    __slots__ = ("ends", "high_watermark", "log", "proposed", "verified")
+    __slots__ = ("ends", "high_watermark", "led", "log", "proposed", "verified")
 
     def __init__(self) -> None:
         self.log: object = None
+        self.led = False
         self.high_watermark = -1
         self.verified = 0  # entries of the log
         self.ends: tuple[int, int, int, object] = (-1, -1, -1, None)
@@ -99,10 +100,8 @@ class Replicas:
             ends = (log.log_end_offset, partition.high_watermark, partition.leader_epoch, partition.role)
             if seen.log is log and seen.ends == ends:
                 continue
-            led, seen.ends = isinstance(seen.ends[3], Leading), ends
-            if led and not isinstance(
-                partition.role, Leading
-            ):  # it may have moved its high watermark in the very turn in which it ceased to lead
+            led, seen.ends, seen.led = seen.led, ends, partition.is_leader
+            if led and not partition.is_leader:  # in the very turn in which its high watermark moved, perhaps
                 self._may_have_led(partition)
             self._check(process, partition, seen)
         if len(seen_by) > len(process.logs):
