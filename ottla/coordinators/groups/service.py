@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
+from ottla.coordinators.gathering import gather
 from ottla.coordinators.groups import admin, answers, committing, transactional
 from ottla.coordinators.groups.config import GroupConfig
 from ottla.coordinators.groups.errors import commit_error, group_error
@@ -170,7 +171,7 @@ class GroupCoordinator:
     def fetch_offsets(self, request: OffsetFetchRequest, caller: Caller, done: Done[OffsetFetchResponse]) -> None:
         version = caller.api_version
         if version >= MULTIPLE_GROUPS_SINCE:
-            _gather(
+            gather(
                 [partial(self._fetch_group, group, version, request.require_stable) for group in request.groups],
                 lambda groups: done(OffsetFetchResponse(groups=groups)),
             )
@@ -294,7 +295,7 @@ class GroupCoordinator:
                 ),
             )
 
-        _gather([partial(part, index) for index in self.runtime.indices], answer)
+        gather([partial(part, index) for index in self.runtime.indices], answer)
 
     def describe_groups(
         self, request: DescribeGroupsRequest, caller: Caller, done: Done[DescribeGroupsResponse]
@@ -308,7 +309,7 @@ class GroupCoordinator:
                 empty_id=True,
             )
 
-        _gather(
+        gather(
             [partial(part, group_id) for group_id in request.groups],
             lambda groups: done(DescribeGroupsResponse(groups=groups)),
         )
@@ -327,7 +328,7 @@ class GroupCoordinator:
                 empty_id=True,
             )
 
-        _gather(
+        gather(
             [partial(part, group_id) for group_id in dict.fromkeys(request.groups_names)],
             lambda results: done(DeleteGroupsResponse(results=results)),
         )
@@ -367,25 +368,6 @@ class GroupCoordinator:
                 effects.reply(call, refuse(error.code))
 
         self.runtime.execute(coordinator_partition(group_id, partition_count), call, run)
-
-
-def _gather(parts: list[Callable[[Callable[[Any], None]], None]], done: Callable[[list[Any]], object]) -> None:
-    """Start all parts; when each has given its result, `done` with the results in the order of the parts."""
-    results: list[Any] = [None] * len(parts)
-    missing = len(parts)
-    if not parts:
-        done(results)
-        return
-
-    def finish(position: int, result: Any) -> None:
-        nonlocal missing
-        results[position] = result
-        missing -= 1
-        if missing == 0:
-            done(results)
-
-    for position, part in enumerate(parts):
-        part(partial(finish, position))
 
 
 def _single_group(
