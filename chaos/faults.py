@@ -44,11 +44,9 @@ class Faults:
         return fault
 
     def _kill(self, nodes: list[int]) -> tuple[int, ...]:
-        for node in nodes:
-            self._cluster.kill_node(node)
+        self._cluster.kill_node(*nodes)
         time.sleep(self._random.uniform(0.2, 4.0))
-        for node in nodes:
-            self._cluster.start_node(node)
+        self._cluster.start_node(*nodes)
         return tuple(nodes)
 
     def _pause(self) -> tuple[int, ...]:

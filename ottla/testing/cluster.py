@@ -142,16 +142,19 @@ class Cluster:
         """Stop a node cleanly: others lead what it led before it ends."""
         self._ask("stop", nodes=[number])
 
-    def kill_node(self, number: int) -> None:
-        """End a node as `kill -9` does."""
-        self._ask("kill", nodes=[number])
+    def kill_node(self, *numbers: int) -> None:
+        """End nodes as `kill -9` does, all of them at once."""
+        self._ask("kill", nodes=numbers)
 
-    def start_node(self, number: int) -> None:
-        """Start a node again, on the same data and ports; return when it takes part."""
-        self._ask("start", nodes=[number])
+    def start_node(self, *numbers: int) -> None:
+        """Start nodes again, on the same data and ports; return when they take part.
+
+        After the loss of a majority name them all: none takes part before there is one.
+        """
+        self._ask("start", nodes=numbers)
         for node in self.status()["nodes"]:
-            if node["id"] == number:
-                self._addresses[number] = {key: node[key] for key in _Node.__annotations__}  # type: ignore[assignment]
+            if node["id"] in numbers:
+                self._addresses[node["id"]] = {key: node[key] for key in _Node.__annotations__}  # type: ignore[assignment]
 
     def restart_node(self, number: int) -> None:
         """Stop it cleanly and start it again."""
