@@ -1,4 +1,4 @@
-"""`ottla node format|remove|replace`: nodes that come to a cluster and go."""
+"""`ottla node add|remove|replace`: nodes that come to a cluster and go, while it serves."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -6,154 +6,194 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ottla.cli.client import connection, run, server_options, tls_options
+from ottla.cli import membership_steps as steps
+from ottla.cli.client import run
+from ottla.cli.membership_target import Target, target, target_options
+from ottla.cli.node_format import format_
 from ottla.core.errors import ConfigError
-from ottla.core.types import NodeId, Uuid, parse_uuid
 
 if TYPE_CHECKING:
-    from ottla.client.settings import ConnectionSettings
-    from ottla.client.types import TopicPartition
-    from ottla.node.voters import Voter
-
-
-@click.command("format")
-@click.option(
-    "--dir", "directory", required=True, type=click.Path(path_type=Path, file_okay=False), help="Data directory."
-)
-@click.option("--node-id", required=True, type=click.IntRange(0), help="The node's number, unique in its cluster.")
-@click.option("--cluster-id", help="The cluster's id; with --join the cluster itself is asked for it.")
-@click.option(
-    "--secret",
-    "secret_file",
-    required=True,
-    type=click.File("rb"),
-    help="A file with the cluster's secret, the same on all nodes (cluster.secret); - is standard input.",
-)
-@click.option(
-    "--initial-voters",
-    metavar="ID@HOST:PORT:DIRECTORY-ID,...",
-    help="Found a cluster: the members of its quorum, this node among them, the same list on each of them.",
-)
-@click.option("--join", metavar="HOST:PORT,...", help="Come to the cluster whose gRPC door is there.")
-@click.option("--peers", metavar="ID@HOST:PORT,...", help="Come to a cluster that is not running: internal listeners.")
-@tls_options
-def format_(
-    *,
-    directory: Path,
-    node_id: int,
-    cluster_id: str | None,
-    secret_file: Any,
-    initial_voters: str | None,
-    join: str | None,
-    peers: str | None,
-) -> None:
-    """Write the data directory of a new node, which `ottla node run` then starts.
-
-    A node that joins follows the cluster and takes partitions; `ottla quorum add-voter` lets it vote.
-    """
-    from ottla.node.data_directory import Formatting, Identity, format_directory, random_uuid
-    from ottla.node.observing import write_known_voters
-    from ottla.node.peers import parse_peers
-    from ottla.node.voters import parse_voters
-
-    if sum(one is not None for one in (initial_voters, join, peers)) != 1:
-        raise ConfigError("say one of --initial-voters (a new cluster), --join or --peers (one that there is)")
-    secret = secret_file.read().strip()
-    if not secret:
-        raise ConfigError("the secret is empty: copy cluster.secret out of another node's data directory")
-    node = NodeId(node_id)
-    directory_id, known = random_uuid(), dict[NodeId, str]()
-    voters: tuple[Voter, ...] = ()
-    if initial_voters is not None:
-        voters = parse_voters(initial_voters)
-        mine = [voter for voter in voters if voter.node_id == node]
-        if not mine:
-            raise ConfigError(f"node {node_id} is not among the initial voters: add it, or use --join")
-        directory_id = mine[0].directory_id
-    elif join is not None:
-        found_id, known = run(_ask(connection(join, 15.0)))
-        if cluster_id not in (None, found_id):
-            raise ConfigError(f"{join} is cluster {found_id}, not {cluster_id}")
-        cluster_id = found_id
-    else:
-        known = dict(parse_peers(peers or ""))
-    identity = Identity(cluster_id=_uuid(cluster_id), node_id=node, directory_id=directory_id)
-    format_directory(directory, Formatting(identity=identity, secret=secret, voters=voters))
-    if known:
-        write_known_voters(directory, known)
-    click.echo(f"Formatted {directory} for node {node_id} of cluster {cluster_id}.")
-
-
-def _uuid(text: str | None) -> Uuid:
-    if text is None:
-        raise ConfigError("say --cluster-id, which is the same on all nodes")
-    try:
-        return parse_uuid(text)
-    except ValueError:
-        raise ConfigError(f"--cluster-id {text}: it has 22 characters, as `ottla cluster describe` shows it") from None
-
-
-async def _ask(settings: "ConnectionSettings") -> tuple[str, dict[NodeId, str]]:
-    """The cluster's id, and where its voters are."""
     from ottla.client import Admin
 
-    async with Admin(**settings) as admin:
-        cluster, quorum = await admin.describe_cluster(), await admin.describe_quorum()
-    return cluster.cluster_id, {NodeId(one.node_id): one.endpoint for one in quorum.voters if one.endpoint}
+
+@click.command()
+@click.argument("node", type=click.IntRange(0), required=False)
+@click.option("--vote", is_flag=True, help="Let it vote on the metadata too; the number of voters had better be odd.")
+@target_options
+def add(*, node: int | None, vote: bool, directory: Path, server: str | None, timeout: float) -> None:
+    """Add a node to a running cluster: NODE, or the lowest free number.
+
+    It takes new partitions from now on; `ottla topic reassign` moves old ones to it. Of a cluster elsewhere this tells
+    what is to be done on the new node's machine, and then, run again, lets it vote.
+    """
+    run(_add(target(directory, server, timeout), node, vote=vote))
+
+
+async def _add(cluster: Target, node: int | None, *, vote: bool) -> None:
+    from ottla.client import Admin
+
+    async with Admin(**cluster.settings) as admin:
+        if cluster.directory is not None:
+            node = await _make(admin, cluster, cluster.directory, node)
+            click.echo(f"Node {node} runs and follows.")
+        elif node is None:
+            raise ConfigError("say the new node's number: one that no node of the cluster has")
+        elif not any(one.node_id == node and not one.fenced for one in (await admin.describe_cluster()).nodes):
+            click.echo(_on_its_machine(cluster, node) + f"Then here: ottla node add {node}{' --vote' if vote else ''}")
+            return
+        if vote:
+            await steps.let_vote(admin, node, cluster.timeout_s)
+
+
+async def _make(admin: "Admin", cluster: Target, directory: Path, node: int | None) -> int:
+    from ottla.node.data_directory import is_formatted
+    from ottla.node.founding import MAX_NODES
+    from ottla.node.local.members import free_number, node_directory
+
+    if node in cluster.members:
+        raise ConfigError(f"node {node} is a node of the cluster already")
+    if len(cluster.members) >= MAX_NODES:
+        raise ConfigError(f"a cluster on one machine has at most {MAX_NODES} nodes")
+    node = free_number(directory, cluster.members) if node is None else node
+    if node is None:
+        raise ConfigError(f"{directory} holds data of nodes that were removed: delete one of these directories")
+    if not 1 <= node <= MAX_NODES:
+        raise ConfigError(f"node {node}: the nodes of a cluster on one machine have the numbers 1 to {MAX_NODES}")
+    if is_formatted(node_directory(directory, node)):
+        raise ConfigError(f"{node_directory(directory, node)} holds data: delete it, or add another number")
+    await _format(admin, cluster, directory, node)
+    cluster.tell("add", node)
+    return node
+
+
+async def _format(admin: "Admin", cluster: Target, directory: Path, node: int, *, fresh: bool = False) -> None:
+    """Of a local cluster: the directory of a node that joins it."""
+    from ottla.core.types import NodeId, parse_uuid
+    from ottla.node.data_directory import SECRET, Formatting, Identity, format_directory, random_uuid
+    from ottla.node.local.members import node_directory
+    from ottla.node.observing import write_known_voters
+
+    secrets = [node_directory(directory, one) / SECRET for one in cluster.members if one != node]
+    secret = next((path.read_bytes().strip() for path in secrets if path.exists()), None)
+    if secret is None:
+        raise ConfigError(f"no other node of {directory} has the cluster's secret ({SECRET})")
+    found, quorum = await admin.describe_cluster(), await admin.describe_quorum()
+    identity = Identity(cluster_id=parse_uuid(found.cluster_id), node_id=NodeId(node), directory_id=random_uuid())
+    path = node_directory(directory, node)
+    format_directory(path, Formatting(identity=identity, secret=secret, voters=()), fresh=fresh)
+    write_known_voters(path, {NodeId(one.node_id): one.endpoint for one in quorum.voters if one.endpoint})
+
+
+def _on_its_machine(cluster: Target, node: int) -> str:
+    join = cluster.settings["bootstrap_servers"]
+    return (
+        f"On the machine of node {node}, with cluster.secret out of another node's data directory:\n"
+        f"  ottla node format --dir DATA --node-id {node} --join {join} --secret cluster.secret\n"
+        f"  ottla node run --dir DATA --set node_id={node} (and its listeners: `ottla config example`)\n"
+    )
 
 
 @click.command()
 @click.argument("node", type=click.IntRange(0))
-@server_options
-def remove(*, node: int, server: str, timeout: float) -> None:
-    """Forget NODE, which is stopped and does not come back. Its replicas must be elsewhere."""
-    run(_remove(connection(server, timeout), node))
+@target_options
+def remove(*, node: int, directory: Path, server: str | None, timeout: float) -> None:
+    """Remove NODE from the cluster for good, while the others serve.
+
+    Its replicas move to other nodes, another node votes in its place if one is there, it is stopped, and forgotten.
+    Of a cluster elsewhere it has to be stopped by hand when this says so. May be run again when it was interrupted.
+    """
+    run(_remove(target(directory, server, timeout), node))
     click.echo(f"Node {node} does not belong to the cluster any more.")
 
 
-async def _remove(settings: "ConnectionSettings", node: int) -> None:
+async def _remove(cluster: Target, node: int) -> None:
     from ottla.client import Admin
 
-    async with Admin(**settings) as admin:
-        topics = await admin.describe_topics()
-        held = sorted({one.name for one in topics if any(node in part.replica_ids for part in one.partitions)})
-        if held:
-            raise ConfigError(
-                f"node {node} has replicas of {', '.join(held[:5])}{' and others' if len(held) > 5 else ''}: move them "
-                "first (ottla topic reassign)"
-            )
-        quorum = await admin.describe_quorum()
-        if any(one.node_id == node for one in quorum.voters):
-            await admin.remove_voter(node)
+    async with Admin(**cluster.settings) as admin:
+        if not any(one.node_id == node for one in (await admin.describe_cluster()).nodes):
+            if node not in cluster.members:
+                raise ConfigError(f"the cluster has no node {node}")
+            _forget(cluster, node)  # all that an earlier run left to be done
+            return
+        await steps.drain(admin, node)
+        await steps.hand_vote_on(admin, node, cluster.timeout_s)
+        if node in cluster.alive:
+            cluster.tell("stop", node)
+            click.echo(f"Node {node} has stopped.")
+        elif cluster.directory is None:
+            click.echo(f"Node {node} is not needed any more. It is forgotten when it has stopped; waiting for that.")
+        await steps.until_fenced(admin, node, cluster.timeout_s)
+        await steps.drain(admin, node)  # of topics that were created in the meantime
         await admin.unregister_node(node)
+    if node in cluster.members:
+        _forget(cluster, node)
+
+
+def _forget(cluster: Target, node: int) -> None:
+    cluster.tell("forget", node)
+    click.echo(f"Its data in {cluster.directory}/node-{node} can be deleted.")
 
 
 @click.command()
 @click.argument("node", type=click.IntRange(0))
 @click.option("--accept-loss", is_flag=True, help="Also when records are lost that nobody else has.")
-@server_options
-def replace(*, node: int, accept_loss: bool, server: str, timeout: float) -> None:
-    """Let NODE, whose disk is lost, come back with an empty one: format that with --join afterwards."""
-    lost = run(_replace(connection(server, timeout), node, accept_loss=accept_loss))
-    for topic, partition in lost:
-        click.echo(f"The records of {topic}-{partition} are lost.")
-    click.echo(f"Node {node} may register once with a new data directory.")
+@click.option("--fresh", is_flag=True, help="Delete what is left of its data first (of a local cluster).")
+@target_options
+def replace(*, node: int, accept_loss: bool, fresh: bool, directory: Path, server: str | None, timeout: float) -> None:
+    """Let NODE, whose disk is lost, come back with an empty one.
+
+    It has to be stopped. The cluster forgets what it had and its vote; it is formatted and started, gets its replicas
+    from the others, and votes again. Of a cluster elsewhere this tells what is to be done on the node's machine.
+    """
+    cluster = target(directory, server, timeout)
+    if cluster.directory is not None:
+        _check_lost(cluster, cluster.directory, node, fresh=fresh)
+    run(_replace(cluster, node, accept_loss=accept_loss, fresh=fresh))
 
 
-async def _replace(settings: "ConnectionSettings", node: int, *, accept_loss: bool) -> "list[TopicPartition]":
+def _check_lost(cluster: Target, directory: Path, node: int, *, fresh: bool) -> None:
+    from ottla.node.data_directory import is_formatted
+    from ottla.node.local.members import node_directory
+
+    if node not in cluster.members:
+        raise ConfigError(f"there is no node {node}: this cluster has {', '.join(map(str, cluster.members))}")
+    if node in cluster.alive:
+        raise ConfigError(f"node {node} is running: stop it first, if its disk is to be given up")
+    path = node_directory(directory, node)
+    if is_formatted(path) and not fresh:
+        raise ConfigError(f"{path} holds data: start the node with it, or give it up with --fresh")
+
+
+async def _replace(cluster: Target, node: int, *, accept_loss: bool, fresh: bool) -> None:
     from ottla.client import Admin
 
-    async with Admin(**settings) as admin:
-        lost = await admin.replace_node(node, accept_loss=accept_loss)
-        quorum = await admin.describe_quorum()
-        if any(one.node_id == node for one in quorum.voters):  # its vote was on that disk
-            await admin.remove_voter(node)
-    return lost
+    async with Admin(**cluster.settings) as admin:
+        if cluster.directory is not None:
+            await steps.until_fenced(admin, node, cluster.timeout_s)
+        for topic, partition in await admin.replace_node(node, accept_loss=accept_loss):
+            click.echo(f"The records of {topic}-{partition} are lost.")
+        voters = [one.node_id for one in (await admin.describe_quorum()).voters]
+        votes = node in voters or len(voters) % 2 == 0  # an even number: an earlier run took its vote
+        if node in voters:  # its vote was on that disk
+            await steps.take_vote(admin, node, cluster.timeout_s)
+        if cluster.directory is None:
+            click.echo(
+                f"Node {node} may register once with a new data directory.\n{_on_its_machine(cluster, node)}", nl=False
+            )
+            if votes:
+                click.echo(f"Then here: ottla quorum add-voter {node}")
+            return
+        await _format(admin, cluster, cluster.directory, node, fresh=fresh)
+        cluster.tell("add", node)
+        click.echo(f"Node {node} runs with an empty disk.")
+        if votes:
+            await steps.let_vote(admin, node, cluster.timeout_s)
+        await steps.until_in_sync(admin, node)
 
 
 def add_to(group: "Callable[..., Any] | click.Group") -> None:
     """Put all of them into `ottla node`."""
     assert isinstance(group, click.Group)
-    commands: Mapping[str, click.Command] = {"format": format_, "remove": remove, "replace": replace}
+    commands: Mapping[str, click.Command] = {"format": format_, "add": add, "remove": remove, "replace": replace}
     for name, command in commands.items():
         group.add_command(command, name)

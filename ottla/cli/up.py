@@ -32,6 +32,13 @@ from ottla.node.local.spec import DEFAULT_BASE_PORT, ClusterSpec, check_advertis
     show_default=True,
     help="Where the nodes keep their data, each in a directory node-N.",
 )
+@click.option(
+    "--without",
+    type=int,
+    multiple=True,
+    metavar="N",
+    help="Do not start this node, whose data are lost; may be repeated.",
+)
 @click.option("--host", default="localhost", show_default=True, help="The address to listen on.")
 @click.option(
     "--port",
@@ -55,6 +62,7 @@ from ottla.node.local.spec import DEFAULT_BASE_PORT, ClusterSpec, check_advertis
 def up(
     *,
     nodes: int | None,
+    without: tuple[int, ...],
     directory: Path,
     host: str,
     base_port: int,
@@ -74,6 +82,7 @@ def up(
     node, kafka = _split(assignments)
     spec = ClusterSpec(
         nodes=nodes,
+        without=without,
         directory=directory,
         host=host,
         base_port=base_port,

@@ -10,6 +10,7 @@ import fcntl
 import os
 import secrets
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -63,9 +64,19 @@ class DataDirectory:
 
     @classmethod
     def open(
-        cls, path: Path, node_id: NodeId, *, fresh: bool = False, cluster_id: Uuid | None = None
+        cls,
+        path: Path,
+        node_id: NodeId,
+        *,
+        fresh: bool = False,
+        cluster_id: Uuid | None = None,
+        others: Collection[NodeId] = (),
     ) -> "DataDirectory":
-        """Lock the directory, and format it when it is new; `fresh` empties it first, if it bears the marker."""
+        """Lock the directory, and format it when it is new; `fresh` empties it first, if it bears the marker.
+
+        `others`: nodes of the cluster that this one is known to belong to. Then a new directory is a lost disk, or one
+        that nobody formatted yet: by itself the node would found another cluster where clients look for theirs.
+        """
         _make(path)
         lock = _lock(path)
         try:
@@ -73,6 +84,7 @@ class DataDirectory:
                 _empty(path)
             is_new = not (path / MARKER).exists()
             if is_new:
+                _check_alone(path, node_id, others)
                 alone = Identity(cluster_id=cluster_id or random_uuid(), node_id=node_id, directory_id=random_uuid())
                 _format(path, alone, _new_secret(path), None)
             _check_format(path)
@@ -110,6 +122,14 @@ class DataDirectory:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _check_alone(path: Path, node_id: NodeId, others: Collection[NodeId]) -> None:
+    if others:
+        raise StorageError(
+            f"{path} holds no data, and node {node_id} has peers. If it is new, format it: `ottla node format --join`; "
+            f"if its disk is lost, let it come back with an empty one: `ottla node replace {node_id}`"
+        )
 
 
 def _make(path: Path) -> None:

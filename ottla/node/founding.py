@@ -54,7 +54,8 @@ def found(places: Sequence[Place], *, fresh: bool) -> None:
         if place.node_id not in identities:
             raise ConfigError(
                 f"{place.path} holds no data, but node {first.node_id} beside it belongs to cluster "
-                f"{format_uuid(first.cluster_id)}: restore it, or start with --nodes {len(held)}"
+                f"{format_uuid(first.cluster_id)}: restore it, or start the others with `ottla up --without "
+                f"{place.node_id}`, and let it come back with an empty disk by `ottla node replace {place.node_id}`"
             )
 
 

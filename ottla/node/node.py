@@ -38,6 +38,7 @@ from ottla.node.doors import Doors, advertise, close
 from ottla.node.http import HttpDoor
 from ottla.node.limits import boot_id
 from ottla.node.listeners import Endpoint, bind, parse_endpoint
+from ottla.node.peers import parse_peers
 from ottla.node.quorum_part import QuorumPart, loopback_or
 from ottla.partitions.manager import PartitionManager
 
@@ -73,7 +74,9 @@ class Node:
     async def start(self) -> None:
         """Return when a write with acks=all would succeed. Raises ConfigError, StorageError or OSError."""
         config = self._config
-        self._data = DataDirectory.open(Path(config.data_dir), NodeId(config.node_id), fresh=self._fresh)
+        node_id = NodeId(config.node_id)
+        others = parse_peers(config.peers).keys() - {node_id}
+        self._data = DataDirectory.open(Path(config.data_dir), node_id, fresh=self._fresh, others=others)
         self._cleanups.callback(self._data.close)
         self._tls = self._load_tls()
         self._doors = Doors.bind(config)

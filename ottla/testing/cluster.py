@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Thread
 from types import TracebackType
@@ -81,8 +81,11 @@ class Cluster:
 
     # -- the whole cluster
 
-    def start(self) -> Self:
-        """Return when a write with acks=all would succeed. A restarted cluster keeps its data and its ports."""
+    def start(self, *, without: Sequence[int] = ()) -> Self:
+        """Return when a write with acks=all would succeed. A restarted cluster keeps its data and its ports.
+
+        `without`: nodes that have lost their data; `replace_node` brings them back.
+        """
         if self._process is not None:
             raise ClusterError("the cluster is running")
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -90,6 +93,8 @@ class Cluster:
         command += ["--nodes", str(self.nodes)]
         if self._tls:
             command.append("--tls")
+        for number in without:
+            command += ["--without", str(number)]
         for key, value in self._settings.items():
             command += ["--set", f"{key}={value}"]
         with self.log_path.open("ab") as log:
@@ -152,9 +157,7 @@ class Cluster:
         After the loss of a majority name them all: none takes part before there is one.
         """
         self._ask("start", nodes=numbers)
-        for node in self.status()["nodes"]:
-            if node["id"] in numbers:
-                self._addresses[node["id"]] = {key: node[key] for key in _Node.__annotations__}  # type: ignore[assignment]
+        self._learn(*numbers)
 
     def restart_node(self, number: int) -> None:
         """Stop it cleanly and start it again."""
@@ -168,6 +171,42 @@ class Cluster:
     def resume_node(self, number: int) -> None:
         """Let a paused node go on."""
         self._ask("resume", nodes=[number])
+
+    # -- which nodes there are; each is the command of that name, and returns what it told
+
+    def add_node(self, number: int, *, vote: bool = False) -> str:
+        """Add a node, which follows and takes new partitions; with `vote` it votes on the metadata too."""
+        told = self._command("add", str(number), *(["--vote"] if vote else []))
+        self.nodes += 1
+        self._learn(number)
+        return told
+
+    def remove_node(self, number: int) -> str:
+        """Move the node's replicas and its vote to others, stop it, and forget it."""
+        told = self._command("remove", str(number))
+        self.nodes -= 1
+        del self._addresses[number]
+        return told
+
+    def replace_node(self, number: int) -> str:
+        """Bring a node back that is stopped and has lost its directory; return when it is in sync and votes again."""
+        told = self._command("replace", str(number))
+        self._learn(number)
+        return told
+
+    def _command(self, *arguments: str) -> str:
+        command = [sys.executable, "-m", "ottla.cli", "node", *arguments, "--dir", str(self.directory)]
+        done = subprocess.run(command, capture_output=True, text=True, env=_environment())
+        if done.returncode != 0:
+            raise ClusterError(f"{done.stdout}{done.stderr}\n{self.log_tail()}")
+        return done.stdout
+
+    def _learn(self, *numbers: int) -> None:
+        for node in self.status()["nodes"]:
+            if node["id"] in numbers:
+                self._addresses[node["id"]] = {key: node[key] for key in _Node.__annotations__}  # type: ignore[assignment]
+        ordered = [node for _, node in sorted(self._addresses.items())]
+        self.bootstrap, self.grpc = ",".join(one["kafka"] for one in ordered), ",".join(one["grpc"] for one in ordered)
 
     def node_address(self, number: int) -> str:
         """Where Kafka clients reach that node."""

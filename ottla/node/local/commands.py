@@ -2,6 +2,8 @@
 
     {"command": "status"}                                       ──▶ {"nodes": [...], ...}
     {"command": "stop|kill|start|pause|resume", "nodes": [2]}   ──▶ {"ok": true}
+    {"command": "add", "nodes": [4]}                            ──▶ {"ok": true}, once that node, formatted, is ready
+    {"command": "forget", "nodes": [4]}                         ──▶ {"ok": true}: it is none of the cluster's any more
     {"command": "down", "kill": false}                          ──▶ {"ok": true}, and the end of the connection
 
 Each is answered when it is true, or with {"error": ...} when it cannot become so, or did not within its `timeout_s`.
@@ -12,8 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from ottla.node.data_directory import is_formatted
 from ottla.node.local.child import Child, State
-from ottla.node.local.control import Reply
+from ottla.node.local.control import Reply, named
 
 if TYPE_CHECKING:
     from ottla.node.local.supervisor import Supervisor
@@ -77,6 +80,14 @@ class Commands:
             )
         elif command == "down":
             self._down(until, reply, kill=bool(request.get("kill")))
+        elif command == "add":
+            child = self._add(_numbers(request.get("nodes")))
+            self._wait(
+                lambda: _are_ready([child]), lambda: {"ok": True}, lambda: _too_late(command, [child]), until, reply
+            )
+        elif command == "forget":
+            self._forget(_numbers(request.get("nodes")))
+            reply({"ok": True})
         elif command in self._commands:
             children = self._named(request.get("nodes"))
             is_true = self._commands[command](children)
@@ -114,13 +125,11 @@ class Commands:
         self._waiting.append(_Waiting(is_true=is_true, answer=answer, late=late, until=until, reply=reply))
 
     def _named(self, nodes: object) -> list[Child]:
-        if not isinstance(nodes, list) or not nodes:
-            raise Impossible("name the nodes")
-        children = self._cluster.children
-        for number in nodes:
+        children, numbers = self._cluster.children, _numbers(nodes)
+        for number in numbers:
             if number not in children:
                 raise Impossible(f"there is no node {number}: this cluster has {', '.join(map(str, sorted(children)))}")
-        return [children[number] for number in nodes]
+        return [children[number] for number in numbers]
 
     # -- the commands: begin, and tell what to wait for
 
@@ -140,15 +149,34 @@ class Commands:
                 raise Impossible(f"node {child.number} is paused: `ottla node resume {child.number}` lets it go on")
             if child.state is State.STOPPING:
                 raise Impossible(f"node {child.number} still stops; `ottla node kill {child.number}` ends it at once")
+            if not child.alive:
+                self._check_data(child.number)
         begun = [child if child.alive else self._cluster.start(child.number) for child in children]
+        return lambda: _are_ready(begun)
 
-        def are_ready() -> bool:
-            for child in begun:
-                if not child.alive:
-                    raise Impossible(f"node {child.number} ended while it started: {child.error or child.end}")
-            return all(child.ready is not None for child in begun)
+    def _add(self, numbers: Sequence[int]) -> Child:
+        (number,) = numbers
+        child = self._cluster.children.get(number)
+        if child is not None and child.alive:
+            raise Impossible(f"node {number} is running")
+        self._check_data(number)
+        return self._cluster.add(number)
 
-        return are_ready
+    def _forget(self, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            child = self._cluster.children.get(number)
+            if child is not None and child.alive:
+                raise Impossible(f"node {number} is running: stop it before it is forgotten")
+            self._cluster.forget(number)
+
+    def _check_data(self, number: int) -> None:
+        """A node without data would found a cluster of its own; under this one's number that is a lost disk."""
+        path = self._cluster.directory_of(number)
+        if not is_formatted(path):
+            raise Impossible(
+                f"node {number} has lost its data: {path} is empty. Restore it, or let the node come back with an "
+                f"empty disk: `ottla node replace {number}{named(self._cluster.directory)}`"
+            )
 
     def _pause(self, children: Sequence[Child]) -> Callable[[], bool]:
         _all_alive(children)
@@ -183,10 +211,25 @@ class Commands:
         return {
             "dir": str(cluster.directory),
             "uptime_s": round(time.monotonic() - cluster.started_at, 1),
+            "members": cluster.members,
+            "tls_ca": cluster.tls_ca,
             "bootstrap": ",".join(node.kafka for node in ready),
             "grpc": ",".join(node.grpc for node in ready),
             "nodes": self.nodes(),
         }
+
+
+def _numbers(nodes: object) -> list[int]:
+    if not isinstance(nodes, list) or not nodes or not all(isinstance(number, int) for number in nodes):
+        raise Impossible("name the nodes")
+    return nodes
+
+
+def _are_ready(children: Sequence[Child]) -> bool:
+    for child in children:
+        if not child.alive:
+            raise Impossible(f"node {child.number} ended while it started: {child.error or child.end}")
+    return all(child.ready is not None for child in children)
 
 
 def _all_alive(children: Sequence[Child]) -> bool:

@@ -13,10 +13,10 @@ from ottla.core.errors import ConfigError
 from ottla.core.types import NodeId
 from ottla.node.certificates import LOOPBACK, Certificates
 from ottla.node.config import Layer, NodeConfig
-from ottla.node.data_directory import is_formatted
 from ottla.node.founding import MAX_NODES, Place, free_ports
 from ottla.node.listeners import parse_endpoint
 from ottla.node.local.control import DEFAULT_DIRECTORY
+from ottla.node.local.members import members, node_directory
 from ottla.node.local.ports import Ports
 
 DEFAULT_BASE_PORT: Final = 9092
@@ -26,9 +26,10 @@ STEPS: Final = {"kafka": 0, "grpc": 1000, "http": 2000, "internal": 3000, "repli
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterSpec:
-    """`nodes` None: as many as the directory holds, or one."""
+    """`nodes` None: as many as the directory holds, or one. `without`: members that are not to start."""
 
     nodes: int | None = None
+    without: tuple[int, ...] = ()
     directory: Path = DEFAULT_DIRECTORY
     host: str = "localhost"
     base_port: int = DEFAULT_BASE_PORT
@@ -41,21 +42,36 @@ class ClusterSpec:
     kafka: Mapping[str, object] = field(default_factory=dict)
 
     @property
+    def numbers(self) -> tuple[int, ...]:
+        """The nodes of the cluster."""
+        held = members(self.directory)
+        count = (len(held) or 1) if self.nodes is None else self.nodes
+        if self.fresh or len(held) < count:
+            return tuple(range(1, count + 1))
+        return held[:count]
+
+    @property
     def count(self) -> int:
         """How many nodes."""
-        if self.nodes is not None:
-            return self.nodes
-        return max((n for n in range(1, MAX_NODES + 1) if is_formatted(self.node_directory(n))), default=1)
+        return len(self.numbers)
 
     def validate(self) -> None:
         """Find what the nodes would refuse, before anything is made for them. Raises ConfigError."""
         if not 1 <= self.count <= MAX_NODES:
             raise ConfigError(f"--nodes {self.count}: a cluster on one machine has 1 to {MAX_NODES} nodes, usually 3")
-        highest = 65535 - max(STEPS.values()) - self.count
+        held = () if self.fresh else members(self.directory)
+        if held and self.count > len(held):
+            raise ConfigError(
+                f"--nodes {self.count}: the cluster in {self.directory} has the nodes {', '.join(map(str, held))}: "
+                "start it without --nodes, and add more with `ottla node add`"
+            )
+        if unknown := set(self.without).difference(self.numbers):
+            raise ConfigError(f"--without {min(unknown)}: the cluster has {', '.join(map(str, self.numbers))}")
+        highest = 65535 - max(STEPS.values()) - MAX_NODES
         if not 0 <= self.base_port <= highest:
             raise ConfigError(f"--port {self.base_port}: choose one between 1 and {highest}, or 0")
         ports = Ports(self.directory)
-        settings = self.node_settings(1, self.places(ports), ports)
+        settings = self.node_settings(self.numbers[0], self.places(ports), ports)
         NodeConfig.load(flags=Layer(origin="flag", node=settings, kafka=self.kafka), file=self.file)
 
     @property
@@ -65,7 +81,7 @@ class ClusterSpec:
 
     def node_directory(self, number: int) -> Path:
         """Where a node keeps its data."""
-        return self.directory / f"node-{number}"
+        return node_directory(self.directory, number)
 
     @property
     def certificates(self) -> Certificates | None:
@@ -83,8 +99,14 @@ class ClusterSpec:
 
     def places(self, ports: Ports) -> list[Place]:
         """Where the nodes are, for each other. On free ports, `ports` learns which were chosen."""
+        return self._places(self.numbers, ports)
+
+    def place(self, number: int, ports: Ports) -> Place:
+        """Where one more node is to be."""
+        return self._places((number,), ports)[0]
+
+    def _places(self, numbers: Sequence[int], ports: Ports) -> list[Place]:
         host = self._loopback
-        numbers = range(1, self.count + 1)
         if not self.base_port:
             ports.keep_free(host, numbers)
             lacking = [n for n in numbers if not ports.get(n, "internal")]
@@ -111,7 +133,7 @@ class ClusterSpec:
             "listeners": f"{self._listener}://{at('kafka')}",
             "grpc_listener": at("grpc"),
             "http_listener": at("http"),
-            "internal_listener": places[number - 1].internal,
+            "internal_listener": next(place.internal for place in places if place.node_id == number),
             "replication_listener": f"{_shown(self._loopback)}:{self._port(number, 'replication', ports)}",
             "peers": ",".join(f"{place.node_id}@{place.internal}" for place in places),
             **self._tls_settings(number),

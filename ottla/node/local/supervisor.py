@@ -22,6 +22,7 @@ from ottla.node.founding import found
 from ottla.node.local.child import Child, NodeFailed, RunningNode, State
 from ottla.node.local.commands import Commands
 from ottla.node.local.control import ControlSocket, claim
+from ottla.node.local.members import found_members, write_members
 from ottla.node.local.ports import Ports
 from ottla.node.local.spec import ClusterSpec
 
@@ -71,13 +72,16 @@ class Supervisor:
             self._ports = Ports(self.directory)
             self._places = self._spec.places(self._ports)
             self._spec.make_certificates()
-            found(self._places, fresh=self._spec.fresh)
+            without = self._spec.without
+            found([place for place in self._places if place.node_id not in without], fresh=self._spec.fresh)
+            found_members(self.directory, self.members, fresh=self._spec.fresh)
             self._commands = Commands(self)
             with ControlSocket(self.directory, self.selector, self._commands.take), _Signals() as signals:
                 try:
                     self.selector.register(signals, selectors.EVENT_READ, lambda: self._signalled(signals))
-                    for number in range(1, len(self._places) + 1):
-                        self.start(number)
+                    for place in self._places:
+                        if place.node_id not in without:
+                            self.start(place.node_id)
                     self._watch()
                 finally:
                     for child in self.children.values():
@@ -101,6 +105,37 @@ class Supervisor:
         )
         self.selector.register(child.status_fd, selectors.EVENT_READ, lambda: self._heard(child))
         return child
+
+    @property
+    def members(self) -> list[int]:
+        """The numbers of its nodes, also of those that never started."""
+        return [int(place.node_id) for place in self._places]
+
+    @property
+    def tls_ca(self) -> str | None:
+        """With what clients check the nodes' certificates; None: they speak plain text."""
+        certificates = self._spec.certificates
+        return None if certificates is None else str(certificates.ca)
+
+    def directory_of(self, number: int) -> Path:
+        """Where a node keeps its data."""
+        return self._spec.node_directory(number)
+
+    def add(self, number: int) -> Child:
+        """Start a node that was formatted for this cluster; it is one of its nodes from now on."""
+        if number not in self.members:
+            self._places.append(self._spec.place(number, self._ports))
+            write_members(self.directory, self.members)
+        return self.start(number)
+
+    def forget(self, number: int) -> None:
+        """A node that has ended is none of the cluster's any more."""
+        child = self.children.pop(number, None)
+        if child is not None:
+            child.close()
+        self._shown.pop(number, None)
+        self._places = [place for place in self._places if place.node_id != number]
+        write_members(self.directory, self.members)
 
     def stop_all(self) -> None:
         """Stop cleanly; asked again, at once."""
@@ -162,6 +197,8 @@ class Supervisor:
             self._ended(child)
         elif child.ready is not None and child.ports and child.state is State.RUNNING:
             self._ports.learn(child.number, child.ports)
+            if self._announced:
+                self._ports.save()  # it may have been added
             if not self._announced and not self._stopping:
                 self._announce()
 

@@ -131,3 +131,11 @@ def test_a_file_is_no_directory(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="is a file"):
         DataDirectory.open(tmp_path / "file", ONE)
+
+
+def test_a_node_with_peers_founds_no_cluster_of_its_own_in_an_empty_directory(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="`ottla node replace 1`"):
+        DataDirectory.open(tmp_path, ONE, others=[NodeId(2)])
+    assert not (tmp_path / MARKER).exists()
+    DataDirectory.open(tmp_path, ONE).close()
+    DataDirectory.open(tmp_path, ONE, others=[NodeId(2)]).close()
