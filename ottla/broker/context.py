@@ -1,8 +1,12 @@
 """Who asks, and how: what a handler may need to know of a request beside its message."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from ottla.core.types import NodeId
+
+GRPC_LISTENER: Final = "GRPC"
+"""The listener of requests that came in by gRPC: their callers are told the nodes' gRPC endpoints."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from enum import IntEnum
 import structlog
 
 from ottla.broker.broker import Broker
-from ottla.broker.context import RequestContext
+from ottla.broker.context import GRPC_LISTENER, RequestContext
 from ottla.broker.groups import group_coordinator
 from ottla.controller.image import NO_LEADER, Endpoint, TopicImage
 from ottla.coordinators.groups.service import CONSUMER_OFFSETS
@@ -91,7 +91,9 @@ async def _topic(broker: Broker, key_type: int, context: RequestContext) -> Topi
 def _leader(broker: Broker, topic: TopicImage, key: str, listener: str) -> Found:
     partition = topic.partitions[coordinator_partition(key, len(topic.partitions))]
     leader = broker.image.brokers.get(partition.leader)
-    endpoint = None if leader is None or leader.fenced else leader.listeners.get(listener)
+    endpoint = None
+    if leader is not None and not leader.fenced:
+        endpoint = leader.grpc if listener == GRPC_LISTENER else leader.listeners.get(listener)
     if endpoint is None:
         return Found(error=ErrorCode.COORDINATOR_NOT_AVAILABLE, message="The coordinator has no leader now.")
     return Found(partition.leader, endpoint)

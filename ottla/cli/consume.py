@@ -6,12 +6,12 @@ import select
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from ottla.cli.client import connection, run, server_options
+from ottla.cli.moments import moment_ms
 from ottla.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -107,15 +107,12 @@ def parse_start(text: str) -> Start:
     if text.startswith("@") and text[1:].isdecimal():
         return Start(time_ms=int(text[1:]))
     try:
-        moment = datetime.fromisoformat(text)
+        return Start(time_ms=moment_ms(text))
     except ValueError:
         raise ConfigError(
             f"--from {text}: write beginning, end, an offset, -N for the last N records, "
             "or a time such as 2026-01-31T12:00:00Z or @1700000000000"
         ) from None
-    if moment.tzinfo is None:
-        moment = moment.astimezone()  # the time of this machine, as people mean it
-    return Start(time_ms=int(moment.astimezone(UTC).timestamp() * 1000))
 
 
 async def _consume(

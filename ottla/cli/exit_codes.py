@@ -12,7 +12,7 @@ class Exit(IntEnum):
     FAILED = 1
     USAGE = 2  # a wrong flag, argument or configuration
     UNREACHABLE = 3  # no node answered in time
-    NOT_FOUND = 4  # no such topic, partition or config
+    NOT_FOUND = 4  # no such topic, partition, config or group
     EXISTS = 5
     DAMAGED = 6  # files that are not what they should be
     INTERRUPTED = 130

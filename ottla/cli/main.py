@@ -24,6 +24,10 @@ _COMMANDS = {
     "topic": ("ottla.cli.topic:topic", "Create, list, describe, alter and delete topics; move their replicas."),
     "produce": ("ottla.cli.produce:produce", "Write records from a file or standard input to a topic."),
     "consume": ("ottla.cli.consume:consume", "Read a topic's records."),
+    "group": (
+        "ottla.cli.group:group",
+        "List, describe and delete consumer groups; show their lag, and move where they read on.",
+    ),
     "elect-leaders": ("ottla.cli.reassign:elect_leaders", "Have the preferred replicas lead."),
     "quorum": ("ottla.cli.quorum:quorum", "Show and change who votes on the cluster's metadata."),
     "cluster": ("ottla.cli.cluster:cluster", "Describe the cluster."),

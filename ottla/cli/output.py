@@ -18,6 +18,11 @@ def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs instead of a table.")(command)
 
 
+def examples(*lines: str) -> str:
+    """A command's examples, for the end of its help; one a line, as they are."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
 def print_json(value: object) -> None:
     """One value, on one line."""
     click.echo(json.dumps(value, ensure_ascii=False))

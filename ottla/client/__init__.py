@@ -8,6 +8,13 @@ from logging import NullHandler, getLogger
 from ottla.client.admin import Admin
 from ottla.client.batches import Delivery
 from ottla.client.consumer import Consumer
+from ottla.client.coordination import (
+    GroupDescription,
+    GroupListing,
+    GroupMember,
+    GroupMetadata,
+    OffsetAndMetadata,
+)
 from ottla.client.errors import (
     BufferExhausted,
     ClientClosed,
@@ -60,10 +67,15 @@ __all__ = [
     "Delivery",
     "DeliveryTimeout",
     "ErrorCode",
+    "GroupDescription",
+    "GroupListing",
+    "GroupMember",
+    "GroupMetadata",
     "GroupsUnsupported",
     "NewTopic",
     "NoOffset",
     "Node",
+    "OffsetAndMetadata",
     "OffsetAndTimestamp",
     "PartialFailure",
     "PartitionDescription",

@@ -1,14 +1,16 @@
-"""The asyncio admin client: topics, configs, the cluster."""
+"""The asyncio admin client: topics, configs, the cluster; what concerns nodes and groups it inherits."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
+from ottla.client.admin_groups import AdminGroups
 from ottla.client.admin_operations import AdminOperations
 from ottla.client.backoff import Backoff
 from ottla.client.config import ConnectionConfig
 from ottla.client.connect import open_transport
+from ottla.client.coordinators import Coordinators
 from ottla.client.errors import ClientClosed, ClientError, ErrorCode, PartialFailure
 from ottla.client.forks import check_not_forked, pid
 from ottla.client.settings import ConnectionSettings
@@ -28,7 +30,7 @@ Item = TypeVar("Item")
 T = TypeVar("T")
 
 
-class Admin(AdminOperations):
+class Admin(AdminOperations, AdminGroups):
     """Creates, changes and describes.
 
         async with Admin(bootstrap_servers="localhost:10092") as admin:
@@ -52,6 +54,7 @@ class Admin(AdminOperations):
         if self._state != "new":
             raise ClientClosed("an admin client starts once: make a new one")
         self._transport = self._given_transport or open_transport(self._config)
+        self._coordinators = Coordinators(self._transport, self._config)
         try:
             await self._transport.open()
         except BaseException:

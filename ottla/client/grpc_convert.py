@@ -13,10 +13,11 @@ from ottla.client.types import (
     PartitionDescription,
     ResourceType,
     TopicDescription,
+    TopicPartition,
 )
 from ottla.core.errors import ErrorCode
 from ottla.core.types import Uuid, format_uuid
-from ottla.v1 import configs_pb2, errors_pb2, topics_pb2
+from ottla.v1 import configs_pb2, errors_pb2, replicas_pb2, topics_pb2
 
 _CODES = {int(code): code for code in ErrorCode}
 
@@ -44,6 +45,16 @@ def errors_by(results: Iterable[tuple[str, Result]]) -> dict[str, ClientError | 
 def topic_id(data: bytes) -> str:
     """Kafka's text form."""
     return format_uuid(Uuid(data))
+
+
+def partition_of(partition: replicas_pb2.TopicPartition) -> TopicPartition:
+    """A partition as the client names it."""
+    return TopicPartition(partition.topic, partition.partition)
+
+
+def partition_message(partition: TopicPartition) -> replicas_pb2.TopicPartition:
+    """The reverse of `partition_of`."""
+    return replicas_pb2.TopicPartition(topic=partition.topic, partition=partition.partition)
 
 
 def description_of(topic: topics_pb2.TopicDescription) -> TopicDescription:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from ottla.client.errors import ClientError
-from ottla.client.grpc_convert import error_of, topic_id
+from ottla.client.grpc_convert import error_of, partition_message, partition_of, topic_id
 from ottla.client.operations import QuorumDescription, QuorumMember, Reassignment, ReplicaProgress
 from ottla.client.types import TopicPartition
 from ottla.v1 import membership_pb2, membership_pb2_grpc, replicas_pb2, replicas_pb2_grpc
@@ -67,7 +67,7 @@ class GrpcOperations:
         request = replicas_pb2.AlterReassignmentsRequest(
             keep_replication_factor=keep_replication_factor,
             partitions=[
-                replicas_pb2.NewReplicas(partition=_message(partition), replica_ids=nodes or ())
+                replicas_pb2.NewReplicas(partition=partition_message(partition), replica_ids=nodes or ())
                 for partition, nodes in replicas.items()
             ],
         )
@@ -80,7 +80,7 @@ class GrpcOperations:
         options = self._transport.options()
         answer = await self._transport.ask_any(lambda node: _replicas(node).ListReassignments(request, **options))
         return {
-            _key(one.partition): Reassignment(
+            partition_of(one.partition): Reassignment(
                 replica_ids=tuple(one.replica_ids),
                 adding_replica_ids=tuple(one.adding_replica_ids),
                 removing_replica_ids=tuple(one.removing_replica_ids),
@@ -94,7 +94,9 @@ class GrpcOperations:
         if partitions is not None and not partitions:
             return {}  # to the service, none mean all
         kind = replicas_pb2.ELECTION_TYPE_UNCLEAN if unclean else replicas_pb2.ELECTION_TYPE_PREFERRED
-        request = replicas_pb2.ElectLeadersRequest(type=kind, partitions=[_message(one) for one in partitions or ()])
+        request = replicas_pb2.ElectLeadersRequest(
+            type=kind, partitions=[partition_message(one) for one in partitions or ()]
+        )
         options = self._transport.options()
         answer = await self._transport.ask_any(lambda node: _replicas(node).ElectLeaders(request, **options))
         return _outcomes(answer.partitions)
@@ -105,7 +107,7 @@ class GrpcOperations:
         node = transport.node(node_id)
         answer = await transport.ask(node, _replicas(node).DescribeReplicas(request, **transport.options()))
         return {
-            _key(one.partition): ReplicaProgress(
+            partition_of(one.partition): ReplicaProgress(
                 high_watermark=one.high_watermark,
                 log_end_offset=one.log_end_offset,
                 lags={follower.node_id: follower.lag for follower in one.followers},
@@ -134,13 +136,5 @@ def _members(members: Iterable[membership_pb2.QuorumMember]) -> tuple[QuorumMemb
     )
 
 
-def _key(partition: replicas_pb2.TopicPartition) -> TopicPartition:
-    return TopicPartition(partition.topic, partition.partition)
-
-
-def _message(partition: TopicPartition) -> replicas_pb2.TopicPartition:
-    return replicas_pb2.TopicPartition(topic=partition.topic, partition=partition.partition)
-
-
 def _outcomes(outcomes: Iterable[replicas_pb2.PartitionOutcome]) -> dict[TopicPartition, ClientError | None]:
-    return {_key(one.partition): error_of(one) for one in outcomes}
+    return {partition_of(one.partition): error_of(one) for one in outcomes}

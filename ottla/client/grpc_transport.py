@@ -19,8 +19,10 @@ from ottla.client.grpc_convert import (
     resource_of,
     topic_id,
 )
+from ottla.client.grpc_coordination import GrpcGroups
 from ottla.client.grpc_operations import GrpcOperations
 from ottla.client.grpc_produce import Answer, ProduceLink
+from ottla.client.grpc_transactions import GrpcTransactions
 from ottla.client.transport import ConfigChange, FetchRequest, FetchResult, ProduceRequest
 from ottla.client.types import (
     ClusterDescription,
@@ -87,6 +89,8 @@ class GrpcTransport:
         self._metadata = (("ottla-client-id", config.client_id),)
         self._closed = False
         self.operations = GrpcOperations(self)
+        self.groups = GrpcGroups(self)
+        self.transactions = GrpcTransactions(self)
 
     async def open(self) -> None:
         """Ask the bootstrap servers in turn; raises the last one's error when none answers."""
@@ -339,6 +343,10 @@ class GrpcTransport:
         if connection is None:
             connection = self._connections[address] = Connection(address, self._config)
         return connection
+
+    def learn(self, node_id: int, host: str, port: int) -> None:
+        """Where a node is, told otherwise than by a description of the cluster."""
+        self._nodes[node_id] = f"{host}:{port}"
 
     def node(self, node_id: int) -> Connection:
         """The connection to a node that the cluster described."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from ottla.client.coordination import GroupCalls, TransactionCalls
 from ottla.client.errors import ClientError
 from ottla.client.operations import Operations
 from ottla.client.types import (
@@ -87,6 +88,14 @@ class Transport(Protocol):
     @property
     def operations(self) -> Operations:
         """What operators ask, over the same connections."""
+
+    @property
+    def groups(self) -> GroupCalls:
+        """What concerns groups."""
+
+    @property
+    def transactions(self) -> TransactionCalls:
+        """What concerns transactions."""
 
     async def open(self) -> None:
         """Reach one of the bootstrap servers."""

@@ -3,12 +3,12 @@
 from typing import Any
 
 from ottla.broker.broker import Broker
-from ottla.broker.context import RequestContext
+from ottla.broker.context import GRPC_LISTENER, RequestContext
+from ottla.broker.handlers import BETWEEN_NODES, HANDLERS
+from ottla.core.errors import ApiError, ErrorCode
 from ottla.grpc_api.errors import Context
 from ottla.protocol.apis import VERSIONS, ApiKey
 
-# Clients of this door are told the nodes' gRPC endpoints by Cluster.DescribeCluster, never those of a listener.
-LISTENER = "GRPC"
 CLIENT_ID_KEY = "ottla-client-id"
 
 
@@ -20,12 +20,14 @@ def client_id_of(context: Context) -> str | None:
     return None
 
 
-async def ask(broker: Broker, api_key: ApiKey, request: Any, context: Context) -> Any:
-    """The broker's answer to a request of the common vocabulary, in its newest version; raises ApiError."""
+async def ask(broker: Broker, api_key: ApiKey, request: Any, context: Context, api_version: int | None = None) -> Any:
+    """The broker's answer to a request of the common vocabulary, by default in its newest version; raises ApiError."""
+    if api_key not in HANDLERS and api_key not in BETWEEN_NODES:
+        raise ApiError(ErrorCode.UNSUPPORTED_VERSION, f"this node does not serve {api_key.name}")
     host, _, port = context.peer().rpartition(":")
     request_context = RequestContext(
-        listener=LISTENER,
-        api_version=VERSIONS[api_key][1],
+        listener=GRPC_LISTENER,
+        api_version=VERSIONS[api_key][1] if api_version is None else api_version,
         client_id=client_id_of(context),
         peer_host=host.partition(":")[2].strip("[]") or host,
         peer_port=int(port) if port.isdigit() else 0,

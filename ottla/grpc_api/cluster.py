@@ -2,13 +2,14 @@
 
 from ottla.broker.broker import Broker
 from ottla.core.types import format_uuid
+from ottla.grpc_api.coordination import find_coordinators
 from ottla.grpc_api.errors import Context, telling_errors
 from ottla.v1 import cluster_pb2
 from ottla.v1.cluster_pb2_grpc import ClusterServicer
 
 
 class Cluster(ClusterServicer):
-    """From the metadata image, with the nodes' gRPC endpoints."""
+    """From the metadata image, and a handler of the broker; with the nodes' gRPC endpoints."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -37,3 +38,11 @@ class Cluster(ClusterServicer):
                 if node.grpc is not None
             ],
         )
+
+    @telling_errors
+    async def FindCoordinators(
+        self, request: cluster_pb2.FindCoordinatorsRequest, context: Context
+    ) -> cluster_pb2.FindCoordinatorsResponse:
+        """FindCoordinator, with the nodes' gRPC endpoints."""
+        found = await find_coordinators(self._broker, int(request.type), request.keys, context)
+        return cluster_pb2.FindCoordinatorsResponse(coordinators=found)

@@ -13,25 +13,40 @@ from ottla.core.errors import ConfigError
 from ottla.grpc_api.cluster import Cluster
 from ottla.grpc_api.configs import Configs
 from ottla.grpc_api.fetch import Fetch
+from ottla.grpc_api.groups import Groups
 from ottla.grpc_api.membership import Membership
 from ottla.grpc_api.open_streams import OpenStreams
 from ottla.grpc_api.produce import Produce
 from ottla.grpc_api.replicas import Replicas
 from ottla.grpc_api.topics import Topics
+from ottla.grpc_api.transactions import Transactions
 from ottla.v1 import (
     cluster_pb2_grpc,
     configs_pb2_grpc,
     fetch_pb2_grpc,
+    groups_pb2_grpc,
     membership_pb2_grpc,
     produce_pb2_grpc,
     replicas_pb2_grpc,
     topics_pb2_grpc,
+    transactions_pb2_grpc,
 )
 
 _log = structlog.get_logger(__name__)
 
 SERVICES = tuple(
-    f"ottla.v1.{name}" for name in ("Cluster", "Configs", "Fetch", "Membership", "Produce", "Replicas", "Topics")
+    f"ottla.v1.{name}"
+    for name in (
+        "Cluster",
+        "Configs",
+        "Fetch",
+        "Groups",
+        "Membership",
+        "Produce",
+        "Replicas",
+        "Topics",
+        "Transactions",
+    )
 )
 
 
@@ -74,6 +89,8 @@ class GrpcDoor:
         cluster_pb2_grpc.add_ClusterServicer_to_server(Cluster(broker), self._server)
         membership_pb2_grpc.add_MembershipServicer_to_server(Membership(broker), self._server)
         replicas_pb2_grpc.add_ReplicasServicer_to_server(Replicas(broker), self._server)
+        groups_pb2_grpc.add_GroupsServicer_to_server(Groups(broker), self._server)
+        transactions_pb2_grpc.add_TransactionsServicer_to_server(Transactions(broker), self._server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)

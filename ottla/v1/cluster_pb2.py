@@ -22,21 +22,30 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from ottla.v1 import errors_pb2 as ottla_dot_v1_dot_errors__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16ottla/v1/cluster.proto\x12\x08ottla.v1\"\x18\n\x16\x44\x65scribeClusterRequest\"j\n\x17\x44\x65scribeClusterResponse\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x15\n\rcontroller_id\x18\x02 \x01(\x05\x12$\n\x05nodes\x18\x03 \x03(\x0b\x32\x15.ottla.v1.ClusterNode\"\x9b\x01\n\x0b\x43lusterNode\x12\x0f\n\x07node_id\x18\x01 \x01(\x05\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\x05\x12\x11\n\x04rack\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x0e\n\x06\x66\x65nced\x18\x05 \x01(\x08\x12\x13\n\x0breplication\x18\x06 \x01(\t\x12\x1e\n\x16in_controlled_shutdown\x18\x07 \x01(\x08\x42\x07\n\x05_rack2a\n\x07\x43luster\x12V\n\x0f\x44\x65scribeCluster\x12 .ottla.v1.DescribeClusterRequest\x1a!.ottla.v1.DescribeClusterResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16ottla/v1/cluster.proto\x12\x08ottla.v1\x1a\x15ottla/v1/errors.proto\"P\n\x17\x46indCoordinatorsRequest\x12\'\n\x04type\x18\x01 \x01(\x0e\x32\x19.ottla.v1.CoordinatorType\x12\x0c\n\x04keys\x18\x02 \x03(\t\"L\n\x18\x46indCoordinatorsResponse\x12\x30\n\x0c\x63oordinators\x18\x01 \x03(\x0b\x32\x1a.ottla.v1.FoundCoordinator\"r\n\x10\x46oundCoordinator\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x15.ottla.v1.ErrorDetail\x12\x0f\n\x07node_id\x18\x03 \x01(\x05\x12\x0c\n\x04host\x18\x04 \x01(\t\x12\x0c\n\x04port\x18\x05 \x01(\x05\"\x18\n\x16\x44\x65scribeClusterRequest\"j\n\x17\x44\x65scribeClusterResponse\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x15\n\rcontroller_id\x18\x02 \x01(\x05\x12$\n\x05nodes\x18\x03 \x03(\x0b\x32\x15.ottla.v1.ClusterNode\"\x9b\x01\n\x0b\x43lusterNode\x12\x0f\n\x07node_id\x18\x01 \x01(\x05\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\x05\x12\x11\n\x04rack\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x0e\n\x06\x66\x65nced\x18\x05 \x01(\x08\x12\x13\n\x0breplication\x18\x06 \x01(\t\x12\x1e\n\x16in_controlled_shutdown\x18\x07 \x01(\x08\x42\x07\n\x05_rack*O\n\x0f\x43oordinatorType\x12\x1a\n\x16\x43OORDINATOR_TYPE_GROUP\x10\x00\x12 \n\x1c\x43OORDINATOR_TYPE_TRANSACTION\x10\x01\x32\xbc\x01\n\x07\x43luster\x12V\n\x0f\x44\x65scribeCluster\x12 .ottla.v1.DescribeClusterRequest\x1a!.ottla.v1.DescribeClusterResponse\x12Y\n\x10\x46indCoordinators\x12!.ottla.v1.FindCoordinatorsRequest\x1a\".ottla.v1.FindCoordinatorsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ottla.v1.cluster_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DESCRIBECLUSTERREQUEST']._serialized_start=36
-  _globals['_DESCRIBECLUSTERREQUEST']._serialized_end=60
-  _globals['_DESCRIBECLUSTERRESPONSE']._serialized_start=62
-  _globals['_DESCRIBECLUSTERRESPONSE']._serialized_end=168
-  _globals['_CLUSTERNODE']._serialized_start=171
-  _globals['_CLUSTERNODE']._serialized_end=326
-  _globals['_CLUSTER']._serialized_start=328
-  _globals['_CLUSTER']._serialized_end=425
+  _globals['_COORDINATORTYPE']._serialized_start=627
+  _globals['_COORDINATORTYPE']._serialized_end=706
+  _globals['_FINDCOORDINATORSREQUEST']._serialized_start=59
+  _globals['_FINDCOORDINATORSREQUEST']._serialized_end=139
+  _globals['_FINDCOORDINATORSRESPONSE']._serialized_start=141
+  _globals['_FINDCOORDINATORSRESPONSE']._serialized_end=217
+  _globals['_FOUNDCOORDINATOR']._serialized_start=219
+  _globals['_FOUNDCOORDINATOR']._serialized_end=333
+  _globals['_DESCRIBECLUSTERREQUEST']._serialized_start=335
+  _globals['_DESCRIBECLUSTERREQUEST']._serialized_end=359
+  _globals['_DESCRIBECLUSTERRESPONSE']._serialized_start=361
+  _globals['_DESCRIBECLUSTERRESPONSE']._serialized_end=467
+  _globals['_CLUSTERNODE']._serialized_start=470
+  _globals['_CLUSTERNODE']._serialized_end=625
+  _globals['_CLUSTER']._serialized_start=709
+  _globals['_CLUSTER']._serialized_end=897
 # @@protoc_insertion_point(module_scope)

@@ -7,10 +7,102 @@ import builtins
 import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
+import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
+import ottla.v1.errors_pb2
+import sys
 import typing
 
+if sys.version_info >= (3, 10):
+    import typing as typing_extensions
+else:
+    import typing_extensions
+
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
+
+class _CoordinatorType:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _CoordinatorTypeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_CoordinatorType.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    COORDINATOR_TYPE_GROUP: _CoordinatorType.ValueType  # 0
+    """The key is a group id."""
+    COORDINATOR_TYPE_TRANSACTION: _CoordinatorType.ValueType  # 1
+    """The key is a transactional id."""
+
+class CoordinatorType(_CoordinatorType, metaclass=_CoordinatorTypeEnumTypeWrapper): ...
+
+COORDINATOR_TYPE_GROUP: CoordinatorType.ValueType  # 0
+"""The key is a group id."""
+COORDINATOR_TYPE_TRANSACTION: CoordinatorType.ValueType  # 1
+"""The key is a transactional id."""
+global___CoordinatorType = CoordinatorType
+
+@typing.final
+class FindCoordinatorsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: builtins.int
+    KEYS_FIELD_NUMBER: builtins.int
+    type: global___CoordinatorType.ValueType
+    @property
+    def keys(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        type: global___CoordinatorType.ValueType = ...,
+        keys: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["keys", b"keys", "type", b"type"]) -> None: ...
+
+global___FindCoordinatorsRequest = FindCoordinatorsRequest
+
+@typing.final
+class FindCoordinatorsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COORDINATORS_FIELD_NUMBER: builtins.int
+    @property
+    def coordinators(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___FoundCoordinator]: ...
+    def __init__(
+        self,
+        *,
+        coordinators: collections.abc.Iterable[global___FoundCoordinator] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["coordinators", b"coordinators"]) -> None: ...
+
+global___FindCoordinatorsResponse = FindCoordinatorsResponse
+
+@typing.final
+class FoundCoordinator(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: builtins.int
+    ERROR_FIELD_NUMBER: builtins.int
+    NODE_ID_FIELD_NUMBER: builtins.int
+    HOST_FIELD_NUMBER: builtins.int
+    PORT_FIELD_NUMBER: builtins.int
+    key: builtins.str
+    node_id: builtins.int
+    host: builtins.str
+    """Where the node's gRPC services are."""
+    port: builtins.int
+    @property
+    def error(self) -> ottla.v1.errors_pb2.ErrorDetail: ...
+    def __init__(
+        self,
+        *,
+        key: builtins.str = ...,
+        error: ottla.v1.errors_pb2.ErrorDetail | None = ...,
+        node_id: builtins.int = ...,
+        host: builtins.str = ...,
+        port: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["error", b"error"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["error", b"error", "host", b"host", "key", b"key", "node_id", b"node_id", "port", b"port"]) -> None: ...
+
+global___FoundCoordinator = FoundCoordinator
 
 @typing.final
 class DescribeClusterRequest(google.protobuf.message.Message):

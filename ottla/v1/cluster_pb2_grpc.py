@@ -39,6 +39,11 @@ class ClusterStub(object):
                 request_serializer=ottla_dot_v1_dot_cluster__pb2.DescribeClusterRequest.SerializeToString,
                 response_deserializer=ottla_dot_v1_dot_cluster__pb2.DescribeClusterResponse.FromString,
                 _registered_method=True)
+        self.FindCoordinators = channel.unary_unary(
+                '/ottla.v1.Cluster/FindCoordinators',
+                request_serializer=ottla_dot_v1_dot_cluster__pb2.FindCoordinatorsRequest.SerializeToString,
+                response_deserializer=ottla_dot_v1_dot_cluster__pb2.FindCoordinatorsResponse.FromString,
+                _registered_method=True)
 
 
 class ClusterServicer(object):
@@ -51,6 +56,13 @@ class ClusterServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FindCoordinators(self, request, context):
+        """Which nodes coordinate groups or transactions. Any node answers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -58,6 +70,11 @@ def add_ClusterServicer_to_server(servicer, server):
                     servicer.DescribeCluster,
                     request_deserializer=ottla_dot_v1_dot_cluster__pb2.DescribeClusterRequest.FromString,
                     response_serializer=ottla_dot_v1_dot_cluster__pb2.DescribeClusterResponse.SerializeToString,
+            ),
+            'FindCoordinators': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindCoordinators,
+                    request_deserializer=ottla_dot_v1_dot_cluster__pb2.FindCoordinatorsRequest.FromString,
+                    response_serializer=ottla_dot_v1_dot_cluster__pb2.FindCoordinatorsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -87,6 +104,33 @@ class Cluster(object):
             '/ottla.v1.Cluster/DescribeCluster',
             ottla_dot_v1_dot_cluster__pb2.DescribeClusterRequest.SerializeToString,
             ottla_dot_v1_dot_cluster__pb2.DescribeClusterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindCoordinators(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ottla.v1.Cluster/FindCoordinators',
+            ottla_dot_v1_dot_cluster__pb2.FindCoordinatorsRequest.SerializeToString,
+            ottla_dot_v1_dot_cluster__pb2.FindCoordinatorsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -25,12 +25,24 @@ class ClusterStub:
     ]
     """Any node answers."""
 
+    FindCoordinators: grpc.UnaryUnaryMultiCallable[
+        ottla.v1.cluster_pb2.FindCoordinatorsRequest,
+        ottla.v1.cluster_pb2.FindCoordinatorsResponse,
+    ]
+    """Which nodes coordinate groups or transactions. Any node answers."""
+
 class ClusterAsyncStub:
     DescribeCluster: grpc.aio.UnaryUnaryMultiCallable[
         ottla.v1.cluster_pb2.DescribeClusterRequest,
         ottla.v1.cluster_pb2.DescribeClusterResponse,
     ]
     """Any node answers."""
+
+    FindCoordinators: grpc.aio.UnaryUnaryMultiCallable[
+        ottla.v1.cluster_pb2.FindCoordinatorsRequest,
+        ottla.v1.cluster_pb2.FindCoordinatorsResponse,
+    ]
+    """Which nodes coordinate groups or transactions. Any node answers."""
 
 class ClusterServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod
@@ -40,5 +52,13 @@ class ClusterServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[ottla.v1.cluster_pb2.DescribeClusterResponse, collections.abc.Awaitable[ottla.v1.cluster_pb2.DescribeClusterResponse]]:
         """Any node answers."""
+
+    @abc.abstractmethod
+    def FindCoordinators(
+        self,
+        request: ottla.v1.cluster_pb2.FindCoordinatorsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[ottla.v1.cluster_pb2.FindCoordinatorsResponse, collections.abc.Awaitable[ottla.v1.cluster_pb2.FindCoordinatorsResponse]]:
+        """Which nodes coordinate groups or transactions. Any node answers."""
 
 def add_ClusterServicer_to_server(servicer: ClusterServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

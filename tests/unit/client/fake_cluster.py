@@ -5,6 +5,7 @@ from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NoReturn
 
+from ottla.client.coordination import GroupCalls, TransactionCalls
 from ottla.client.errors import ClientError, ErrorCode
 from ottla.client.operations import Operations
 from ottla.client.transport import (
@@ -99,6 +100,14 @@ class FakeCluster:
 
     @property
     def operations(self) -> Operations:
+        raise NotImplementedError
+
+    @property
+    def groups(self) -> GroupCalls:
+        raise NotImplementedError
+
+    @property
+    def transactions(self) -> TransactionCalls:
         raise NotImplementedError
 
     async def open(self) -> None:

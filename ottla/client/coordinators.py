@@ -1,0 +1,72 @@
+"""Which node coordinates what, and calls that go there: found once, and again whenever it moved."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from ottla.client.backoff import Backoff
+from ottla.client.config import ConnectionConfig
+from ottla.client.coordination import CoordinatorType
+from ottla.client.errors import ClientError, ErrorCode
+from ottla.client.transport import Transport
+
+T = TypeVar("T")
+
+# After these the coordinator may be another node.
+_MOVED = frozenset(
+    {
+        ErrorCode.NOT_COORDINATOR,
+        ErrorCode.COORDINATOR_NOT_AVAILABLE,
+        ErrorCode.NETWORK_EXCEPTION,
+        ErrorCode.REQUEST_TIMED_OUT,
+        ErrorCode.BROKER_NOT_AVAILABLE,
+    }
+)
+
+
+class Coordinators:
+    """The coordinators that one client has met."""
+
+    def __init__(self, transport: Transport, config: ConnectionConfig) -> None:
+        self._transport = transport
+        self._config = config
+        self._backoff = Backoff(config.retry_backoff_ms, config.retry_backoff_max_ms)
+        self._known: dict[tuple[CoordinatorType, str], int] = {}
+
+    async def attempt(self, kind: CoordinatorType, key: str, call: Callable[[int], Awaitable[T]]) -> T:
+        """One call to the coordinator, which is found first if it is not known. Raises ClientError."""
+        node_id = self._known.get((kind, key))
+        if node_id is None:
+            node_id = self._known[kind, key] = await self._transport.groups.find_coordinator(kind, key)
+        try:
+            return await call(node_id)
+        except ClientError as error:
+            self.told(kind, key, error)
+            raise
+
+    def told(self, kind: CoordinatorType, key: str, error: ClientError) -> None:
+        """An answer that may mean that the coordinator is another one now."""
+        if error.code in _MOVED:
+            self._known.pop((kind, key), None)
+
+    async def ask(
+        self, kind: CoordinatorType, key: str, call: Callable[[int], Awaitable[T]], timeout_ms: float | None = None
+    ) -> T:
+        """Attempts until one succeeds, for `timeout_ms` (None: `api_timeout_ms`) while errors are retriable.
+
+        Only for calls that may be repeated.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + (self._config.api_timeout_ms if timeout_ms is None else timeout_ms) / 1000
+        attempts = 0
+        while True:
+            try:
+                return await self.attempt(kind, key, call)
+            except ClientError as error:
+                attempts += 1
+                delay = self._backoff.delay_ms(attempts) / 1000
+                if not error.retriable or loop.time() + delay > deadline:
+                    raise
+                if error.code is ErrorCode.BROKER_NOT_AVAILABLE:
+                    await self._transport.describe_cluster()  # a node that came after the last description
+            await asyncio.sleep(delay)

@@ -1,0 +1,58 @@
+"""`ottla group`: what its flags mean."""
+
+import pytest
+from click.testing import CliRunner
+
+from ottla.cli.group import group
+from ottla.cli.group_lag import spoken
+from ottla.cli.group_reset import parse_duration_s, parse_topics
+from ottla.core.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90m", 5400), ("2h", 7200), ("1d12h", 129_600), ("30s", 30), ("PT90M", 5400), ("P1DT2H", 93_600)],
+)
+def test_durations_are_read_in_both_forms(text: str, seconds: float) -> None:
+    assert parse_duration_s(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "P", "2", "h", "2w", "-2h"])
+def test_other_durations_are_refused_with_examples(text: str) -> None:
+    with pytest.raises(ConfigError, match="1d12h"):
+        parse_duration_s(text)
+
+
+def test_topics_are_named_whole_or_by_partition() -> None:
+    assert parse_topics(("a", "b:0,2", "b:1")) == {"a": None, "b": {0, 1, 2}}
+    assert parse_topics(("a", "a:1")) == {"a": None}
+    with pytest.raises(ConfigError, match="--topic a:x"):
+        parse_topics(("a:x",))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0.0s"), (9.94, "9.9s"), (75, "1m15s"), (3600, "1h0m"), (90_061, "1d1h")]
+)
+def test_lags_are_told_in_their_two_largest_units(seconds: float, text: str) -> None:
+    assert spoken(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--all-topics"], "one of --to-earliest"),
+        (["--all-topics", "--to-earliest", "--to-latest"], "one of --to-earliest"),
+        (["--to-earliest"], "--all-topics"),
+        (["--all-topics", "--topic", "a", "--to-earliest"], "--all-topics"),
+        (["--all-topics", "--to-datetime", "yesterday"], "2026-01-31T12:00:00Z"),
+    ],
+)
+def test_a_reset_says_where_to_and_of_what(arguments: list[str], reason: str) -> None:
+    done = CliRunner().invoke(group, ["reset-offsets", "g", *arguments])
+    assert isinstance(done.exception, ConfigError)
+    assert reason in str(done.exception)
+
+
+def test_help_ends_with_examples_on_lines_of_their_own() -> None:
+    text = CliRunner().invoke(group, ["lag", "--help"]).output
+    assert "\n    ottla group lag billing --topic orders --json\n" in text
