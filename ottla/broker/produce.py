@@ -8,7 +8,13 @@ from collections.abc import Callable
 
 from ottla.broker.deadlines import Bucket, Deadlines
 from ottla.broker.replicas import Replicas, TopicKey
+from ottla.broker.transactional_produce import Transactions
+from ottla.broker.verifying import Verifier
 from ottla.core.errors import ApiError, ErrorCode
+from ottla.core.ports import Clock
+from ottla.partitions.partition import Partition
+from ottla.partitions.results import Appended
+from ottla.partitions.verification import NO_GUARD
 
 ACKS_ALL = -1
 _ATTRIBUTES_LOW_BYTE = 22  # of a record batch, magic 2; the low three bits are the codec
@@ -19,9 +25,13 @@ _NONE = ErrorCode.NONE
 
 
 class ProduceRequest:
-    """What is to be appended: for each topic and partition one record batch, which the log may change in place."""
+    """What is to be appended: for each topic and partition one record batch, which the log may change in place.
 
-    __slots__ = ("acks", "allows_zstd", "timeout_ms", "topics", "transactional_id")
+    `adds_partitions`: what it writes to becomes part of the transaction by that (transaction version 2, Produce from 12
+    on); else the producer has added it before.
+    """
+
+    __slots__ = ("acks", "adds_partitions", "allows_zstd", "timeout_ms", "topics", "transactional_id")
 
     def __init__(
         self,
@@ -31,12 +41,14 @@ class ProduceRequest:
         topics: list[tuple[TopicKey, list[tuple[int, memoryview | None]]]],
         transactional_id: str | None = None,
         allows_zstd: bool = True,
+        adds_partitions: bool = False,
     ) -> None:
         self.acks = acks
         self.timeout_ms = timeout_ms
         self.topics = topics
         self.transactional_id = transactional_id
         self.allows_zstd = allows_zstd
+        self.adds_partitions = adds_partitions
 
 
 class ProducedPartition:
@@ -71,6 +83,14 @@ class ProducedPartition:
         self.message = message or None
         self.base_offset = self.last_offset = self.log_append_time_ms = self.log_start_offset = -1
 
+    def appended(self, appended: Appended) -> None:
+        """The batch is in the log; it may be acknowledged already."""
+        if not self.error:
+            self.base_offset = appended.base_offset
+            self.last_offset = appended.last_offset
+            self.log_append_time_ms = appended.log_append_time_ms
+            self.log_start_offset = appended.log_start_offset
+
     def acknowledged(self, error: ErrorCode) -> None:
         """The batch reached the asked level, or never will."""
         if self.waiting:
@@ -81,6 +101,13 @@ class ProducedPartition:
             request.outstanding -= 1
             if not request.outstanding:
                 request.finish()
+
+    def refused(self, error: ApiError) -> None:
+        """The batch that was waited for is not appended."""
+        if self.waiting:
+            self.waiting = False
+            self.refuse(error.code, error.message)
+            self._request.settled()
 
 
 ProducedTopics = list[tuple[TopicKey, list[ProducedPartition]]]
@@ -105,6 +132,12 @@ class _Pending:
         else:
             self._bucket = deadlines.enter(self, timeout_ms if timeout_ms > 0 else 0)
 
+    def settled(self) -> None:
+        """One of those that were outstanding is not any more."""
+        self.outstanding -= 1
+        if not self.outstanding:
+            self.finish()
+
     def finish(self) -> None:
         if self._bucket is not None:
             self._bucket.discard(self)
@@ -125,16 +158,20 @@ class _Pending:
 class Produce:
     """The Produce requests of one broker, for both doors."""
 
-    __slots__ = ("_deadlines", "_replicas")
+    __slots__ = ("_deadlines", "_replicas", "_transactions")
 
     def __init__(self, replicas: Replicas, deadlines: Deadlines) -> None:
         self._replicas = replicas
         self._deadlines = deadlines
+        self._transactions: Transactions | None = None
+
+    def serve_transactions(self, verifier: Verifier, clock: Clock) -> None:
+        """From now on transactional batches are taken; before, they are refused."""
+        self._transactions = Transactions(verifier, clock)
 
     def __call__(self, request: ProduceRequest, done: ProduceDone) -> None:
         """Append everything now; `done` runs once, here when nothing has to be waited for (errors, `acks=0`)."""
         pending = _Pending(done)
-        acks = request.acks
         refusal = self._refusal(request)
         for topic, batches in request.topics:
             partitions: list[ProducedPartition] = []
@@ -146,7 +183,7 @@ class Produce:
                     produced.refuse(refusal.code, refusal.message)
                     continue
                 try:
-                    self._append(topic, batch, produced, pending, acks, request.allows_zstd)
+                    self._append(topic, batch, produced, pending, request)
                 except ApiError as error:
                     if produced.waiting:
                         produced.waiting = False
@@ -160,35 +197,62 @@ class Produce:
         batch: memoryview | None,
         produced: ProducedPartition,
         pending: _Pending,
-        acks: int,
-        allows_zstd: bool,
+        request: ProduceRequest,
     ) -> None:
         if not batch:
             raise ApiError(ErrorCode.INVALID_RECORD, "a produce request must hold exactly one record batch a partition")
         attributes = batch[_ATTRIBUTES_LOW_BYTE] if len(batch) > _ATTRIBUTES_LOW_BYTE else 0
-        if not allows_zstd and attributes & 7 == _ZSTD:
+        if not request.allows_zstd and attributes & 7 == _ZSTD:
             raise ApiError(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, "zstd needs Produce version 7 or later")
-        if attributes & _TRANSACTIONAL:  # nobody could end it: the last stable offset would stand still for ever
-            raise ApiError(ErrorCode.INVALID_TXN_STATE, "the batch belongs to no transaction that is under way")
         partition = self._replicas.leader(topic, produced.index)
         if partition.topic in _INTERNAL_TOPICS:
             raise ApiError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"clients cannot write to {partition.topic}")
-        if acks:
+        acks = request.acks
+        if attributes & _TRANSACTIONAL:
+            self._append_transactional(partition, batch, produced, pending, request)
+        elif acks:
             produced.waiting = True
             pending.outstanding += 1
-            appended = partition.append(batch, acks=acks, done=produced.acknowledged)
+            produced.appended(partition.append(batch, acks=acks, done=produced.acknowledged))
         else:
-            appended = partition.append(batch, acks=0, done=None)
-        if not produced.error:
-            produced.base_offset = appended.base_offset
-            produced.last_offset = appended.last_offset
-            produced.log_append_time_ms = appended.log_append_time_ms
-            produced.log_start_offset = appended.log_start_offset
+            produced.appended(partition.append(batch, acks=0, done=None))
+
+    def _append_transactional(
+        self,
+        partition: Partition,
+        batch: memoryview,
+        produced: ProducedPartition,
+        pending: _Pending,
+        request: ProduceRequest,
+    ) -> None:
+        """Now, or when the transaction's coordinator was asked. What became of the request meanwhile is no matter: the
+        batches behind this one count on it.
+        """
+        if self._transactions is None or request.transactional_id is None:
+            # Nobody could end it: the last stable offset would stand still for ever.
+            raise ApiError(ErrorCode.INVALID_TXN_STATE, "the batch belongs to no transaction that is under way")
+        acks = request.acks
+
+        def settle(guard: int | ApiError) -> None:
+            pending.outstanding += 1  # the answer goes when it is whole, also that of a duplicate
+            try:
+                if isinstance(guard, ApiError):
+                    raise guard
+                done = produced.acknowledged if acks else None
+                produced.appended(partition.append(batch, acks=acks, done=done, guard=guard))
+                if not acks:
+                    produced.acknowledged(ErrorCode.NONE)
+            except ApiError as error:
+                produced.refused(error)
+            pending.settled()
+
+        produced.waiting = True
+        pending.outstanding += 1
+        if self._transactions.admit(partition, batch, request.transactional_id, request.adds_partitions, settle):
+            settle(NO_GUARD)
 
     @staticmethod
     def _refusal(request: ProduceRequest) -> ApiError | None:
         if not ACKS_ALL <= request.acks <= 1:
             return ApiError(ErrorCode.INVALID_REQUIRED_ACKS, f"acks={request.acks} is none of -1, 0 and 1")
-        if request.transactional_id is not None:
-            return ApiError(ErrorCode.INVALID_TXN_STATE, "transactions are not served yet")
         return None

@@ -110,6 +110,7 @@ class Produce(ProduceServicer):
                 timeout_ms=request.timeout_ms or DEFAULT_TIMEOUT_MS,
                 topics=topics,
                 transactional_id=request.transactional_id if request.HasField("transactional_id") else None,
+                adds_partitions=True,
             ),
             answer,
         )

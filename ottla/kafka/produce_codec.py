@@ -27,6 +27,7 @@ _FIRST_WITH_ZSTD: Final = 7
 _FIRST_WITH_MESSAGES: Final = 8
 _FIRST_WITH_LOG_START: Final = 5
 _FIRST_WITH_LEADERS: Final = 10
+_FIRST_THAT_ADDS_PARTITIONS: Final = 12
 _FIRST_WITH_IDS: Final = 13
 _CURRENT_LEADER_TAG: Final = 0
 
@@ -105,7 +106,13 @@ def _decode_flexible(frame: bytearray, position: int, version: int) -> ProduceRe
         position = skip_tagged_fields(frame, position) if frame[position] else position + 1
         topics.append((topic, batches))
     skip_tagged_fields(frame, position)
-    return ProduceRequest(acks=acks, timeout_ms=timeout_ms, topics=topics, transactional_id=transactional_id)
+    return ProduceRequest(
+        acks=acks,
+        timeout_ms=timeout_ms,
+        topics=topics,
+        transactional_id=transactional_id,
+        adds_partitions=version >= _FIRST_THAT_ADDS_PARTITIONS,
+    )
 
 
 def _read_topic(frame: bytearray, position: int, version: int) -> tuple[TopicKey, int]:

@@ -10,7 +10,7 @@ A partition without a `role` has one replica: what is durable is committed. With
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError
@@ -27,37 +27,24 @@ from ottla.partitions.producer_state import AbortedTransaction, ProducerStates
 from ottla.partitions.recompression import recompress
 from ottla.partitions.recovery import RecoveredLog
 from ottla.partitions.results import Appended, Isolation, Origin, ReadResult, State, TimestampOffset
+from ottla.partitions.role import ReplicaRole
 from ottla.partitions.segment import Segment
 from ottla.partitions.timestamps import find_by_timestamp, find_max_timestamp
 from ottla.partitions.validation import check_batch
+from ottla.partitions.verification import NO_GUARD, Resume, Verifications
 from ottla.partitions.waiters import Waiters
 from ottla.records.control import EndTransactionMarker, read_end_transaction_marker
-from ottla.records.header import BatchHeader, patch_base_offset, patch_log_append_time, read_header
+from ottla.records.header import (
+    TRANSACTIONAL_FLAG,
+    BatchHeader,
+    patch_base_offset,
+    patch_log_append_time,
+    read_header,
+)
 
 Done = Callable[[ErrorCode], None]
 
 _JOIN_FROM_VIEWS = 32  # more buffers than this cost a socket more than one copy does
-
-
-class ReplicaRole(Protocol):
-    """What one of several replicas is for the others; always on the loop."""
-
-    @property
-    def has_enough_replicas(self) -> bool:
-        """Whether the committed ISR reaches `min.insync.replicas`."""
-
-    @property
-    def latest_is_known(self) -> bool:
-        """Whether the high watermark is at least what earlier leaders showed (KIP-207)."""
-
-    def appended(self) -> None:
-        """A client's batch is at the log end."""
-
-    def synced(self, end_offset: int) -> None:
-        """What the log holds below `end_offset` counts as committed here."""
-
-    def failed(self) -> None:
-        """The log is out of service."""
 
 
 class Partition:
@@ -93,6 +80,7 @@ class Partition:
         "topic",
         "topic_id",
         "unsaved",
+        "verifications",
         "was_truncated",
         "watchers",
     )
@@ -126,6 +114,7 @@ class Partition:
         self.compaction_failed_at = -1  # base offset of the active segment then
         self._written_waiters = Waiters()
         self._committed_waiters = Waiters()
+        self.verifications = Verifications()
         self.watchers: set[Callable[[], None]] = set()
         self.restart(recovered)
         # Of a single replica all that survived is committed. Of one among several, `start_replicated` tells.
@@ -181,6 +170,7 @@ class Partition:
     def become_leader(self, leader_epoch: int, role: ReplicaRole | None) -> None:
         """Lead from now on; the epoch begins at the log end, and must be none that an earlier incarnation led."""
         self.leader_epoch, self.role, self.is_leader = leader_epoch, role, True
+        self.verifications.clear(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         if role is not None:  # followers may come with epochs that this log never saw
             self.epochs.assign(leader_epoch, self.log.log_end_offset)
         self._notify()
@@ -191,6 +181,7 @@ class Partition:
         self.epochs.truncate_end(self.log.log_end_offset)  # an epoch that was led without a record
         self.refuse_waiting(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         self._written_waiters.fail(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        self.verifications.clear(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         self._notify()
 
     def refuse_waiting(self, code: ErrorCode) -> None:
@@ -204,12 +195,35 @@ class Partition:
 
     # -- append
 
-    def append(self, batch: memoryview, *, acks: int, done: Done | None, origin: Origin = Origin.CLIENT) -> Appended:
+    def admit(self, producer_id: int, epoch: int, sequence: int, *, adds: bool, resume: Resume) -> int:
+        """Whether a transactional batch may be appended at once, or after a question to its transaction's coordinator.
+
+        See `Verifications.admit`. Raises ApiError when it may not be appended at all.
+        """
+        if not self.is_leader:
+            raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        self.producers.check_epoch(producer_id, epoch)
+        ongoing, now_ms = self.producers.is_ongoing(producer_id, epoch), self.environment.clock.time_ms()
+        return self.verifications.admit(
+            producer_id, epoch, sequence, ongoing=ongoing, adds=adds, now_ms=now_ms, resume=resume
+        )
+
+    def append(
+        self,
+        batch: memoryview,
+        *,
+        acks: int,
+        done: Done | None,
+        origin: Origin = Origin.CLIENT,
+        guard: int = NO_GUARD,
+        transaction_version: int = 0,
+    ) -> Appended:
         """Check a batch, give it offsets and queue it; ApiError when it is refused.
 
         The buffer belongs to the partition from here on. `done(NONE)` comes when the level of `acks` is reached:
         -1 committed, 1 written; `done(error)` when it never will be. It may run inside of this call only for a
-        duplicate whose original is committed already.
+        duplicate whose original is committed already. `guard`: of the verification under which a batch begins its
+        transaction. `transaction_version`: of the transaction that a marker ends.
         """
         if self.state is not State.ONLINE:
             raise self.storage_error()
@@ -226,16 +240,18 @@ class Partition:
             header = read_header(batch)
         marker: EndTransactionMarker | None = None
         if header.producer_id >= 0:
-            # Only clients repeat batches; those of coordinators have no sequence by which to tell.
-            duplicate = self.producers.find_duplicate(header) if origin is Origin.CLIENT else None
-            if duplicate is not None and not header.is_control:
-                if done is not None:
-                    self._wait(acks, duplicate.last_offset + 1, done)
-                return Appended(duplicate.base_offset, duplicate.last_offset, -1, self.log_start_offset)
             if header.is_control:
                 marker = read_end_transaction_marker(batch)
-                self.producers.check_marker(header, marker)
+                self.producers.check_marker(header, marker, transaction_version)
             else:
+                if origin is Origin.CLIENT:  # batches of coordinators have no sequence, and are verified before
+                    duplicate = self.producers.find_duplicate(header)
+                    if duplicate is not None:
+                        if done is not None:
+                            self._wait(acks, duplicate.last_offset + 1, done)
+                        return Appended(duplicate.base_offset, duplicate.last_offset, -1, self.log_start_offset)
+                    if header.attributes & TRANSACTIONAL_FLAG:
+                        self._check_verified(header, guard)
                 self.producers.check(header, origin)
         log = self.log
         base_offset = log.log_end_offset
@@ -255,7 +271,19 @@ class Partition:
             role.appended()
         if done is not None:
             self._wait(acks, last_offset + 1, done)
+        if marker is not None:
+            self.verifications.ended(header.producer_id, header.producer_epoch, transaction_version)
+        elif guard:
+            self.verifications.begun(header.producer_id, header.producer_epoch)
         return Appended(base_offset, last_offset, append_time_ms, self.log_start_offset)
+
+    def _check_verified(self, header: BatchHeader, guard: int) -> None:
+        """Raise ApiError when a batch would begin a transaction that its coordinator did not agree to."""
+        producer_id, epoch, producers = header.producer_id, header.producer_epoch, self.producers
+        if not producers.is_ongoing(producer_id, epoch):
+            producers.check_epoch(producer_id, epoch)
+            is_known = producers.is_sequenced(producer_id)
+            self.verifications.check(producer_id, epoch, header.base_sequence, guard, is_known=is_known)
 
     def append_replicated(self, batch: memoryview) -> None:
         """Queue a batch of the leader as it is: it was judged there, and its offsets are the leader's.
@@ -329,6 +357,7 @@ class Partition:
         self.state, self.error = State.OFFLINE, error
         self._written_waiters.fail(ErrorCode.KAFKA_STORAGE_ERROR)
         self._committed_waiters.fail(ErrorCode.KAFKA_STORAGE_ERROR)
+        self.verifications.clear(ErrorCode.KAFKA_STORAGE_ERROR)
         if self.role is not None:
             self.role.failed()
         self._notify()

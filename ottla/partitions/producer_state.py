@@ -90,6 +90,25 @@ class ProducerStates:
                 return batch
         return None
 
+    def is_ongoing(self, producer_id: int, epoch: int) -> bool:
+        """Whether the producer has an open transaction here, in that epoch."""
+        producer = self.producers.get(producer_id)
+        return producer is not None and producer.transaction_first_offset is not None and producer.epoch == epoch
+
+    def is_sequenced(self, producer_id: int) -> bool:
+        """Whether batches of the producer's epoch are known, so that the next sequence is."""
+        producer = self.producers.get(producer_id)
+        return producer is not None and bool(producer.batches)
+
+    def check_epoch(self, producer_id: int, epoch: int) -> None:
+        """Raise ApiError INVALID_PRODUCER_EPOCH for a batch of a producer that was replaced by a younger one."""
+        producer = self.producers.get(producer_id)
+        if producer is not None and epoch < producer.epoch:
+            raise ApiError(
+                ErrorCode.INVALID_PRODUCER_EPOCH,
+                f"producer {producer_id} has epoch {producer.epoch} here, the batch has {epoch}",
+            )
+
     def check(self, header: BatchHeader, origin: Origin) -> None:
         """Raise ApiError when the batch must not be appended."""
         producer = self.producers.get(header.producer_id)
@@ -97,31 +116,40 @@ class ProducerStates:
             return
         epoch = header.producer_epoch
         if epoch < producer.epoch:
-            raise ApiError(
-                ErrorCode.INVALID_PRODUCER_EPOCH,
-                f"producer {header.producer_id} has epoch {producer.epoch} here, the batch has {epoch}",
-            )
+            self.check_epoch(header.producer_id, epoch)
         if origin is not Origin.CLIENT:
             return
+        is_open = producer.transaction_first_offset is not None
+        if is_open and not (header.is_transactional and epoch == producer.epoch):
+            # An open one of an older epoch is for a marker to end: records of another must not join it.
+            raise ApiError(
+                ErrorCode.INVALID_TXN_STATE,
+                f"producer {header.producer_id} has an open transaction, the batch is not part of it",
+            )
         expected = 0 if epoch > producer.epoch else next_sequence(producer.last_sequence)
         if header.base_sequence != expected:
             raise ApiError(
                 ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
                 f"producer {header.producer_id}: sequence {header.base_sequence} came where {expected} was expected",
             )
-        if producer.transaction_first_offset is not None and not header.is_transactional and epoch == producer.epoch:
-            raise ApiError(
-                ErrorCode.INVALID_TXN_STATE,
-                f"producer {header.producer_id} has an open transaction, the batch is not part of one",
-            )
 
-    def check_marker(self, header: BatchHeader, marker: EndTransactionMarker) -> None:
-        """Raise ApiError when a transaction marker comes from an old coordinator or for an old epoch."""
+    def check_marker(self, header: BatchHeader, marker: EndTransactionMarker, transaction_version: int) -> None:
+        """Raise ApiError when a transaction marker comes from an old coordinator or for an old epoch.
+
+        A marker of transaction version 2 bears the epoch after that of the transaction which it ends, so one with the
+        epoch of an open transaction is a late repetition of the one before (KIP-1228). Without an open transaction it
+        repeats a marker that is here already, whose answer was lost: it does no harm.
+        """
         producer = self.producers.get(header.producer_id)
         if producer is None:
             return
-        if header.producer_epoch < producer.epoch:
-            raise ApiError(ErrorCode.INVALID_PRODUCER_EPOCH, f"marker of an old epoch of producer {header.producer_id}")
+        epoch, is_open = header.producer_epoch, producer.transaction_first_offset is not None
+        if epoch < producer.epoch or (transaction_version >= 2 and epoch == producer.epoch and is_open):
+            raise ApiError(
+                ErrorCode.INVALID_PRODUCER_EPOCH,
+                f"a marker of epoch {epoch} ends no transaction of producer {header.producer_id}, which has epoch "
+                f"{producer.epoch} here",
+            )
         if marker.coordinator_epoch < producer.coordinator_epoch:
             raise ApiError(ErrorCode.TRANSACTION_COORDINATOR_FENCED, "marker of an old transaction coordinator")
 

@@ -9,9 +9,11 @@ from ottla.core.types import Uuid
 from ottla.partitions.config import LogConfig
 from ottla.partitions.manager import PartitionManager
 from ottla.partitions.partition import Partition
-from ottla.partitions.results import Isolation, ReadResult, TimestampOffset
+from ottla.partitions.results import Isolation, Origin, ReadResult, TimestampOffset
+from ottla.partitions.verification import APPEND, NO_GUARD
 from ottla.records.batch import Record, encode_batch
-from ottla.records.header import iterate_headers
+from ottla.records.control import encode_end_transaction_marker
+from ottla.records.header import iterate_headers, read_header
 from ottla.testing.sim.clock import SimClock
 from ottla.testing.sim.disk import SimDisk, SimWorker
 from ottla.testing.sim.files import PowerCut
@@ -111,9 +113,53 @@ class Node:
         self.clock.run_until(lambda: bool(results))
         return results[0]
 
-    def append(self, batch: bytes, acks: int = -1) -> tuple[Any, Ack]:
+    def append(self, batch: bytes, acks: int = -1, *, guard: int = NO_GUARD) -> tuple[Any, Ack]:
         ack = Ack()
-        appended = self.partition.append(memoryview(bytearray(batch)), acks=acks, done=ack)
+        appended = self.partition.append(memoryview(bytearray(batch)), acks=acks, done=ack, guard=guard)
+        return appended, ack
+
+    def append_transactional(self, batch: bytes, *, adds: bool = True) -> tuple[Any, Ack]:
+        """The coordinator agrees at once."""
+        header = read_header(batch)
+        outcomes: list[tuple[Any, Ack] | ApiError] = []
+
+        def resume(code: ErrorCode, guard: int) -> None:
+            assert code is ErrorCode.NONE
+            try:
+                outcomes.append(self.append(batch, guard=guard))
+            except ApiError as error:
+                outcomes.append(error)
+
+        guard = self.partition.admit(
+            header.producer_id, header.producer_epoch, header.base_sequence, adds=adds, resume=resume
+        )
+        if guard == APPEND:
+            return self.append(batch)
+        self.partition.verifications.answered(guard, ErrorCode.NONE)
+        [outcome] = outcomes
+        if isinstance(outcome, ApiError):
+            raise outcome
+        return outcome
+
+    def end_transaction(
+        self, producer_id: int, epoch: int, *, committed: bool, coordinator_epoch: int = 0, transaction_version: int = 2
+    ) -> tuple[Any, Ack]:
+        """Write the marker; `epoch` is the marker's."""
+        ack = Ack()
+        batch = encode_end_transaction_marker(
+            committed=committed,
+            coordinator_epoch=coordinator_epoch,
+            producer_id=producer_id,
+            producer_epoch=epoch,
+            timestamp_ms=self.clock.time_ms(),
+        )
+        appended = self.partition.append(
+            memoryview(bytearray(batch)),
+            acks=-1,
+            done=ack,
+            origin=Origin.COORDINATOR,
+            transaction_version=transaction_version,
+        )
         return appended, ack
 
     def settle(self) -> None:

@@ -78,10 +78,9 @@ def test_other_acks_are_refused_and_nothing_is_appended(broker: HotPath, acks: i
     assert broker.partition("t").log_end_offset == 0
 
 
-def test_transactional_requests_are_refused(broker: HotPath) -> None:
-    [outcome] = broker.start_produce([("t", [(0, batch())])], transactional_id="x")
-    assert only(outcome).error == ErrorCode.INVALID_TXN_STATE
-    assert broker.partition("t").log_end_offset == 0
+def test_what_is_no_part_of_a_transaction_asks_for_none(broker: HotPath) -> None:
+    outcome = broker.finish(broker.start_produce([("t", [(0, batch())])], transactional_id="x"))
+    assert only(outcome).error == ErrorCode.NONE
 
 
 @pytest.mark.parametrize("records", [None, memoryview(b"")])

@@ -82,7 +82,7 @@ class FakeLog:
             return
         if header.is_control:
             marker = read_end_transaction_marker(batch)
-            self.producers.check_marker(header, marker)
+            self.producers.check_marker(header, marker, transaction_version=0)
             self.producers.record_marker(header, self.log_end_offset, 0, marker)
         else:
             self.producers.check(header, Origin.COORDINATOR)

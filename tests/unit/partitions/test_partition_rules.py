@@ -10,7 +10,7 @@ import pytest
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.partitions.config import LogConfig
 from ottla.partitions.results import Isolation, Origin, State, TimestampOffset
-from ottla.records.batch import Record, assemble_batch, decode_records, encode_batch
+from ottla.records.batch import Record, assemble_batch, decode_records
 from ottla.records.compression import Compression
 from ottla.records.header import patch_base_offset, patch_crc, read_header
 from ottla.records.record import encode_records
@@ -27,11 +27,6 @@ def refusal(node: Node, batch: bytes) -> ErrorCode:
 
 def produced(sequence: int, *, count: int = 1, epoch: int = 0, **fields: Any) -> bytes:
     return make_batch([b"v"] * count, producer_id=5, producer_epoch=epoch, base_sequence=sequence, **fields)
-
-
-def marker(epoch: int, *, commit: bool) -> bytes:
-    record = Record(0, 1, b"\0\0\0" + bytes([commit]), b"\0\0" + bytes(4), ())
-    return encode_batch([record], producer_id=5, producer_epoch=epoch, is_transactional=True, is_control=True)
 
 
 @pytest.fixture
@@ -145,14 +140,12 @@ def test_read_committed_waits_for_the_marker_and_names_aborted_transactions(
     node: Node, commit: bool, restart: str | None
 ) -> None:
     node.append(make_batch([b"before"]))
-    node.append(produced(0, is_transactional=True))
+    node.append_transactional(produced(0, is_transactional=True))
     node.append(make_batch([b"after"]))
     node.settle()
     assert node.partition.last_stable_offset == 1
     assert read_header(node.read(0, isolation=Isolation.READ_COMMITTED).buffers[-1]).base_offset == 0
-    node.partition.append(
-        memoryview(bytearray(marker(0, commit=commit))), acks=-1, done=None, origin=Origin.COORDINATOR
-    )
+    node.end_transaction(5, 1, committed=commit)
     assert node.partition.last_stable_offset == 1  # the marker is not below the high watermark yet
     node.settle()
     if restart == "clean":

@@ -1,0 +1,24 @@
+"""What the role of a replica, leader or follower, is told by its partition, and what it is asked."""
+
+from typing import Protocol
+
+
+class ReplicaRole(Protocol):
+    """What one of several replicas is for the others; always on the loop."""
+
+    @property
+    def has_enough_replicas(self) -> bool:
+        """Whether the committed ISR reaches `min.insync.replicas`."""
+
+    @property
+    def latest_is_known(self) -> bool:
+        """Whether the high watermark is at least what earlier leaders showed (KIP-207)."""
+
+    def appended(self) -> None:
+        """A client's batch is at the log end."""
+
+    def synced(self, end_offset: int) -> None:
+        """What the log holds below `end_offset` counts as committed here."""
+
+    def failed(self) -> None:
+        """The log is out of service."""
