@@ -4,7 +4,9 @@ The broker decides nothing by itself: metadata comes from the controller's image
 state in the coordinators. Handlers are functions beside it, one module for each kind of request.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
+from importlib import import_module
 from typing import Any, Final
 
 import structlog
@@ -24,6 +26,7 @@ from ottla.broker.replica_selector import RACK_AWARE, RackAwareSelector
 from ottla.broker.replicas import Replicas
 from ottla.broker.settings import BrokerSettings
 from ottla.broker.strays import set_strays_aside
+from ottla.broker.verification import verification_of
 from ottla.controller.effective import EffectiveConfigs
 from ottla.controller.features import SUPPORTED_FEATURES
 from ottla.controller.image import Endpoint, MetadataDelta, MetadataImage
@@ -42,7 +45,11 @@ DISK_STALLED_MS: Final = 500.0
 """A write that is under way for so long means a stalled disk: a sync takes 0.2 ms, and tens of them under full load."""
 DISK_LOOK_MS: Final = 100.0
 
-GROUPS_TOPIC: Final = "__consumer_offsets"
+COORDINATORS: Final = {
+    "__consumer_offsets": ("groups", "ottla.broker.groups", "group_coordinator"),
+    "__transaction_state": ("transactions", "ottla.broker.transactions", "transaction_coordinator"),
+}
+"""By internal topic: where among a broker's extensions its coordinator is, and what makes it."""
 
 
 class Broker:
@@ -96,6 +103,9 @@ class Broker:
         )
         self._local = LocalPartitions(settings.node_id, partitions, self.replication)
         self._subscribers: list[Callable[[MetadataImage, MetadataDelta], None]] = []
+        self.verifier = verification_of(self)
+        self.produce.serve_transactions(self.verifier, clock)
+        self._stopped = False
 
     @property
     def epoch(self) -> int:
@@ -156,6 +166,7 @@ class Broker:
         self.controller.subscribe(self._published)
         await self.life.ready(self._truncated())
         self._look_at_disk()
+        self._coordinate(self.image.topics)
 
     def _look_at_disk(self) -> None:
         """Resign while the disk stalls, although this process lives: others would wait for it as long as it does."""
@@ -170,6 +181,7 @@ class Broker:
 
     def stop(self) -> None:
         """Take no part any more; what is appended from now on goes nowhere else."""
+        self._stopped = True
         if self._disk_timer is not None:
             self._disk_timer.cancel()
         if self.life is not None:
@@ -214,13 +226,21 @@ class Broker:
     def _published(self, image: MetadataImage, delta: MetadataDelta) -> None:
         self._take(image)
         self._local.follow(image, delta, self.configs)
-        if GROUPS_TOPIC in delta.topics and "groups" not in self.extensions:
-            self._coordinate_groups()
+        self._coordinate(delta.topics)
         for subscriber in tuple(self._subscribers):
             subscriber(image, delta)
 
-    def _coordinate_groups(self) -> None:
-        """The cluster has groups from now on: this node's may move here without being asked for first."""
-        from ottla.broker.groups import group_coordinator  # by now a thread has imported it
+    def _coordinate(self, topics: Collection[str]) -> None:
+        """Groups, or transactions, exist: some of them may be this node's without it ever being asked for them.
 
-        group_coordinator(self)
+        Their modules take long to import: a thread does it, so that nobody else is held up.
+        """
+        for topic, (extension, module, function) in COORDINATORS.items():
+            if topic in topics and extension not in self.extensions:
+                self.disk.submit(partial(import_module, module), partial(self._imported, module, function))
+
+    def _imported(self, module: str, function: str, _: object, error: Exception | None) -> None:
+        if error is not None:
+            logger.error("a coordinator cannot be loaded", module=module, error=str(error))
+        elif not self._stopped:
+            getattr(import_module(module), function)(self)

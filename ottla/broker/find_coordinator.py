@@ -1,13 +1,12 @@
-"""FindCoordinator: which broker coordinates a group (KIP-699: several keys in one request)."""
+"""FindCoordinator: which broker coordinates a group or a transactional id (KIP-699: several keys in one request)."""
 
 from dataclasses import dataclass
 from enum import IntEnum
 
-import structlog
-
 from ottla.broker.broker import Broker
 from ottla.broker.context import GRPC_LISTENER, RequestContext
 from ottla.broker.groups import group_coordinator
+from ottla.broker.verification import TRANSACTION_STATE
 from ottla.controller.image import NO_LEADER, Endpoint, TopicImage
 from ottla.coordinators.groups.service import CONSUMER_OFFSETS
 from ottla.coordinators.partitioning import coordinator_partition
@@ -15,8 +14,6 @@ from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.types import NodeId
 from ottla.protocol.messages.find_coordinator_request import FindCoordinatorRequest
 from ottla.protocol.messages.find_coordinator_response import Coordinator, FindCoordinatorResponse
-
-logger = structlog.get_logger(__name__)
 
 SEVERAL_KEYS_SINCE = 4
 NOWHERE = Endpoint("", -1)
@@ -47,7 +44,7 @@ async def find_coordinator(
     several = context.api_version >= SEVERAL_KEYS_SINCE
     keys = request.coordinator_keys if several else [request.key]
     try:
-        topic = await _topic(broker, request.key_type, context)
+        topic = await _topic(broker, request.key_type)
     except ApiError as error:
         code = error.code
         if code in (ErrorCode.INVALID_REPLICATION_FACTOR, ErrorCode.NOT_CONTROLLER):
@@ -67,25 +64,34 @@ async def find_coordinator(
     )
 
 
-async def _topic(broker: Broker, key_type: int, context: RequestContext) -> TopicImage:
-    if key_type == KeyType.TRANSACTION:
-        if broker.extensions.setdefault("transactions asked for", context) is context:  # clients ask again and again
-            logger.warning("a client wants transactions, which this version does not serve", client=context.client_id)
-        raise ApiError(ErrorCode.INVALID_REQUEST, "Transactions are not supported by this version of Ottla.")
-    if key_type != KeyType.GROUP:
-        raise ApiError(ErrorCode.INVALID_REQUEST, f"Nothing is coordinated for keys of type {key_type}.")
-    group_coordinator(broker)  # loads what this broker leads while the client is on its way
+async def _topic(broker: Broker, key_type: int) -> TopicImage:
     integer = broker.configs.integer
-    return await broker.controller.ensure_internal_topic(
-        CONSUMER_OFFSETS,
-        partitions=integer("offsets.topic.num.partitions"),
-        replication_factor=integer("offsets.topic.replication.factor"),
-        configs={
-            "cleanup.policy": "compact",
-            "compression.type": "producer",
-            "segment.bytes": str(integer("offsets.topic.segment.bytes")),
-        },
-    )
+    if key_type == KeyType.GROUP:
+        group_coordinator(broker)  # loads what this broker leads while the client is on its way
+        return await broker.controller.ensure_internal_topic(
+            CONSUMER_OFFSETS,
+            partitions=integer("offsets.topic.num.partitions"),
+            replication_factor=integer("offsets.topic.replication.factor"),
+            configs={
+                "cleanup.policy": "compact",
+                "compression.type": "producer",
+                "segment.bytes": str(integer("offsets.topic.segment.bytes")),
+            },
+        )
+    if key_type == KeyType.TRANSACTION:
+        return await broker.controller.ensure_internal_topic(
+            TRANSACTION_STATE,
+            partitions=integer("transaction.state.log.num.partitions"),
+            replication_factor=integer("transaction.state.log.replication.factor"),
+            configs={
+                "cleanup.policy": "compact",
+                "compression.type": "uncompressed",
+                "min.insync.replicas": str(integer("transaction.state.log.min.isr")),
+                "segment.bytes": str(integer("transaction.state.log.segment.bytes")),
+                "unclean.leader.election.enable": "false",
+            },
+        )
+    raise ApiError(ErrorCode.INVALID_REQUEST, f"Nothing is coordinated for keys of type {key_type}.")
 
 
 def _leader(broker: Broker, topic: TopicImage, key: str, listener: str) -> Found:

@@ -37,6 +37,8 @@ from ottla.protocol.messages.offset_fetch_request import OffsetFetchRequest
 from ottla.protocol.messages.offset_fetch_response import OffsetFetchResponse
 from ottla.protocol.messages.sync_group_request import SyncGroupRequest
 from ottla.protocol.messages.sync_group_response import SyncGroupResponse
+from ottla.protocol.messages.txn_offset_commit_request import TxnOffsetCommitRequest
+from ottla.protocol.messages.txn_offset_commit_response import TxnOffsetCommitResponse
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -70,6 +72,12 @@ async def offset_fetch(broker: Broker, request: OffsetFetchRequest, context: Req
 
 async def offset_delete(broker: Broker, request: OffsetDeleteRequest, context: RequestContext) -> OffsetDeleteResponse:
     return await _ask(group_coordinator(broker).delete_offsets, request, context)
+
+
+async def txn_offset_commit(
+    broker: Broker, request: TxnOffsetCommitRequest, context: RequestContext
+) -> TxnOffsetCommitResponse:
+    return await _ask(group_coordinator(broker).commit_transactional_offsets, request, context)
 
 
 async def list_groups(broker: Broker, request: ListGroupsRequest, context: RequestContext) -> ListGroupsResponse:
@@ -126,6 +134,7 @@ def group_coordinator(broker: Broker) -> GroupCoordinator:
             random=broker.random,
             topics=_ImageTopics(broker),
             report=_report,
+            verifier=broker.verifier,
             commit_timeout_ms=broker.configs.integer("offsets.commit.timeout.ms"),
         )
         broker.extensions["groups"] = coordinator

@@ -50,6 +50,13 @@ HANDLERS: Final[dict[ApiKey, str]] = {
     ApiKey.LIST_GROUPS: "groups.list_groups",
     ApiKey.DESCRIBE_GROUPS: "groups.describe_groups",
     ApiKey.DELETE_GROUPS: "groups.delete_groups",
+    ApiKey.ADD_PARTITIONS_TO_TXN: "transactions.add_partitions_to_txn",
+    ApiKey.ADD_OFFSETS_TO_TXN: "transactions.add_offsets_to_txn",
+    ApiKey.END_TXN: "transactions.end_txn",
+    ApiKey.TXN_OFFSET_COMMIT: "groups.txn_offset_commit",
+    ApiKey.WRITE_TXN_MARKERS: "marker_writes.write_txn_markers",
+    ApiKey.DESCRIBE_TRANSACTIONS: "transactions.describe_transactions",
+    ApiKey.LIST_TRANSACTIONS: "transactions.list_transactions",
 }
 
 BETWEEN_NODES: Final[dict[ApiKey, str]] = {

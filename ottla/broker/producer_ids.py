@@ -1,4 +1,8 @@
-"""InitProducerId for producers without transactions: an id that no other producer of the cluster ever gets."""
+"""Producer ids: numbers that no other producer of the cluster ever gets; and InitProducerId.
+
+A producer without a transactional id needs nothing else; of the others `transactions` knows, which is imported when
+the first of them comes.
+"""
 
 import asyncio
 
@@ -36,21 +40,28 @@ class ProducerIds:
             return self._block.first + self._used - 1
 
 
+def producer_ids(broker: Broker) -> ProducerIds:
+    """Where a broker takes them from."""
+    ids: ProducerIds | None = broker.extensions.get("producer_ids")
+    if ids is None:
+        ids = broker.extensions["producer_ids"] = ProducerIds(broker)
+    return ids
+
+
 async def init_producer_id(
     broker: Broker, request: InitProducerIdRequest, context: RequestContext
 ) -> InitProducerIdResponse:
     """A producer without a transactional id gets a new id with epoch 0 each time, whatever id it had."""
     if request.transactional_id is not None:
-        return _refuse(ErrorCode.INVALID_REQUEST)  # this version of Ottla has no transactions
-    ids = broker.extensions.get("producer_ids")
-    if ids is None:
-        ids = broker.extensions["producer_ids"] = ProducerIds(broker)
+        from ottla.broker import transactions
+
+        return await transactions.init_producer_id(broker, request, context)
     try:
-        return InitProducerIdResponse(producer_id=await ids.next(), producer_epoch=0)
+        return InitProducerIdResponse(producer_id=await producer_ids(broker).next(), producer_epoch=0)
     except ApiError as error:
         # Kafka's producers know how to wait for this one.
         code = ErrorCode.COORDINATOR_LOAD_IN_PROGRESS if error.code is ErrorCode.NOT_CONTROLLER else error.code
-        return _refuse(code)
+        return InitProducerIdResponse(error_code=code, producer_id=NO_PRODUCER_ID, producer_epoch=NO_PRODUCER_EPOCH)
 
 
 async def allocate_producer_ids(
@@ -62,7 +73,3 @@ async def allocate_producer_ids(
     except ApiError as error:
         return AllocateProducerIdsResponse(error_code=error.code)
     return AllocateProducerIdsResponse(producer_id_start=block.first, producer_id_len=block.size)
-
-
-def _refuse(code: ErrorCode) -> InitProducerIdResponse:
-    return InitProducerIdResponse(error_code=code, producer_id=NO_PRODUCER_ID, producer_epoch=NO_PRODUCER_EPOCH)

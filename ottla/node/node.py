@@ -87,7 +87,7 @@ class Node:
         self._keep_house()
         self._keep_compacting()
         self._status = "ok"
-        self._wake_coordinators()
+        self._prepare_for_groups()
         logger.info(
             "ready",
             version=__version__,
@@ -223,22 +223,16 @@ class Node:
         interval_ms = max(self._broker.configs.integer("log.cleaner.backoff.ms"), SHORTEST_CLEANER_BACKOFF_MS)
         self._timers["compaction"] = asyncio.get_running_loop().call_later(interval_ms / 1000, again)
 
-    def _wake_coordinators(self) -> None:
-        """Go on with the groups that there are.
+    def _prepare_for_groups(self) -> None:
+        """Import what groups need before the first of them comes.
 
-        Their modules take long to import: a thread does it, so that neither a start without groups nor the first
-        group of a node holds up everybody else.
+        It takes long: a thread does it, so that neither a start without groups nor the first group of a node holds up
+        everybody else.
         """
 
         def imported(_: object, error: Exception | None) -> None:
             if error is not None:
                 logger.error("the group coordinator cannot be loaded", error=str(error))
-            else:
-                from ottla.broker.groups import group_coordinator
-                from ottla.coordinators.groups.service import CONSUMER_OFFSETS
-
-                if CONSUMER_OFFSETS in self._broker.image.topics and self._status == "ok":
-                    group_coordinator(self._broker)
 
         self._disk.submit(lambda: importlib.import_module("ottla.broker.find_coordinator"), imported)
 

@@ -454,9 +454,3 @@ async def test_every_producer_gets_an_id_of_its_own() -> None:
     assert {response.producer_id for response in responses} == set(range(2500))
     assert {(response.error_code, response.producer_epoch) for response in responses} == {(0, 0)}
     assert broker.image.next_producer_id == 3000
-
-
-async def test_a_transactional_producer_is_refused() -> None:
-    broker = await start_broker()
-    response = await ask(broker, ApiKey.INIT_PRODUCER_ID, InitProducerIdRequest(transactional_id="t"))
-    assert (response.error_code, response.producer_id, response.producer_epoch) == (42, -1, -1)

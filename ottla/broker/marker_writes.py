@@ -1,0 +1,154 @@
+"""WriteTxnMarkers: appends the ends of transactions to partitions that this node leads (KIP-98, KIP-1228).
+
+Coordinators ask for it, over the mesh or on the same node. Clients may only abort, as an operator does with a
+transaction that nobody ends any more (KIP-664); to commit is the coordinator's alone.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from ottla.broker.context import RequestContext
+from ottla.broker.deadlines import Bucket
+from ottla.core.errors import ApiError, ErrorCode
+from ottla.partitions.results import Origin
+from ottla.protocol.messages.write_txn_markers_request import WritableTxnMarker, WriteTxnMarkersRequest
+from ottla.protocol.messages.write_txn_markers_response import (
+    WritableTxnMarkerPartitionResult,
+    WritableTxnMarkerResult,
+    WritableTxnMarkerTopicResult,
+    WriteTxnMarkersResponse,
+)
+from ottla.records.control import encode_end_transaction_marker
+
+if TYPE_CHECKING:
+    from ottla.broker.broker import Broker
+
+CONSUMER_OFFSETS: Final = "__consumer_offsets"
+WAIT_MS: Final = 2_000.0
+"""How long an answer waits for replicas. Then it tells which markers are committed; who asked asks again for the rest,
+and a second marker does no harm.
+"""
+
+Done = Callable[[WriteTxnMarkersResponse], None]
+
+
+async def write_txn_markers(
+    broker: "Broker", request: WriteTxnMarkersRequest, context: RequestContext
+) -> WriteTxnMarkersResponse:
+    """The handler; other nodes' requests and this one's come to `write_markers`."""
+    if context.node is None and any(marker.transaction_result for marker in request.markers):
+        return _refused(request, ErrorCode.CLUSTER_AUTHORIZATION_FAILED)
+    written: asyncio.Future[WriteTxnMarkersResponse] = asyncio.get_running_loop().create_future()
+
+    def done(response: WriteTxnMarkersResponse) -> None:
+        if not written.done():
+            written.set_result(response)
+
+    write_markers(broker, request, done)
+    return await written
+
+
+def write_markers(broker: "Broker", request: WriteTxnMarkersRequest, done: Done) -> None:
+    """Append all of them now; `done` when every partition's marker is committed, or will not be, or time is over."""
+    response = _refused(request, ErrorCode.REQUEST_TIMED_OUT)
+    pending = _Pending(response, done)
+    for marker, result in zip(request.markers, response.markers, strict=True):
+        for topic in result.topics:
+            for partition in topic.partitions:
+                pending.outstanding += 1
+                try:
+                    _write(broker, marker, topic.name, partition.partition_index, partial(pending.took, partition))
+                except ApiError as error:
+                    pending.took(partition, error.code)
+    pending.started(broker)
+
+
+def _write(
+    broker: "Broker", marker: WritableTxnMarker, topic: str, index: int, done: Callable[[ErrorCode], None]
+) -> None:
+    partition = broker.replicas.leader(topic, index)
+    if topic == CONSUMER_OFFSETS:  # the offsets that the transaction holds become visible with the marker
+        from ottla.broker.groups import group_coordinator
+
+        group_coordinator(broker).complete_transaction(
+            index,
+            marker.producer_id,
+            marker.producer_epoch,
+            marker.coordinator_epoch,
+            marker.transaction_result,
+            done,
+        )
+        return
+    batch = encode_end_transaction_marker(
+        committed=marker.transaction_result,
+        coordinator_epoch=marker.coordinator_epoch,
+        producer_id=marker.producer_id,
+        producer_epoch=marker.producer_epoch,
+        timestamp_ms=broker.clock.time_ms(),
+    )
+    partition.append(
+        memoryview(bytearray(batch)),
+        acks=-1,
+        done=done,
+        origin=Origin.COORDINATOR,
+        transaction_version=marker.transaction_version,
+    )
+
+
+class _Pending:
+    """A request until all of its partitions have answered; hashed by identity."""
+
+    __slots__ = ("_bucket", "_done", "outstanding", "response")
+
+    def __init__(self, response: WriteTxnMarkersResponse, done: Done) -> None:
+        self.response, self._done = response, done
+        self.outstanding = 1  # the request itself, until everything is appended
+        self._bucket: Bucket | None = None
+
+    def took(self, result: WritableTxnMarkerPartitionResult, error: ErrorCode) -> None:
+        if self.outstanding > 0:
+            result.error_code = error
+            self.outstanding -= 1
+            if not self.outstanding:
+                self._finish()
+
+    def started(self, broker: "Broker") -> None:
+        self.outstanding -= 1
+        if self.outstanding:
+            self._bucket = broker.deadlines.enter(self, WAIT_MS)
+        else:
+            self._finish()
+
+    def expire(self) -> None:
+        self.outstanding = 0
+        self._bucket = None
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._bucket is not None:
+            self._bucket.discard(self)
+        self._done(self.response)
+
+
+def _refused(request: WriteTxnMarkersRequest, code: ErrorCode) -> WriteTxnMarkersResponse:
+    """An answer with this error for every partition."""
+    return WriteTxnMarkersResponse(
+        markers=[
+            WritableTxnMarkerResult(
+                producer_id=marker.producer_id,
+                topics=[
+                    WritableTxnMarkerTopicResult(
+                        name=topic.name,
+                        partitions=[
+                            WritableTxnMarkerPartitionResult(partition_index=index, error_code=code)
+                            for index in topic.partition_indexes
+                        ],
+                    )
+                    for topic in marker.topics
+                ],
+            )
+            for marker in request.markers
+        ]
+    )

@@ -1,0 +1,76 @@
+"""AddPartitionsToTxn: partitions that do not exist can be in no transaction, and are not put to the coordinator.
+
+A client is told of each such partition, and that the others of its request were not attempted, as by Kafka. What is
+only to be verified needs no look: it is in the transaction, or it is not.
+"""
+
+from ottla.controller.image import MetadataImage
+from ottla.core.error_codes import ErrorCode
+from ottla.protocol.messages.add_partitions_to_txn_request import AddPartitionsToTxnRequest, AddPartitionsToTxnTopic
+from ottla.protocol.messages.add_partitions_to_txn_response import (
+    AddPartitionsToTxnPartitionResult,
+    AddPartitionsToTxnResponse,
+    AddPartitionsToTxnResult,
+    AddPartitionsToTxnTopicResult,
+)
+
+BROKERS_SINCE = 4
+
+
+class Unknown:
+    """One request's answers that need no coordinator; `left` is what does."""
+
+    __slots__ = ("_by_topic", "_by_transaction", "is_all", "left")
+
+    def __init__(self, image: MetadataImage, request: AddPartitionsToTxnRequest, version: int) -> None:
+        self._by_transaction: list[AddPartitionsToTxnResult] = []
+        self._by_topic: list[AddPartitionsToTxnTopicResult] = []
+        self.left = request
+        if version < BROKERS_SINCE:
+            self._by_topic = _refusals(image, request.v3_and_below_topics)
+            self.is_all = bool(self._by_topic)
+            return
+        transactions = []
+        for transaction in request.transactions:
+            refusals = [] if transaction.verify_only else _refusals(image, transaction.topics)
+            if refusals:
+                self._by_transaction.append(
+                    AddPartitionsToTxnResult(transactional_id=transaction.transactional_id, topic_results=refusals)
+                )
+            else:
+                transactions.append(transaction)
+        if self._by_transaction:
+            self.left = AddPartitionsToTxnRequest(transactions=transactions)
+        self.is_all = bool(self._by_transaction) and not transactions
+
+    def added_to(self, response: AddPartitionsToTxnResponse) -> AddPartitionsToTxnResponse:
+        """The coordinator's answer and these."""
+        response.results_by_transaction.extend(self._by_transaction)
+        response.results_by_topic_v3_and_below.extend(self._by_topic)
+        return response
+
+
+def _refusals(image: MetadataImage, topics: list[AddPartitionsToTxnTopic]) -> list[AddPartitionsToTxnTopicResult]:
+    """An error for every partition when one of them is unknown; else nothing."""
+
+    def is_known(name: str, index: int) -> bool:
+        topic = image.topics.get(name)
+        return topic is not None and 0 <= index < len(topic.partitions)
+
+    if all(is_known(topic.name, index) for topic in topics for index in topic.partitions):
+        return []
+    return [
+        AddPartitionsToTxnTopicResult(
+            name=topic.name,
+            results_by_partition=[
+                AddPartitionsToTxnPartitionResult(
+                    partition_index=index,
+                    partition_error_code=ErrorCode.OPERATION_NOT_ATTEMPTED
+                    if is_known(topic.name, index)
+                    else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+                )
+                for index in topic.partitions
+            ],
+        )
+        for topic in topics
+    ]

@@ -1,0 +1,142 @@
+"""WriteTxnMarkers on the leaders' side: one control batch for each partition, acknowledged when it is committed."""
+
+from typing import Any, cast
+
+import pytest
+
+from ottla.broker.broker import Broker
+from ottla.broker.context import RequestContext
+from ottla.broker.marker_writes import WAIT_MS, write_markers, write_txn_markers
+from ottla.controller.requests import NewTopic
+from ottla.core.errors import ErrorCode
+from ottla.core.types import NodeId
+from ottla.partitions.partition import Partition
+from ottla.partitions.results import Isolation, Origin
+from ottla.protocol.messages.write_txn_markers_request import (
+    WritableTxnMarker,
+    WritableTxnMarkerTopic,
+    WriteTxnMarkersRequest,
+)
+from ottla.protocol.messages.write_txn_markers_response import WriteTxnMarkersResponse
+from ottla.records.batch import encode_batch
+from ottla.records.control import EndTransactionMarker, read_end_transaction_marker
+from ottla.records.record import Record
+from tests.unit.broker.one_broker import LISTENER, start_broker
+
+OTHER_NODE = RequestContext(listener="", api_version=2, node=NodeId(2))
+CLIENT = RequestContext(listener=LISTENER, api_version=1)
+
+
+async def broker_with_topic() -> Broker:
+    broker = await start_broker()
+    await broker.controller.local.create_topics([NewTopic(name="t", partitions=2, replication_factor=1)])
+    return broker
+
+
+def partition(broker: Broker, index: int = 0) -> Partition:
+    found = broker.partitions.get("t", index)
+    assert found is not None
+    return found
+
+
+def append(broker: Broker, producer_id: int, epoch: int = 0) -> None:
+    """A record of a transaction."""
+    record = Record(timestamp=0, key=None, value=b"x")
+    batch = encode_batch(
+        [record], producer_id=producer_id, producer_epoch=epoch, base_sequence=0, is_transactional=True
+    )
+    partition(broker).append(memoryview(bytearray(batch)), acks=-1, done=None, origin=Origin.COORDINATOR)
+
+
+def marker(
+    producer_id: int,
+    *partitions: int,
+    committed: bool = True,
+    epoch: int = 0,
+    coordinator_epoch: int = 4,
+    topic: str = "t",
+) -> WritableTxnMarker:
+    return WritableTxnMarker(
+        producer_id=producer_id,
+        producer_epoch=epoch,
+        transaction_result=committed,
+        topics=[WritableTxnMarkerTopic(name=topic, partition_indexes=list(partitions))],
+        coordinator_epoch=coordinator_epoch,
+    )
+
+
+async def write(
+    broker: Broker, *markers: WritableTxnMarker, context: RequestContext = OTHER_NODE
+) -> dict[tuple[int, str, int], ErrorCode]:
+    """By producer, topic and partition."""
+    response = await write_txn_markers(broker, WriteTxnMarkersRequest(markers=list(markers)), context)
+    return outcome(response)
+
+
+def outcome(response: WriteTxnMarkersResponse) -> dict[tuple[int, str, int], ErrorCode]:
+    return {
+        (one.producer_id, topic.name, index.partition_index): ErrorCode(index.error_code)
+        for one in response.markers
+        for topic in one.topics
+        for index in topic.partitions
+    }
+
+
+async def test_a_marker_ends_the_transaction_when_it_is_committed() -> None:
+    broker = await broker_with_topic()
+    append(broker, 7)
+    log = partition(broker)
+    assert await write(broker, marker(7, 0, 1), marker(8, 1, committed=False)) == {
+        (7, "t", 0): ErrorCode.NONE,
+        (7, "t", 1): ErrorCode.NONE,
+        (8, "t", 1): ErrorCode.NONE,
+    }
+    assert (log.high_watermark, log.last_stable_offset, partition(broker, 1).high_watermark) == (2, 2, 2)
+    read = log.read(1, 1000, isolation=Isolation.READ_COMMITTED, minimum_one_batch=True, done=cast(Any, None))
+    assert read is not None
+    assert read_end_transaction_marker(bytes(read.buffers[0])) == EndTransactionMarker(True, 4)
+
+
+async def test_each_partition_has_an_outcome_of_its_own() -> None:
+    broker = await broker_with_topic()
+    append(broker, 7, epoch=2)
+    await write(broker, marker(7, 0, epoch=2))
+    assert await write(
+        broker,
+        marker(7, 0, epoch=1),
+        marker(7, 0, epoch=2, coordinator_epoch=3),
+        marker(9, 5),
+        marker(10, 0, topic="gone"),
+    ) == {
+        (7, "t", 0): ErrorCode.TRANSACTION_COORDINATOR_FENCED,
+        (9, "t", 5): ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+        (10, "gone", 0): ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+    }
+    assert await write(broker, marker(7, 0, epoch=1)) == {(7, "t", 0): ErrorCode.INVALID_PRODUCER_EPOCH}
+
+
+async def test_markers_that_replicas_do_not_take_in_time_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = await broker_with_topic()
+    waiting: list[Any] = []
+    monkeypatch.setattr(Partition, "append", lambda self, batch, *, done, **_: waiting.append(done))
+    answers: list[WriteTxnMarkersResponse] = []
+    write_markers(broker, WriteTxnMarkersRequest(markers=[marker(7, 0, 1)]), answers.append)
+    waiting[1](ErrorCode.NONE)
+    (bucket,) = broker.deadlines._buckets.values()
+    assert WAIT_MS > 0
+    for waiter in tuple(bucket):
+        waiter.expire()
+    waiting[0](ErrorCode.NONE)
+    assert [outcome(one) for one in answers] == [
+        {(7, "t", 0): ErrorCode.REQUEST_TIMED_OUT, (7, "t", 1): ErrorCode.NONE}
+    ]
+
+
+async def test_clients_may_abort_and_not_commit() -> None:
+    broker = await broker_with_topic()
+    append(broker, 7)
+    refused = {(7, "t", 0): ErrorCode.CLUSTER_AUTHORIZATION_FAILED}
+    assert await write(broker, marker(7, 0, committed=True), context=CLIENT) == refused
+    assert partition(broker).last_stable_offset == 0
+    assert await write(broker, marker(7, 0, committed=False), context=CLIENT) == {(7, "t", 0): ErrorCode.NONE}
+    assert partition(broker).last_stable_offset == 2
