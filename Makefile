@@ -14,7 +14,7 @@ NODES ?= 3
 UP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up env test test-oldest soak sim check format proto protocol bench system docs wheel-check clean
+.PHONY: help up env test test-oldest soak rolling sim check format proto protocol bench system docs wheel-check clean
 
 help:  ## Say what there is.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -55,6 +55,9 @@ test-oldest: system  ## Run the gRPC tests with the oldest grpcio and protobuf t
 soak: env  ## Shake the log and the coordinators with many new random histories.
 	OTTLA_MODEL_EXAMPLES=3000 OTTLA_MODEL_STEPS=150 OTTLA_REPLICATION_SEEDS=500 CI= $(BIN)/python -m pytest -q -n 2 --timeout=1800 \
 		tests/sim tests/unit/coordinators tests/unit/controller tests/unit/raft
+
+rolling: env  ## Restart, grow, shrink and cut the power of a cluster under load, and look for every record.
+	$(BIN)/python -m chaos.rolling
 
 # How many histories `make sim` draws: `make sim SEEDS=10000`.
 SEEDS ?= 1000

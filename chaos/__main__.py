@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from chaos.faults import Fault, Faults
 from chaos.verdict import judge
-from chaos.writers import GrpcWriter, KafkaWriter, Written
+from chaos.writers import IMPATIENT, GrpcWriter, KafkaWriter, Written
 from ottla.testing.cluster import Cluster
 
 TOPIC = "chaos"
@@ -41,7 +41,7 @@ def main(*, seconds: int, seed: int, partitions: int, directory: Path | None) ->
         admin = AdminClient({"bootstrap.servers": cluster.bootstrap, "log_level": 2})
         admin.create_topics([NewTopic(TOPIC, partitions, NODES)])[TOPIC].result(30)
         writers = [
-            KafkaWriter("kafka", TOPIC, partitions, cluster.bootstrap),
+            KafkaWriter("kafka", TOPIC, partitions, cluster.bootstrap, IMPATIENT),
             GrpcWriter("grpc", TOPIC, partitions, cluster.grpc),
         ]
         for writer in writers:
@@ -54,7 +54,7 @@ def main(*, seconds: int, seed: int, partitions: int, directory: Path | None) ->
         time.sleep(QUIET_S)
         written = [writer.stop() for writer in writers]
     _summarise(faults.done, written)
-    verdict = judge(directory, TOPIC, partitions, NODES, written)
+    verdict = judge(directory, TOPIC, [range(1, NODES + 1)] * partitions, written)
     click.echo(f"{verdict.records:,} records in {verdict.replicas} logs: {verdict}")
     return 1 if verdict.problems else 0
 

@@ -28,16 +28,16 @@ class Verdict:
         return f"{len(self.problems)} problems:\n  {shown}"
 
 
-def judge(directory: Path, topic: str, partitions: int, nodes: int, written: Sequence[Written]) -> Verdict:
-    """Read the files of each node, which has stopped; `directory` is the cluster's."""
+def judge(directory: Path, topic: str, replicas: Sequence[Sequence[int]], written: Sequence[Written]) -> Verdict:
+    """Read the files of nodes that have stopped; `directory` is the cluster's, `replicas` the nodes by partition."""
     verdict = Verdict()
-    for partition in range(partitions):
-        logs = [list(_values(directory / f"node-{node}" / f"{topic}-{partition}")) for node in range(1, nodes + 1)]
-        for node, log in enumerate(logs, 1):
+    for partition, nodes in enumerate(replicas):
+        logs = [list(_values(directory / f"node-{node}" / f"{topic}-{partition}")) for node in nodes]
+        for node, log in zip(nodes, logs, strict=True):
             verdict.replicas += 1
             verdict.records += len(log)
             if log != logs[0]:
-                verdict.blame(f"partition {partition}: node {node} and node 1 hold different records")
+                verdict.blame(f"partition {partition}: node {node} and node {nodes[0]} hold different records")
         _judge_log(verdict, partition, logs[0], written)
     return verdict
 

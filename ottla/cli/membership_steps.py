@@ -5,7 +5,7 @@ Every step may be repeated: a command that was interrupted is run again and find
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -14,7 +14,8 @@ from ottla.core.errors import ConfigError, ErrorCode, OttlaError
 
 if TYPE_CHECKING:
     from ottla.client import Admin
-    from ottla.client.types import Node, TopicDescription, TopicPartition
+    from ottla.client.operations import Reassignment
+    from ottla.client.types import Node, PartitionDescription, TopicDescription, TopicPartition
 
 LOOK_S: Final = 0.2
 _NAMED: Final = 5  # partitions in a message
@@ -64,12 +65,13 @@ async def drain(admin: "Admin", node: int) -> None:
     """Return when the node has no replica any more, also none of a topic that came meanwhile."""
     most, told = 0, -1
     while True:
-        topics = await admin.describe_topics()
         moving = await admin.list_reassignments()
+        topics = await admin.describe_topics()
+        if moving.keys() != (await admin.list_reassignments()).keys():
+            continue  # what began or ended in between would be taken for what it is not
         leaving = [one for one, move in moving.items() if node in move.removing_replica_ids]
-        staying = moves_away(
-            [_without(topic, leaving) for topic in topics], (await admin.describe_cluster()).nodes, node
-        )
+        goals = [_goal(topic, moving) for topic in topics]
+        staying = moves_away(goals, (await admin.describe_cluster()).nodes, node)
         _check_led(topics, node)
         left = len(leaving) + len(staying)
         most = max(most, left)
@@ -83,13 +85,18 @@ async def drain(admin: "Admin", node: int) -> None:
         await asyncio.sleep(LOOK_S)
 
 
-def _without(topic: "TopicDescription", moving: "Collection[TopicPartition]") -> "TopicDescription":
+def _goal(topic: "TopicDescription", moving: "Mapping[TopicPartition, Reassignment]") -> "TopicDescription":
+    """The topic as it will be when what moves has arrived."""
     from dataclasses import replace
 
     from ottla.client import TopicPartition
 
-    left = tuple(part for part in topic.partitions if TopicPartition(topic.name, part.partition) not in moving)
-    return replace(topic, partitions=left)
+    def goal(part: "PartitionDescription") -> "PartitionDescription":
+        move = moving.get(TopicPartition(topic.name, part.partition))
+        gone = move.removing_replica_ids if move is not None else ()
+        return replace(part, replica_ids=tuple(one for one in part.replica_ids if one not in gone))
+
+    return replace(topic, partitions=tuple(map(goal, topic.partitions)))
 
 
 def _check_led(topics: "Sequence[TopicDescription]", node: int) -> None:

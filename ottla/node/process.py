@@ -9,8 +9,9 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ottla.core.errors import ConfigError, OttlaError
 from ottla.node.config import NodeConfig
@@ -97,11 +98,23 @@ class _Life:
 
         node = self._node = Node(self._config, fresh=self._fresh, on_fatal=self._fatal)
         try:
-            await self._start(node)
+            await self._unless_stopped(self._start(node))
             await self._stop.wait()
         finally:
             await node.stop(together=self._together or self._failed)
         return EXIT_FAILED if self._failed else EXIT_CLEAN
+
+    async def _unless_stopped(self, start: Coroutine[Any, Any, None]) -> None:
+        """A start may last as long as a majority of the cluster is away: whoever is told to stop does not wait for it."""
+        starting, stop = asyncio.ensure_future(start), asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait((starting, stop), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.cancel()
+            starting.cancel()  # does nothing to one that has ended
+            await asyncio.wait((starting,))
+        if not starting.cancelled():
+            starting.result()
 
     async def _start(self, node: "Node") -> None:
         await node.start()

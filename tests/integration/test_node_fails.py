@@ -7,7 +7,7 @@ from pathlib import Path
 from ottla.core.types import NodeId
 from ottla.node.config import Layer, NodeConfig
 from ottla.node.founding import Place, found, free_ports
-from ottla.node.process import EXIT_FAILED, _Life
+from ottla.node.process import EXIT_CLEAN, EXIT_FAILED, _Life
 
 WAIT_S = 30
 
@@ -53,6 +53,18 @@ async def test_a_failed_metadata_log_ends_the_process_with_a_failure(tmp_path: P
         second._stop.set()
         second._together = True
         await running[1]
+
+
+async def test_a_node_that_waits_for_a_majority_can_be_stopped(tmp_path: Path) -> None:
+    alone = _Life(configs(tmp_path)[0], fresh=False, parent=None)
+    running = asyncio.ensure_future(alone.live())
+    async with asyncio.timeout(WAIT_S):
+        while alone._node is None or not hasattr(alone._node, "_grpc_advertised"):  # it is about to register
+            await asyncio.sleep(0.05)
+        assert alone._node.health()["status"] == "starting"
+        alone._ask_to_stop("a signal")
+        assert await running == EXIT_CLEAN
+    assert alone._node.health()["status"] == "stopped"
 
 
 def test_free_ports_are_free() -> None:
