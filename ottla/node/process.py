@@ -105,7 +105,7 @@ class _Life:
         return EXIT_FAILED if self._failed else EXIT_CLEAN
 
     async def _unless_stopped(self, start: Coroutine[Any, Any, None]) -> None:
-        """A start may last as long as a majority of the cluster is away: whoever is told to stop does not wait for it."""
+        """A start lasts as long as a majority of the cluster is away: whoever is told to stop does not wait for it."""
         starting, stop = asyncio.ensure_future(start), asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait((starting, stop), return_when=asyncio.FIRST_COMPLETED)

@@ -59,7 +59,7 @@ async def test_a_node_that_waits_for_a_majority_can_be_stopped(tmp_path: Path) -
     alone = _Life(configs(tmp_path)[0], fresh=False, parent=None)
     running = asyncio.ensure_future(alone.live())
     async with asyncio.timeout(WAIT_S):
-        while alone._node is None or not hasattr(alone._node, "_grpc_advertised"):  # it is about to register
+        while alone._node is None or not hasattr(alone._node, "_grpc_advertised"):  # noqa: ASYNC110 - it is to register
             await asyncio.sleep(0.05)
         assert alone._node.health()["status"] == "starting"
         alone._ask_to_stop("a signal")
