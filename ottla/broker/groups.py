@@ -4,7 +4,7 @@ A broker's coordinator starts with the first of these requests: a node without g
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import structlog
@@ -12,11 +12,17 @@ import structlog
 from ottla.broker.broker import Broker
 from ottla.broker.context import RequestContext
 from ottla.broker.leaderships import Leaderships
-from ottla.controller.image import MetadataDelta, MetadataImage
+from ottla.controller.features import GROUP_VERSION
+from ottla.controller.image import MetadataDelta, MetadataImage, TopicImage
 from ottla.coordinators.groups.config import GroupConfig
 from ottla.coordinators.groups.joining import Caller
 from ottla.coordinators.groups.service import CONSUMER_OFFSETS, GroupCoordinator
+from ottla.core.error_codes import ErrorCode
 from ottla.core.types import Uuid
+from ottla.protocol.messages.consumer_group_describe_request import ConsumerGroupDescribeRequest
+from ottla.protocol.messages.consumer_group_describe_response import ConsumerGroupDescribeResponse
+from ottla.protocol.messages.consumer_group_heartbeat_request import ConsumerGroupHeartbeatRequest
+from ottla.protocol.messages.consumer_group_heartbeat_response import ConsumerGroupHeartbeatResponse
 from ottla.protocol.messages.delete_groups_request import DeleteGroupsRequest
 from ottla.protocol.messages.delete_groups_response import DeleteGroupsResponse
 from ottla.protocol.messages.describe_groups_request import DescribeGroupsRequest
@@ -90,6 +96,22 @@ async def describe_groups(
     return await _ask(group_coordinator(broker).describe_groups, request, context)
 
 
+async def consumer_group_heartbeat(
+    broker: Broker, request: ConsumerGroupHeartbeatRequest, context: RequestContext
+) -> ConsumerGroupHeartbeatResponse:
+    if not broker.image.features.get(GROUP_VERSION, 0):
+        return ConsumerGroupHeartbeatResponse(
+            error_code=ErrorCode.UNSUPPORTED_VERSION, error_message=f"The cluster's {GROUP_VERSION} is 0."
+        )
+    return await _ask(group_coordinator(broker).consumer_group_heartbeat, request, context)
+
+
+async def consumer_group_describe(
+    broker: Broker, request: ConsumerGroupDescribeRequest, context: RequestContext
+) -> ConsumerGroupDescribeResponse:
+    return await _ask(group_coordinator(broker).describe_consumer_groups, request, context)
+
+
 async def delete_groups(broker: Broker, request: DeleteGroupsRequest, context: RequestContext) -> DeleteGroupsResponse:
     return await _ask(group_coordinator(broker).delete_groups, request, context)
 
@@ -123,6 +145,9 @@ class _ImageTopics:
         topic = self._broker.image.topics.get(name)
         return 0 if topic is None else len(topic.partitions)
 
+    def names(self) -> Iterable[str]:
+        return [topic.name for topic in self._broker.image.topics.values() if not topic.internal]
+
 
 def group_coordinator(broker: Broker) -> GroupCoordinator:
     """The coordinator of this broker, which follows its leaderships."""
@@ -142,23 +167,36 @@ def group_coordinator(broker: Broker) -> GroupCoordinator:
         leaderships.follow()
 
         def changed(image: MetadataImage, delta: MetadataDelta) -> None:
+            matters = False  # to those who assign partitions; who leads them does not
             for name, (before, after) in delta.topics.items():
                 if name == CONSUMER_OFFSETS:
                     leaderships.follow()
                 elif before is not None and (after is None or after.id != before.id):
                     coordinator.topic_deleted(name)
+                matters = matters or before is None or after is None or _shape(before) != _shape(after)
+            if matters:
+                coordinator.topics_changed()
 
         broker.subscribe(changed)
     return coordinator
 
 
+def _shape(topic: TopicImage) -> tuple[Uuid, int]:
+    return topic.id, len(topic.partitions)
+
+
 def _config(broker: Broker) -> GroupConfig:
     integer = broker.configs.integer
+    assignors = broker.configs.broker_value("group.consumer.assignors") or ""
     return GroupConfig(
         group_min_session_timeout_ms=integer("group.min.session.timeout.ms"),
         group_max_session_timeout_ms=integer("group.max.session.timeout.ms"),
         group_initial_rebalance_delay_ms=integer("group.initial.rebalance.delay.ms"),
         group_max_size=integer("group.max.size"),
+        consumer_session_timeout_ms=integer("group.consumer.session.timeout.ms"),
+        consumer_heartbeat_interval_ms=integer("group.consumer.heartbeat.interval.ms"),
+        consumer_max_size=integer("group.consumer.max.size"),
+        consumer_assignors=tuple(name.strip() for name in assignors.split(",")),
         offset_metadata_max_bytes=integer("offset.metadata.max.bytes"),
         offsets_retention_minutes=integer("offsets.retention.minutes"),
         offsets_retention_check_interval_ms=integer("offsets.retention.check.interval.ms"),

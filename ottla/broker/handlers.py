@@ -57,6 +57,8 @@ HANDLERS: Final[dict[ApiKey, str]] = {
     ApiKey.WRITE_TXN_MARKERS: "marker_writes.write_txn_markers",
     ApiKey.DESCRIBE_TRANSACTIONS: "transactions.describe_transactions",
     ApiKey.LIST_TRANSACTIONS: "transactions.list_transactions",
+    ApiKey.CONSUMER_GROUP_HEARTBEAT: "groups.consumer_group_heartbeat",
+    ApiKey.CONSUMER_GROUP_DESCRIBE: "groups.consumer_group_describe",
 }
 
 BETWEEN_NODES: Final[dict[ApiKey, str]] = {

@@ -18,9 +18,12 @@ from ottla.v1 import metadata_pb2 as pb
 METADATA_VERSION: Final = "metadata.version"
 TRANSACTION_VERSION: Final = "transaction.version"
 
+GROUP_VERSION: Final = "group.version"
+
 SUPPORTED_FEATURES: Final[Mapping[str, tuple[int, int]]] = {
     METADATA_VERSION: (7, 30),  # 3.3-IV3 to 4.3-IV0
     TRANSACTION_VERSION: (0, 2),  # 2: producers' epochs are raised by every transaction (KIP-890)
+    GROUP_VERSION: (0, 1),  # 1: the consumer group protocol of KIP-848
 }
 """Kafka's features, and the lowest and highest level of each."""
 

@@ -179,20 +179,24 @@ def _no_offset(index: int, code: ErrorCode) -> OffsetFetchResponsePartitions:
     )
 
 
+def subscribed_topics(group: ClassicGroup) -> frozenset[str]:
+    """What its members read. Raises ApiError when that cannot be known."""
+    if group.is_in(GroupState.EMPTY):
+        return frozenset()
+    if group.subscribed_topics is None:
+        raise ApiError(ErrorCode.NON_EMPTY_GROUP)
+    return group.subscribed_topics
+
+
 def delete_offsets(
-    group: ClassicGroup,
+    subscribed: frozenset[str],
     request: OffsetDeleteRequest,
     store: OffsetStore,
     pending: PendingOffsets,
     topics: Topics,
     effects: Effects,
 ) -> OffsetDeleteResponse:
-    """Offsets of topics that no member reads. Raises ApiError when that cannot be known."""
-    subscribed: frozenset[str] = frozenset()
-    if not group.is_in(GroupState.EMPTY):
-        if group.subscribed_topics is None:
-            raise ApiError(ErrorCode.NON_EMPTY_GROUP)
-        subscribed = group.subscribed_topics
+    """Offsets of topics that no member reads."""
     response = OffsetDeleteResponse()
     for topic in request.topics:
         answer = OffsetDeleteResponseTopic(name=topic.name)

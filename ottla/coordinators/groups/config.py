@@ -18,6 +18,13 @@ class GroupConfig:
     """Offsets live this long after the group became empty (or, of a simple consumer, after their commit)."""
     offsets_retention_check_interval_ms: int = 600_000
 
+    consumer_session_timeout_ms: int = 45_000
+    """Of members that use the consumer group protocol (KIP-848)."""
+    consumer_heartbeat_interval_ms: int = 5_000
+    consumer_max_size: int = 2_147_483_647
+    consumer_assignors: tuple[str, ...] = ("uniform", "range")
+    """The first is for groups whose members ask for none."""
+
     @property
     def offsets_retention_ms(self) -> int:
         return self.offsets_retention_minutes * 60_000

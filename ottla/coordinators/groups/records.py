@@ -4,6 +4,7 @@ from struct import Struct
 from struct import error as struct_error
 from typing import TYPE_CHECKING
 
+from ottla.coordinators.groups.consumer.records import KINDS as CONSUMER_GROUP_KINDS
 from ottla.coordinators.runtime import CoordinatorRecord
 from ottla.core.errors import DecodeError
 from ottla.protocol.messages.group_metadata_key import GroupMetadataKey
@@ -54,6 +55,12 @@ class GroupRecordCodec:
             if value is None:
                 return CoordinatorRecord(group_key)
             return CoordinatorRecord(group_key, GroupMetadataValue.decode(value, version, 2)[0], version)
+        if kind in CONSUMER_GROUP_KINDS:
+            key_class, value_class = CONSUMER_GROUP_KINDS[kind]
+            decoded, _ = key_class.decode(key, 0, 2)
+            if value is None:
+                return CoordinatorRecord(decoded)
+            return CoordinatorRecord(decoded, value_class.decode(value, version, 2)[0], version)
         return None
 
 

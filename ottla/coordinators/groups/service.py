@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 from ottla.coordinators.gathering import gather
 from ottla.coordinators.groups import admin, answers, committing, transactional
 from ottla.coordinators.groups.config import GroupConfig
+from ottla.coordinators.groups.consumer.describe import describe_refused
+from ottla.coordinators.groups.consumer.requests import check_heartbeat
 from ottla.coordinators.groups.errors import commit_error, group_error
 from ottla.coordinators.groups.joining import Caller
 from ottla.coordinators.groups.records import GroupRecordCodec
@@ -21,6 +23,11 @@ from ottla.coordinators.partitioning import coordinator_partition
 from ottla.coordinators.runtime import Call, CoordinatorLog, CoordinatorRuntime, Effects, ProducerIdentity
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.ports import Clock, Random
+from ottla.protocol.messages.consumer_group_describe_request import ConsumerGroupDescribeRequest
+from ottla.protocol.messages.consumer_group_describe_response import ConsumerGroupDescribeResponse
+from ottla.protocol.messages.consumer_group_describe_response import DescribedGroup as DescribedConsumerGroup
+from ottla.protocol.messages.consumer_group_heartbeat_request import ConsumerGroupHeartbeatRequest
+from ottla.protocol.messages.consumer_group_heartbeat_response import ConsumerGroupHeartbeatResponse
 from ottla.protocol.messages.delete_groups_request import DeleteGroupsRequest
 from ottla.protocol.messages.delete_groups_response import DeletableGroupResult, DeleteGroupsResponse
 from ottla.protocol.messages.describe_groups_request import DescribeGroupsRequest
@@ -98,6 +105,11 @@ class GroupCoordinator:
     def close(self) -> None:
         self.runtime.close()
 
+    def topics_changed(self) -> None:
+        """Topics came, went, or have more partitions."""
+        for index in self.runtime.indices:
+            self.runtime.execute(index, None, lambda shard, effects: shard.consumers.topics_changed(effects))
+
     def topic_deleted(self, topic: str) -> None:
         """Forget the offsets of all groups in this topic."""
         for index in self.runtime.indices:
@@ -155,6 +167,27 @@ class GroupCoordinator:
             lambda code: LeaveGroupResponse(error_code=code),
             lambda call, shard, effects: shard.leave(request, call, effects),
         )
+
+    def consumer_group_heartbeat(
+        self, request: ConsumerGroupHeartbeatRequest, caller: Caller, done: Done[ConsumerGroupHeartbeatResponse]
+    ) -> None:
+        def refuse(code: ErrorCode) -> ConsumerGroupHeartbeatResponse:
+            return ConsumerGroupHeartbeatResponse(error_code=code)
+
+        def beat(call: Call, shard: GroupShard, effects: Effects) -> None:
+            try:
+                response = shard.consumer_heartbeat(request, caller, effects)
+            except ApiError as error:
+                response = refuse(error.code)
+                response.error_message = error.message or None
+            effects.reply(call, response)
+
+        try:
+            check_heartbeat(request, caller.api_version, self._config)
+        except ApiError as error:
+            done(ConsumerGroupHeartbeatResponse(error_code=error.code, error_message=error.message))
+            return
+        self._execute(request.group_id, done, refuse, beat)
 
     # --- offsets
 
@@ -312,6 +345,24 @@ class GroupCoordinator:
         gather(
             [partial(part, group_id) for group_id in request.groups],
             lambda groups: done(DescribeGroupsResponse(groups=groups)),
+        )
+
+    def describe_consumer_groups(
+        self, request: ConsumerGroupDescribeRequest, caller: Caller, done: Done[ConsumerGroupDescribeResponse]
+    ) -> None:
+        def part(group_id: str, done: Done[DescribedConsumerGroup]) -> None:
+            def look(call: Call, shard: GroupShard, effects: Effects) -> None:
+                try:
+                    described = shard.describe_consumer_group(group_id)
+                except ApiError as error:
+                    described = describe_refused(group_id, error.code, error.message)
+                effects.reply(call, described)
+
+            self._execute(group_id, done, lambda code: describe_refused(group_id, code), look)
+
+        gather(
+            [partial(part, group_id) for group_id in request.group_ids],
+            lambda groups: done(ConsumerGroupDescribeResponse(groups=groups)),
         )
 
     def delete_groups(self, request: DeleteGroupsRequest, caller: Caller, done: Done[DeleteGroupsResponse]) -> None:

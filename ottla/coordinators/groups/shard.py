@@ -11,6 +11,18 @@ from collections.abc import Iterator
 from ottla.coordinators.groups import admin, committing, records, transactional
 from ottla.coordinators.groups.classic_group import ClassicGroup
 from ottla.coordinators.groups.config import GroupConfig
+from ottla.coordinators.groups.consumer import describe
+from ottla.coordinators.groups.consumer.coordinator import ConsumerGroupCoordination
+from ottla.coordinators.groups.consumer.events import ConsumerSessionExpired, RefreshExpressions, RevocationOverdue
+from ottla.coordinators.groups.consumer.group import ConsumerGroup
+from ottla.coordinators.groups.consumer.member import JOINING_EPOCH
+from ottla.coordinators.groups.consumer.offsets import (
+    check_commit,
+    check_fetch,
+    check_transactional_commit,
+    expired_entries,
+)
+from ottla.coordinators.groups.consumer.records import KEYS as CONSUMER_GROUP_KEYS
 from ottla.coordinators.groups.events import (
     InitialDelayOver,
     JoinPhaseOver,
@@ -28,6 +40,9 @@ from ottla.coordinators.groups.topics import Topics
 from ottla.coordinators.runtime import Call, CoordinatorRecord, Effects, ProducerIdentity
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.ports import Random
+from ottla.protocol.messages.consumer_group_describe_response import DescribedGroup as DescribedConsumerGroup
+from ottla.protocol.messages.consumer_group_heartbeat_request import ConsumerGroupHeartbeatRequest
+from ottla.protocol.messages.consumer_group_heartbeat_response import ConsumerGroupHeartbeatResponse
 from ottla.protocol.messages.describe_groups_response import DescribedGroup
 from ottla.protocol.messages.group_metadata_key import GroupMetadataKey
 from ottla.protocol.messages.group_metadata_value import GroupMetadataValue
@@ -58,6 +73,7 @@ class GroupShard:
         self._joining = Joining(config, random, self._rebalance)
         self._syncing = Syncing(self._rebalance)
         self.groups: dict[str, ClassicGroup] = {}
+        self.consumers = ConsumerGroupCoordination(config, random, topics)
         self.offsets = OffsetStore()
         self.pending = PendingOffsets()
         self.verifications = transactional.Verifications(self.pending)
@@ -73,12 +89,13 @@ class GroupShard:
             self.offsets.replay(key.group, key.topic, key.partition, value)
             if value is not None:
                 self.pending.committed_beside(key.group, key.topic, key.partition)
-                self._obtain(key.group)
             else:
                 self.pending.deleted(key.group, key.topic, key.partition)
-                self._drop_if_nothing(key.group)
+            self._settle_existence(key.group)
         elif isinstance(key, GroupMetadataKey):
             self._replay_generation(key.group, value)
+        elif isinstance(key, CONSUMER_GROUP_KEYS):
+            self._settle_existence(self.consumers.store.replay(key, value))
         else:
             raise TypeError(f"not a record of a group: {type(key).__name__}")
 
@@ -87,7 +104,7 @@ class GroupShard:
         if not isinstance(key, OffsetCommitKey) or value is None:
             raise TypeError(f"not an offset of a transaction: {type(key).__name__}")
         self.pending.replay(producer, key.group, key.topic, key.partition, value)
-        self._obtain(key.group)
+        self._settle_existence(key.group)
 
     def replay_end_transaction(self, producer_id: int, committed: bool) -> None:
         self.verifications.ended(producer_id)
@@ -98,6 +115,8 @@ class GroupShard:
             self._drop_if_nothing(group_id)
 
     def _replay_generation(self, group_id: str, value: GroupMetadataValue | None) -> None:
+        if value is None and group_id not in self.groups:
+            return
         group = self._obtain(group_id)
         self._replaced.setdefault(group_id, group.written)
         if value is not None:
@@ -105,19 +124,20 @@ class GroupShard:
             return
         group.transition_to(GroupState.DEAD)
         del self.groups[group_id]
-        if self._has_offsets(group_id):
-            self._obtain(group_id)
+        self._settle_existence(group_id)
 
     def turn_written(self) -> None:
         self._replaced.clear()
         self.offsets.turn_written()
         self.pending.turn_written()
+        self.consumers.store.turn_written()
 
     def turn_failed(self, error: ApiError, effects: Effects) -> None:
-        concerned = self.offsets.take_back() | self.pending.take_back()
-        for group_id in concerned:
-            self._obtain(group_id)
+        concerned = self.offsets.take_back() | self.pending.take_back() | self.consumers.take_back(effects)
         replaced, self._replaced = self._replaced, {}
+        for group_id in concerned & self.groups.keys():
+            if self.consumers.get(group_id) is not None:
+                replaced.setdefault(group_id, None)  # was to take the place of the consumer group that is back
         for group_id, written in replaced.items():
             group = self.groups.pop(group_id, None)
             if group is not None:
@@ -128,10 +148,8 @@ class GroupShard:
                 group.replay(written)
                 for member in group.members.values():
                     self._rebalance.extend_session(member, effects)
-            elif self._has_offsets(group_id):
-                self._obtain(group_id)
-        for group_id in concerned:
-            self._drop_if_nothing(group_id)
+        for group_id in concerned | replaced.keys():
+            self._settle_existence(group_id)
 
     def loaded(self, effects: Effects) -> None:
         for group in self.groups.values():
@@ -139,6 +157,7 @@ class GroupShard:
                 self._rebalance.extend_session(member, effects)
             if len(group.members) > self._config.group_max_size:
                 self._rebalance.prepare(group, effects)
+        self.consumers.loaded(effects)
         self._await_retention_check(effects)
 
     def unloaded(self, error: ApiError, effects: Effects) -> None:
@@ -161,6 +180,8 @@ class GroupShard:
             case SyncPhaseOver(group_id):
                 if group_id in self.groups:
                     self._rebalance.sync_phase_over(self.groups[group_id], event, effects)
+            case ConsumerSessionExpired() | RevocationOverdue() | RefreshExpressions():
+                self.consumers.timer_fired(event, effects)
             case _:
                 raise TypeError(f"not a timer of a group: {event!r}")
 
@@ -169,11 +190,16 @@ class GroupShard:
     def join(self, request: JoinGroupRequest, caller: Caller, call: Call, effects: Effects) -> None:
         group = self.groups.get(request.group_id)
         if group is None:
+            consumers = self.consumers.get(request.group_id)
+            if consumers is not None and consumers.members:
+                raise ApiError(ErrorCode.INCONSISTENT_GROUP_PROTOCOL)
             if request.member_id:
                 raise ApiError(ErrorCode.UNKNOWN_MEMBER_ID)
             group = ClassicGroup(request.group_id)
             self._joining.join(group, request, caller, call, effects)
             self.groups[request.group_id] = group
+            if consumers is not None:
+                self.consumers.delete(consumers, effects)
         else:
             self._joining.join(group, request, caller, call, effects)
 
@@ -205,13 +231,33 @@ class GroupShard:
             raise ApiError(ErrorCode.UNKNOWN_MEMBER_ID)
         return group
 
+    def consumer_heartbeat(
+        self, request: ConsumerGroupHeartbeatRequest, caller: Caller, effects: Effects
+    ) -> ConsumerGroupHeartbeatResponse:
+        group = self.consumers.get(request.group_id)
+        if group is not None:
+            return self.consumers.heartbeat(group, request, caller, effects)
+        if request.member_epoch != JOINING_EPOCH:
+            raise ApiError(ErrorCode.GROUP_ID_NOT_FOUND, f"Group {request.group_id} not found.")
+        former = self.groups.get(request.group_id)
+        if former is not None and (former.members or former.pending_join):
+            raise ApiError(ErrorCode.GROUP_ID_NOT_FOUND, f"Group {request.group_id} is not a consumer group.")
+        group = ConsumerGroup(request.group_id)
+        response = self.consumers.heartbeat(group, request, caller, effects)
+        if former is not None and former.written is not None:
+            effects.records.insert(0, records.group_tombstone(former.group_id))
+        return response
+
     # --- offsets
 
     def commit(self, request: OffsetCommitRequest, caller: Caller, call: Call, effects: Effects) -> None:
-        group = self.groups.get(request.group_id)
-        member = committing.committing_member(group, request)
-        if member is not None:
-            self._rebalance.extend_session(member, effects)  # as good as a heartbeat
+        consumers = self.consumers.get(request.group_id)
+        if consumers is not None:
+            check_commit(consumers, request, caller.api_version, self._topics)
+        else:
+            member = committing.committing_member(self.groups.get(request.group_id), request)
+            if member is not None:
+                self._rebalance.extend_session(member, effects)  # as good as a heartbeat
         effects.reply(call, committing.commit(request, caller.api_version, self._topics, self._config, effects))
 
     def commit_transactional(
@@ -219,20 +265,32 @@ class GroupShard:
     ) -> None:
         """`mark` is that of the transaction's verification."""
         self.verifications.finish(ProducerIdentity(request.producer_id, request.producer_epoch), mark)
-        transactional.check_committer(self.groups.get(request.group_id), request)
+        consumers = self.consumers.get(request.group_id)
+        if consumers is not None:
+            check_transactional_commit(consumers, request, self._topics)
+        else:
+            transactional.check_committer(self.groups.get(request.group_id), request)
         effects.reply(call, transactional.commit(request, self._topics, self._config, effects))
 
     def fetch(
         self, request: OffsetFetchRequestGroup, api_version: int, require_stable: bool
     ) -> OffsetFetchResponseGroup:
+        consumers = self.consumers.get(request.group_id)
+        if consumers is not None:
+            check_fetch(consumers, request, api_version)
         unstable = self.pending if require_stable else NOTHING_PENDING
         return committing.fetch(request, api_version, self.offsets, unstable, self._topics)
 
     def delete_offsets(self, request: OffsetDeleteRequest, call: Call, effects: Effects) -> None:
         group = self.groups.get(request.group_id)
-        if group is None:
+        consumers = self.consumers.get(request.group_id)
+        if consumers is not None:
+            subscribed = consumers.subscribed_topics()
+        elif group is not None:
+            subscribed = committing.subscribed_topics(group)
+        else:
             raise ApiError(ErrorCode.GROUP_ID_NOT_FOUND)
-        response = committing.delete_offsets(group, request, self.offsets, self.pending, self._topics, effects)
+        response = committing.delete_offsets(subscribed, request, self.offsets, self.pending, self._topics, effects)
         effects.reply(call, response)
 
     def topic_deleted(self, topic: str, effects: Effects) -> None:
@@ -252,21 +310,33 @@ class GroupShard:
     # --- administration
 
     def list_groups(self, states: list[str], types: list[str]) -> list[ListedGroup]:
-        return admin.list_groups(self.groups.values(), states, types)
+        return [
+            *admin.list_groups(self.groups.values(), states, types),
+            *describe.listed(self.consumers.store.groups.values(), states, types),
+        ]
 
     def describe(self, group_id: str, api_version: int) -> DescribedGroup:
         group = self.groups.get(group_id)
         return admin.describe_missing(group_id, api_version) if group is None else admin.describe_group(group)
 
+    def describe_consumer_group(self, group_id: str) -> DescribedConsumerGroup:
+        if self.consumers.get(group_id) is None and group_id in self.groups:
+            raise ApiError(ErrorCode.GROUP_ID_NOT_FOUND, f"Group {group_id} is not a consumer group.")
+        return self.consumers.describe(group_id)
+
     def delete_group(self, group_id: str, effects: Effects) -> None:
         group = self.groups.get(group_id)
-        if group is None:
+        consumers = self.consumers.get(group_id)
+        if group is None and consumers is None:
             raise ApiError(ErrorCode.GROUP_ID_NOT_FOUND)
-        if not group.is_in(GroupState.EMPTY):
+        if (group is not None and not group.is_in(GroupState.EMPTY)) or (consumers is not None and consumers.members):
             raise ApiError(ErrorCode.NON_EMPTY_GROUP)
         effects.atomic = False
         self._end_offsets(group_id, None, effects)
-        effects.append(records.group_tombstone(group_id))
+        if consumers is not None:
+            self.consumers.delete(consumers, effects)
+        else:
+            effects.append(records.group_tombstone(group_id))
 
     # --- retention
 
@@ -278,15 +348,18 @@ class GroupShard:
         """A slice of the groups at a time, so that a million offsets do not hold up the loop."""
         group_id = next(self._retention, None)
         if group_id is None:
-            self._retention = iter(list(self.groups))
+            self._retention = iter([*self.groups, *self.consumers.store.groups])
             group_id = next(self._retention, None)
         effects.atomic = False
         looked = 0
         while group_id is not None:
-            group = self.groups.get(group_id)
+            group = self.consumers.get(group_id) or self.groups.get(group_id)
             if group is not None:
                 looked += 1 + sum(len(partitions) for partitions in self.offsets.topics(group_id).values())
-                self._expire(group, effects)
+                if isinstance(group, ConsumerGroup):
+                    self._expire_consumer_group(group, effects)
+                else:
+                    self._expire(group, effects)
                 if looked >= OFFSETS_IN_A_RETENTION_SLICE:
                     effects.set_timer(RETENTION_TIMER, 1, RetentionCheck())
                     return
@@ -309,6 +382,17 @@ class GroupShard:
         if nothing_left and group.is_in(GroupState.EMPTY) and group.written is not None and not group.pending_join:
             effects.append(records.group_tombstone(group.group_id))
 
+    def _expire_consumer_group(self, group: ConsumerGroup, effects: Effects) -> None:
+        group_id = group.group_id
+        expired = expired_entries(
+            group, self.offsets, self.pending, now_ms=effects.now_ms, retention_ms=self._config.offsets_retention_ms
+        )
+        for topic, partition in expired:
+            effects.append(records.offset_tombstone(group_id, topic, partition))
+        nothing_left = len(expired) == sum(1 for _ in self.offsets.entries(group_id))
+        if nothing_left and not self.pending.has(group_id) and not group.members:
+            self.consumers.delete(group, effects)
+
     # --- existence
 
     def _obtain(self, group_id: str) -> ClassicGroup:
@@ -317,12 +401,21 @@ class GroupShard:
             group = self.groups[group_id] = ClassicGroup(group_id)
         return group
 
+    def _settle_existence(self, group_id: str) -> None:
+        """Offsets alone make a group, which is a classic one until it is something else."""
+        if self.consumers.get(group_id) is None and self._has_offsets(group_id):
+            self._obtain(group_id)
+        else:
+            self._drop_if_nothing(group_id)
+
     def _drop_if_nothing(self, group_id: str) -> None:
         """A group exists as long as it has a generation, members, members to come, or offsets."""
         group = self.groups.get(group_id)
         if group is None or group.written is not None or group.members or group.pending_join:
             return
-        if group.is_in(GroupState.EMPTY) and not self._has_offsets(group_id):
+        if group.is_in(GroupState.EMPTY) and (
+            not self._has_offsets(group_id) or self.consumers.get(group_id) is not None
+        ):
             del self.groups[group_id]
 
     def _has_offsets(self, group_id: str) -> bool:

@@ -1,5 +1,6 @@
 """What the group coordinator has to know about topics: names and ids, and how many partitions there are."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from ottla.core.types import Uuid
@@ -12,3 +13,6 @@ class Topics(Protocol):
     def topic_name(self, topic_id: Uuid) -> str | None: ...
     def partition_count(self, name: str) -> int:
         """0 when there is no such topic."""
+
+    def names(self) -> Iterable[str]:
+        """Of all topics."""

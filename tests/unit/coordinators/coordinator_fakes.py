@@ -136,15 +136,29 @@ class FakeTopics:
     def __init__(self) -> None:
         self.counts = {"jobs": 8, CONSUMER_OFFSETS: 1}
         self.jobs_id = TOPIC_ID
+        self.other_ids: dict[str, Uuid] = {}
+
+    def create(self, name: str, partitions: int) -> Uuid:
+        """A topic, or a new one of the same name."""
+        topic_id = Uuid(f"{name}#{len(self.other_ids)}".encode().ljust(16, b"-")[:16])
+        self.counts[name], self.other_ids[name] = partitions, topic_id
+        return topic_id
 
     def topic_id(self, name: str) -> Uuid | None:
-        return self.jobs_id if name == "jobs" and name in self.counts else None
+        if name not in self.counts:
+            return None
+        return self.jobs_id if name == "jobs" else self.other_ids.get(name)
 
     def topic_name(self, topic_id: Uuid) -> str | None:
-        return "jobs" if topic_id == self.jobs_id else None
+        if topic_id == self.jobs_id:
+            return "jobs"
+        return next((name for name, one in self.other_ids.items() if one == topic_id and name in self.counts), None)
 
     def partition_count(self, name: str) -> int:
         return self.counts.get(name, 0)
+
+    def names(self) -> list[str]:
+        return [name for name in self.counts if name != CONSUMER_OFFSETS]
 
 
 class FakeVerifier:
@@ -213,7 +227,7 @@ def quiet(event: str, **fields: Any) -> None:
 class Cluster:
     """A node with the one partition of the internal topic, and the calls of clients."""
 
-    def __init__(self, *, auto_commit: bool = True, session_timeout_ms: int = 10_000, **config: int) -> None:
+    def __init__(self, *, auto_commit: bool = True, session_timeout_ms: int = 10_000, **config: Any) -> None:
         self.clock = SimClock()
         self.log = FakeLog(self.clock, auto_commit=auto_commit)
         self.topics = FakeTopics()

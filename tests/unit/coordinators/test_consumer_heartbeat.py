@@ -1,0 +1,467 @@
+"""ConsumerGroupHeartbeat, step by step: joins, the way to a target, goodbyes, and who is fenced (KIP-848)."""
+
+from typing import Any
+
+import pytest
+
+from ottla.coordinators.groups.consumer.member import MemberState
+from ottla.core.errors import ApiError, ErrorCode
+from ottla.core.types import Uuid
+from ottla.protocol.messages.consumer_group_heartbeat_request import ConsumerGroupHeartbeatRequest
+from tests.unit.coordinators.consumer_fakes import ConsumerCluster, Member, jobs, lists, partitions_of, settle
+from tests.unit.coordinators.coordinator_fakes import TOPIC_ID
+
+ALL = jobs(*range(8))
+
+
+@pytest.fixture
+def cluster() -> ConsumerCluster:
+    return ConsumerCluster()
+
+
+def state(cluster: ConsumerCluster, member_id: str) -> tuple[MemberState, int]:
+    member = cluster.consumer_group().members[member_id]
+    return member.state, member.epoch
+
+
+# --- joining
+
+
+def test_first_member_gets_all_partitions_in_its_first_answer(cluster: ConsumerCluster) -> None:
+    answer = cluster.enter("a")
+    assert (answer.error_code, answer.member_id, answer.member_epoch) == (0, "a", 1)
+    assert answer.heartbeat_interval_ms == 5000
+    assert partitions_of(answer) == ALL
+    assert cluster.kinds() == [
+        "MemberMetadata",
+        "Metadata",
+        "TargetAssignmentMember",
+        "TargetAssignmentMetadata",
+        "CurrentMemberAssignment",
+    ]
+
+
+def test_heartbeat_in_a_settled_group_writes_nothing_and_says_nothing_new(cluster: ConsumerCluster) -> None:
+    cluster.enter("a")
+    before = cluster.log.log_end_offset
+    answer = cluster.beat("a", 1)
+    assert (answer.error_code, answer.member_epoch, answer.assignment) == (0, 1, None)
+    assert cluster.log.log_end_offset == before
+
+
+def test_heartbeat_that_says_everything_is_told_everything(cluster: ConsumerCluster) -> None:
+    cluster.enter("a")
+    answer = cluster.beat("a", 1, subscribed_topic_names=["jobs"], rebalance_timeout_ms=60_000, owned=ALL)
+    assert partitions_of(answer) == ALL
+
+
+def test_member_without_an_id_is_given_one_by_version_0_only(cluster: ConsumerCluster) -> None:
+    answer = cluster.enter("", version=0)
+    assert answer.error_code == 0
+    assert len(answer.member_id) == 22
+    assert answer.member_id in cluster.consumer_group().members
+    assert cluster.enter("", version=1).error_code == ErrorCode.INVALID_REQUEST
+
+
+def test_partition_changes_hands_only_when_its_owner_has_given_it_up(cluster: ConsumerCluster) -> None:
+    cluster.enter("a")
+    second = cluster.enter("b")
+    assert (second.member_epoch, partitions_of(second)) == (2, {})
+    assert state(cluster, "b") == (MemberState.UNRELEASED_PARTITIONS, 2)
+
+    told = cluster.beat("a", 1, owned=ALL)
+    kept = partitions_of(told)
+    assert kept is not None
+    assert len(kept[TOPIC_ID]) == 4
+    assert told.member_epoch == 1, "it is in the old epoch until it has given up the rest"
+    assert state(cluster, "a") == (MemberState.UNREVOKED_PARTITIONS, 1)
+    assert partitions_of(cluster.enter("b")) == {}
+    assert cluster.beat("b", 2, owned={}).assignment is None
+
+    assert cluster.beat("a", 1, owned=ALL).member_epoch == 1, "it still owns all"
+    assert cluster.beat("a", 1).member_epoch == 1, "it does not say what it owns"
+    assert cluster.beat("b", 2, owned={}).assignment is None
+
+    assert cluster.beat("a", 1, owned=kept).member_epoch == 2
+    assert state(cluster, "a") == (MemberState.STABLE, 2)
+    rest = partitions_of(cluster.beat("b", 2, owned={}))
+    assert rest == {TOPIC_ID: ALL[TOPIC_ID] - kept[TOPIC_ID]}
+    assert state(cluster, "b") == (MemberState.STABLE, 2)
+
+
+def test_member_takes_what_is_free_before_the_rest_is(cluster: ConsumerCluster) -> None:
+    a, b, c = (Member(cluster, name) for name in "abc")
+    settle(a, b)
+    c.beat()
+    a.beat()
+    a.beat()  # has given up its part, b has not
+    assert len(c.partitions) == 0
+    c.beat()
+    assert 0 < len(c.partitions) < 2
+    assert state(cluster, "c")[0] is MemberState.UNRELEASED_PARTITIONS
+    settle(a, b, c)
+    assert sorted(len(member.partitions) for member in (a, b, c)) == [2, 3, 3]
+
+
+def test_new_target_while_a_member_revokes_is_followed_after_the_revocation(cluster: ConsumerCluster) -> None:
+    a, b, c = (Member(cluster, name) for name in "abc")
+    a.beat()
+    b.beat()
+    a.beat()
+    assert state(cluster, "a") == (MemberState.UNREVOKED_PARTITIONS, 1)
+    c.beat()
+    owned = a.owned
+    a.beat()
+    assert state(cluster, "a")[0] is MemberState.UNREVOKED_PARTITIONS
+    assert a.owned[TOPIC_ID] < owned[TOPIC_ID], "now for the third member"
+    assert a.epoch == 2, "it left the epoch whose partitions it gave up, and is not in the newest yet"
+    settle(a, b, c)
+    assert {member.epoch for member in (a, b, c)} == {3}
+
+
+# --- the group's epoch
+
+
+def test_changed_subscription_raises_the_epoch(cluster: ConsumerCluster) -> None:
+    other = cluster.topics.create("other", 2)
+    cluster.enter("a")
+    answer = cluster.beat("a", 1, subscribed_topic_names=["other"], owned=ALL)
+    assert (answer.member_epoch, partitions_of(answer)) == (1, {})
+    answer = cluster.beat("a", 1, owned={})
+    assert (answer.member_epoch, partitions_of(answer)) == (2, {other: {0, 1}})
+
+
+def test_more_partitions_are_given_out_with_the_next_heartbeat(cluster: ConsumerCluster) -> None:
+    cluster.enter("a")
+    cluster.beat("a", 1)
+    cluster.topics.counts["jobs"] = 10
+    assert cluster.beat("a", 1).assignment is None, "nobody told the coordinator"
+    cluster.coordinator.topics_changed()
+    answer = cluster.beat("a", 1)
+    assert (answer.member_epoch, partitions_of(answer)) == (2, jobs(*range(10)))
+
+
+def test_topic_that_comes_later_is_given_out(cluster: ConsumerCluster) -> None:
+    answer = cluster.enter("a", topics=("late",))
+    assert (answer.member_epoch, partitions_of(answer)) == (1, {})
+    late = cluster.topics.create("late", 1)
+    cluster.coordinator.topics_changed()
+    answer = cluster.beat("a", 1, owned={})
+    assert (answer.member_epoch, partitions_of(answer)) == (2, {late: {0}})
+
+
+def test_deleted_topic_is_taken_away_and_a_new_one_of_its_name_is_another(cluster: ConsumerCluster) -> None:
+    first = cluster.topics.create("other", 1)
+    assert partitions_of(cluster.enter("a", topics=("other",))) == {first: {0}}
+    second = cluster.topics.create("other", 1)
+    cluster.coordinator.topics_changed()
+    assert partitions_of(cluster.beat("a", 1, owned={first: {0}})) == {}
+    assert partitions_of(cluster.beat("a", 1, owned={})) == {second: {0}}
+
+
+def test_topics_that_do_not_concern_the_group_change_nothing(cluster: ConsumerCluster) -> None:
+    cluster.enter("a")
+    before = cluster.log.log_end_offset
+    cluster.topics.create("other", 3)
+    cluster.coordinator.topics_changed()
+    assert cluster.beat("a", 1).member_epoch == 1
+    assert cluster.log.log_end_offset == before
+
+
+def test_topics_that_changed_while_nobody_coordinated_are_noticed(cluster: ConsumerCluster) -> None:
+    cluster.enter("a")
+    cluster.topics.counts["jobs"] = 9
+    cluster.restart()
+    answer = cluster.beat("a", 1)
+    assert (answer.member_epoch, partitions_of(answer)) == (2, jobs(*range(9)))
+
+
+# --- epochs of members
+
+
+def test_member_that_missed_an_answer_comes_with_its_previous_epoch(cluster: ConsumerCluster) -> None:
+    cluster.enter("a")
+    cluster.topics.counts["jobs"] = 10
+    cluster.coordinator.topics_changed()
+    cluster.beat("a", 1, owned=ALL)  # the answer is lost
+    again = cluster.beat("a", 1, owned=ALL, subscribed_topic_names=["jobs"], rebalance_timeout_ms=60_000)
+    assert (again.error_code, again.member_epoch, partitions_of(again)) == (0, 2, jobs(*range(10)))
+
+
+@pytest.mark.parametrize(
+    ("epoch", "owned"),
+    [(3, ALL), (1, jobs(0, 11)), (1, None), (1, {Uuid(b"another-topic-id"): {0}})],
+    ids=["from the future", "owns more than it has", "does not say what it owns", "owns another topic"],
+)
+def test_wrong_epoch_is_fenced(cluster: ConsumerCluster, epoch: int, owned: Any) -> None:
+    cluster.enter("a")
+    cluster.topics.counts["jobs"] = 10
+    cluster.coordinator.topics_changed()
+    assert cluster.beat("a", 1).member_epoch == 2
+    answer = cluster.beat("a", epoch, owned=owned)
+    assert answer.error_code == ErrorCode.FENCED_MEMBER_EPOCH
+    assert "rejoin" in answer.error_message
+
+
+def test_epoch_before_the_previous_one_is_fenced(cluster: ConsumerCluster) -> None:
+    cluster.enter("a")
+    for count in (9, 10):
+        cluster.topics.counts["jobs"] = count
+        cluster.coordinator.topics_changed()
+        cluster.beat("a", count - 8)
+    assert cluster.beat("a", 1, owned=ALL).error_code == ErrorCode.FENCED_MEMBER_EPOCH
+
+
+def test_fenced_member_joins_again_under_its_id(cluster: ConsumerCluster) -> None:
+    cluster.enter("a")
+    cluster.enter("b")
+    answer = cluster.enter("a")
+    assert answer.error_code == 0
+    assert answer.member_epoch == 2
+    given = partitions_of(answer)
+    assert given is not None
+    assert len(given[TOPIC_ID]) == 4, "it gave up everything, so the others need not wait for it"
+    other = partitions_of(cluster.beat("b", 2, owned={}))
+    assert other == {TOPIC_ID: ALL[TOPIC_ID] - given[TOPIC_ID]}
+
+
+def test_unknown_member_and_unknown_group(cluster: ConsumerCluster) -> None:
+    assert cluster.beat("a", 1).error_code == ErrorCode.GROUP_ID_NOT_FOUND
+    cluster.enter("a")
+    assert cluster.beat("b", 1).error_code == ErrorCode.UNKNOWN_MEMBER_ID
+    assert cluster.beat("b", -1).error_code == ErrorCode.UNKNOWN_MEMBER_ID
+
+
+# --- time
+
+
+def test_silent_member_is_out_after_the_session_timeout(cluster: ConsumerCluster) -> None:
+    a, b = Member(cluster, "a"), Member(cluster, "b")
+    settle(a, b)
+    cluster.run(44_000)
+    a.beat()
+    cluster.run(2_000)
+    settle(a)
+    assert a.owned == ALL
+    assert cluster.beat("b", b.epoch).error_code == ErrorCode.UNKNOWN_MEMBER_ID
+
+
+def test_member_that_does_not_revoke_in_its_rebalance_timeout_is_out(cluster: ConsumerCluster) -> None:
+    cluster.enter("a", rebalance_timeout_ms=20_000)
+    cluster.enter("b")
+    cluster.beat("a", 1, owned=ALL)
+    for _ in range(2):
+        cluster.run(9_000)
+        assert cluster.beat("a", 1, owned=ALL).error_code == 0
+        assert cluster.beat("b", 2, owned={}).assignment is None
+    cluster.run(3_000)
+    assert cluster.beat("a", 1, owned=ALL).error_code == ErrorCode.UNKNOWN_MEMBER_ID
+    assert partitions_of(cluster.beat("b", 2, owned={})) == ALL
+
+
+def test_member_that_revokes_in_time_stays(cluster: ConsumerCluster) -> None:
+    a, b = Member(cluster, "a"), Member(cluster, "b")
+    a.beat()
+    b.beat()
+    a.beat()
+    a.beat()
+    for _ in range(4):
+        cluster.run(30_000)
+        a.beat()
+        b.beat()
+
+
+def test_timeouts_run_again_after_the_coordinator_moved(cluster: ConsumerCluster) -> None:
+    cluster.enter("a", rebalance_timeout_ms=30_000)
+    cluster.enter("b")
+    cluster.beat("a", 1, owned=ALL)
+    cluster.restart()
+    cluster.run(29_000)
+    assert cluster.beat("a", 1, owned=ALL).error_code == 0
+    assert cluster.beat("b", 2).error_code == 0
+    cluster.run(2_000)
+    assert cluster.beat("a", 1, owned=ALL).error_code == ErrorCode.UNKNOWN_MEMBER_ID
+    cluster.run(46_000)
+    assert cluster.beat("b", 2).error_code == ErrorCode.UNKNOWN_MEMBER_ID
+
+
+# --- leaving, and static members
+
+
+def test_partitions_of_a_member_that_leaves_are_free_at_once(cluster: ConsumerCluster) -> None:
+    a, b = Member(cluster, "a"), Member(cluster, "b")
+    settle(a, b)
+    answer = cluster.beat("a", -1)
+    assert (answer.error_code, answer.member_id, answer.member_epoch) == (0, "a", -1)
+    assert partitions_of(b.beat()) == ALL
+    assert cluster.kinds()[-7:-3] == [
+        "-CurrentMemberAssignment",
+        "-TargetAssignmentMember",
+        "-MemberMetadata",
+        "Metadata",
+    ]
+
+
+def test_static_member_that_is_away_keeps_its_partitions_for_its_next_life(cluster: ConsumerCluster) -> None:
+    a, b = Member(cluster, "a", instance="i1"), Member(cluster, "b", instance="i2")
+    settle(a, b)
+    epoch = cluster.consumer_group().epoch
+    assert cluster.beat("a", -2, instance_id="i1").member_epoch == -2
+    b.beat()
+    assert len(b.partitions) == 4
+    back = Member(cluster, "a2", instance="i1")
+    back.beat()
+    assert back.owned == a.owned
+    assert back.epoch == epoch, "nothing changes for the group"
+    assert set(cluster.consumer_group().members) == {"a2", "b"}
+    assert cluster.beat("a", a.epoch, instance_id="i1").error_code == ErrorCode.FENCED_INSTANCE_ID
+    cluster.restart()
+    assert set(cluster.consumer_group().members) == {"a2", "b"}
+    assert back.beat().error_code == 0
+
+
+def test_static_member_that_stays_away_is_out_after_its_session(cluster: ConsumerCluster) -> None:
+    a, b = Member(cluster, "a", instance="i1"), Member(cluster, "b")
+    settle(a, b)
+    cluster.beat("a", -2, instance_id="i1")
+    cluster.run(30_000)
+    b.beat()
+    cluster.run(16_000)
+    settle(b)
+    assert b.owned == ALL
+
+
+def test_instance_id_in_use_is_not_given_away(cluster: ConsumerCluster) -> None:
+    cluster.enter("a", instance_id="i")
+    answer = cluster.enter("b", instance_id="i")
+    assert answer.error_code == ErrorCode.UNRELEASED_INSTANCE_ID
+    assert cluster.enter("a", instance_id="i").error_code == 0, "its owner may join again"
+
+
+def test_static_member_may_come_back_under_its_old_id(cluster: ConsumerCluster) -> None:
+    a = Member(cluster, "a", instance="i")
+    settle(a)
+    cluster.beat("a", -2, instance_id="i")
+    assert cluster.beat("a", a.epoch, instance_id="i").error_code == ErrorCode.FENCED_MEMBER_EPOCH
+    answer = cluster.enter("a", instance_id="i")
+    assert (answer.member_epoch, partitions_of(answer)) == (1, ALL)
+    cluster.restart()
+    assert cluster.beat("a", 1, instance_id="i", owned=ALL).error_code == 0
+
+
+def test_static_member_that_leaves_for_good(cluster: ConsumerCluster) -> None:
+    cluster.enter("a", instance_id="i")
+    assert cluster.beat("a", -1, instance_id="i").member_epoch == -1
+    assert cluster.consumer_group().members == {}
+    assert cluster.beat("a", 1, instance_id="i").error_code == ErrorCode.UNKNOWN_MEMBER_ID
+
+
+# --- what a request must say
+
+
+@pytest.mark.parametrize(
+    ("member_id", "epoch", "fields"),
+    [
+        ("a", 0, {"subscribed_topic_names": ["jobs"], "owned": {}}),
+        ("a", 0, {"rebalance_timeout_ms": 1, "owned": {}}),
+        ("a", 0, {"rebalance_timeout_ms": 1, "subscribed_topic_names": ["jobs"]}),
+        ("a", 0, {"rebalance_timeout_ms": 1, "subscribed_topic_names": ["jobs"], "owned": jobs(1)}),
+        ("", 1, {}),
+        ("a", -2, {}),
+        ("a", -3, {}),
+        ("a", 1, {"instance_id": ""}),
+        ("a", 1, {"rack_id": " "}),
+        ("a" * 40_000, 1, {}),
+    ],
+)
+def test_request_that_says_too_little_or_nonsense(
+    cluster: ConsumerCluster, member_id: str, epoch: int, fields: dict[str, Any]
+) -> None:
+    answer = cluster.beat(member_id, epoch, **fields)
+    assert answer.error_code == ErrorCode.INVALID_REQUEST
+    assert answer.error_message
+    assert cluster.log.log_end_offset == 0
+
+
+def test_empty_group_id_is_invalid(cluster: ConsumerCluster) -> None:
+    assert cluster.enter("a", group="").error_code == ErrorCode.INVALID_REQUEST
+
+
+def test_assignor_that_does_not_exist_is_refused(cluster: ConsumerCluster) -> None:
+    answer = cluster.enter("a", server_assignor="mine")
+    assert answer.error_code == ErrorCode.UNSUPPORTED_ASSIGNOR
+    assert "uniform, range" in answer.error_message
+
+
+def test_members_choose_the_assignor(cluster: ConsumerCluster) -> None:
+    a, b = Member(cluster, "a"), Member(cluster, "b")
+    settle(a, b)
+    a.beat(server_assignor="range")
+    settle(a, b)
+    assert cluster.described().assignor_name == "range"
+    assert {frozenset(a.owned[TOPIC_ID]), frozenset(b.owned[TOPIC_ID])} == {frozenset(range(4)), frozenset(range(4, 8))}
+
+
+def test_full_group_takes_nobody_but_its_own() -> None:
+    cluster = ConsumerCluster(consumer_max_size=1)
+    cluster.enter("a", instance_id="i")
+    answer = cluster.enter("b")
+    assert answer.error_code == ErrorCode.GROUP_MAX_SIZE_REACHED
+    assert cluster.enter("a", instance_id="i").error_code == 0
+    cluster.beat("a", -2, instance_id="i")
+    assert cluster.enter("c", instance_id="i").error_code == 0
+
+
+# --- the log
+
+
+def test_everything_is_found_again_by_the_next_coordinator(cluster: ConsumerCluster) -> None:
+    members = [Member(cluster, name) for name in "abc"]
+    settle(*members)
+    members[0].beat(subscribed_topic_names=["jobs", "other"])
+    before = vars(cluster.consumer_group()).copy()
+    cluster.restart()
+    after = vars(cluster.consumer_group()).copy()
+    before.pop("metadata_checked")
+    assert after.pop("metadata_checked") is False
+    assert after == before
+
+
+def test_failed_append_takes_everything_back(cluster: ConsumerCluster) -> None:
+    a, b = Member(cluster, "a"), Member(cluster, "b")
+    settle(a, b)
+    before = vars(cluster.consumer_group()).copy()
+    cluster.log.refusals = [ApiError(ErrorCode.NOT_ENOUGH_REPLICAS)] * 2
+    answer = cluster.enter("c")
+    assert answer.error_code == ErrorCode.COORDINATOR_NOT_AVAILABLE
+    assert cluster.beat("a", -1).error_code == ErrorCode.COORDINATOR_NOT_AVAILABLE
+    after = vars(cluster.consumer_group()).copy()
+    before.pop("metadata_checked")
+    after.pop("metadata_checked")
+    assert after == before
+    settle(a, b)
+
+
+def test_group_that_could_not_be_written_does_not_exist(cluster: ConsumerCluster) -> None:
+    cluster.log.refusals = [ApiError(ErrorCode.NOT_ENOUGH_REPLICAS)]
+    cluster.enter("a")
+    assert cluster.beat("a", 1).error_code == ErrorCode.GROUP_ID_NOT_FOUND
+    assert cluster.enter("a").member_epoch == 1
+
+
+def test_answer_waits_until_its_records_are_committed() -> None:
+    cluster = ConsumerCluster(auto_commit=False)
+    answer = cluster.send(
+        ConsumerGroupHeartbeatRequest(
+            group_id="g",
+            member_id="a",
+            member_epoch=0,
+            rebalance_timeout_ms=1000,
+            subscribed_topic_names=["jobs"],
+            topic_partitions=lists({}),
+        )
+    )
+    cluster.run()
+    assert not answer.arrived
+    cluster.log.commit()
+    assert answer.take().member_epoch == 1
