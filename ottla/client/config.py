@@ -3,15 +3,19 @@
 Every field says its unit, and its reason where it is not Kafka's.
 """
 
+import inspect
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from ottla.client.types import TopicPartition
 from ottla.core.errors import ConfigError
 from ottla.records.compression import Compression
 
 Acks = Literal["all", 0, 1, -1]
 OffsetReset = Literal["earliest", "latest", "none"]
 Isolation = Literal["read_uncommitted", "read_committed"]
+PartitionsListener = Callable[[list[TopicPartition]], Awaitable[None]]
 SecurityProtocol = Literal["PLAINTEXT", "SSL"]
 CompressionType = Literal["none", "gzip", "snappy", "lz4", "zstd"]
 
@@ -141,6 +145,16 @@ class ConsumerConfig(ConnectionConfig):
     fetch_max_bytes: int = 52_428_800  # bytes of one answer
     max_partition_fetch_bytes: int = 1_048_576  # bytes of one partition in one answer
     prefetch_max_bytes: int = 67_108_864  # bytes read ahead of poll(); librdkafka's queued.max.messages.kbytes
+    # What follows is for consumers with a group_id.
+    group_instance_id: str | None = None  # static membership: after a restart it gets its partitions back
+    group_remote_assignor: str | None = None  # e.g. uniform, range; None: the coordinator's choice
+    client_rack: str | None = None  # the coordinator may assign by it
+    enable_auto_commit: bool = True  # commit what earlier polls gave, every auto_commit_interval_ms
+    auto_commit_interval_ms: int = 5_000
+    max_poll_interval_ms: int = 300_000  # who polls less often leaves the group; also how long giving up may take
+    on_assigned: PartitionsListener | None = None  # these partitions are read from now on
+    on_revoked: PartitionsListener | None = None  # these will be others'; their offsets may still be committed
+    on_lost: PartitionsListener | None = None  # these are others' already; None: on_revoked is called
 
     def validate(self) -> None:
         """Raises ConfigError; its message says what to change."""
@@ -157,6 +171,12 @@ class ConsumerConfig(ConnectionConfig):
         require_at_least(self.fetch_max_bytes, 1, "fetch_max_bytes")
         require_at_least(self.max_partition_fetch_bytes, 1, "max_partition_fetch_bytes")
         require_at_least(self.prefetch_max_bytes, 1, "prefetch_max_bytes")
+        require_at_least(self.auto_commit_interval_ms, 1, "auto_commit_interval_ms")
+        require_at_least(self.max_poll_interval_ms, 1, "max_poll_interval_ms")
+        for name in ("on_assigned", "on_revoked", "on_lost"):
+            listener = getattr(self, name)
+            if listener is not None and not inspect.iscoroutinefunction(listener):
+                raise ConfigError(f"{name} must be an async function of a list of partitions: async def {name}(them)")
 
 
 def require_at_least(value: float, least: float, name: str) -> None:

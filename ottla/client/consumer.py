@@ -1,4 +1,4 @@
-"""The asyncio consumer: reads partitions of topics, without a group."""
+"""The asyncio consumer: reads partitions of topics, alone or as a member of a group."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
@@ -7,11 +7,12 @@ from typing import Any, Generic, Self, Unpack, cast, overload
 
 from ottla.client.config import ConsumerConfig
 from ottla.client.connect import open_transport
+from ottla.client.consumer_groups import GroupConsumer
+from ottla.client.coordinators import Coordinators
 from ottla.client.errors import (
     ClientClosed,
     ClientError,
     ErrorCode,
-    GroupsUnsupported,
     SerializationFailed,
 )
 from ottla.client.fetcher import Fetcher
@@ -22,18 +23,26 @@ from ottla.client.partitions import PartitionState
 from ottla.client.settings import ConsumerSettings
 from ottla.client.transport import EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, Transport
 from ottla.client.types import ConsumerRecord, K, OffsetAndTimestamp, TopicPartition, V
+from ottla.core.errors import ConfigError
 
 Raw = ConsumerRecord[bytes | None, bytes | None]
 
 
-class Consumer(Generic[K, V]):
-    """Reads every partition of some topics, or the partitions that `assign` names.
+class Consumer(GroupConsumer, Generic[K, V]):
+    """Reads some topics: as a member of a group, or alone; or the partitions that `assign` names.
 
-        async with Consumer("greetings", auto_offset_reset="earliest") as consumer:
+        async with Consumer("greetings", group_id="greeters", auto_offset_reset="earliest") as consumer:
             async for record in consumer:
                 print(record.key, record.value)
 
-    Without a group nothing is committed: `position` tells where reading stands, `seek` moves it, and a new consumer
+    **With a `group_id`** the group's members share the partitions, and each goes on where the group has committed.
+    What a `poll` (or a step of `async for`) gave counts as processed when the next one begins; that is committed every
+    `auto_commit_interval_ms`, before partitions go to other members, and by `close`. Leaving `async with` by an
+    exception does not commit what the application was working on. With `enable_auto_commit=False` call `commit`. The
+    callbacks `on_assigned`, `on_revoked` and `on_lost` run inside `poll` and `async for`, which give no record
+    meanwhile; partitions that stay are read ahead on and on.
+
+    **Without a group** nothing is committed: `position` tells where reading stands, `seek` moves it, and a new consumer
     starts where `auto_offset_reset` says. New partitions of the topics are read as they appear.
 
     Without deserializers keys and values are bytes; null is None either way. An error concerns what its topic and
@@ -45,7 +54,7 @@ class Consumer(Generic[K, V]):
     def __init__(
         self: "Consumer[bytes | None, bytes | None]",
         *topics: str,
-        group_id: None = None,
+        group_id: str | None = None,
         key_deserializer: None = None,
         value_deserializer: None = None,
         transport: Transport | None = None,
@@ -55,7 +64,7 @@ class Consumer(Generic[K, V]):
     def __init__(
         self: "Consumer[bytes | None, V | None]",
         *topics: str,
-        group_id: None = None,
+        group_id: str | None = None,
         key_deserializer: None = None,
         value_deserializer: Callable[[bytes], V],
         transport: Transport | None = None,
@@ -65,7 +74,7 @@ class Consumer(Generic[K, V]):
     def __init__(
         self: "Consumer[K | None, bytes | None]",
         *topics: str,
-        group_id: None = None,
+        group_id: str | None = None,
         key_deserializer: Callable[[bytes], K],
         value_deserializer: None = None,
         transport: Transport | None = None,
@@ -75,7 +84,7 @@ class Consumer(Generic[K, V]):
     def __init__(
         self: "Consumer[K | None, V | None]",
         *topics: str,
-        group_id: None = None,
+        group_id: str | None = None,
         key_deserializer: Callable[[bytes], K],
         value_deserializer: Callable[[bytes], V],
         transport: Transport | None = None,
@@ -90,9 +99,11 @@ class Consumer(Generic[K, V]):
         transport: Transport | None = None,
         **settings: Unpack[ConsumerSettings],
     ) -> None:
-        """Connects to nothing yet; raises ConfigError for a wrong setting, GroupsUnsupported for a `group_id`."""
-        if group_id is not None:
-            raise GroupsUnsupported()
+        """Connects to nothing yet; raises ConfigError for a wrong setting (see `config.ConsumerConfig`)."""
+        super().__init__()
+        if group_id == "":
+            raise ConfigError("group_id is empty: name the group, or leave it out to read without one")
+        self._group_id = group_id
         self._config = ConsumerConfig(**settings)
         self._config.validate()
         self._topics = topics
@@ -108,7 +119,10 @@ class Consumer(Generic[K, V]):
             raise ClientClosed("a consumer starts once: make a new one")
         self._transport = self._given_transport or open_transport(self._config)
         self._metadata = Metadata(self._transport, self._config, allow_auto_create=False)
-        self._fetcher = Fetcher(self._config, self._transport, self._metadata)
+        self._coordinators = Coordinators(self._transport, self._config)
+        commits = self._start_group(self._transport, self._coordinators)
+        committed = None if commits is None else commits.committed
+        self._fetcher = Fetcher(self._config, self._transport, self._metadata, committed)
         try:
             await self._transport.open()
         except BaseException:
@@ -119,17 +133,26 @@ class Consumer(Generic[K, V]):
         self._metadata.on_update(self._follow_topics)
         if self._topics:
             self._metadata.want(self._topics)
+            if self._group_id is not None:
+                self._join(self._transport, self._coordinators, self._topics)
             await self._metadata.updated()
         return self
 
     async def close(self) -> None:
-        """Close the connections; whoever waits in `poll` gets ClientClosed. May be called again."""
+        """Leave the group, if there is one, and close the connections; whoever waits in `poll` gets ClientClosed.
+
+        With auto-commit what was given is committed first. May be called again.
+        """
         if self._state == "open" and self._pid == pid():
-            self._state = "closed"
+            self._state = "leaving"
             self._fetcher.arrived.set()
-            await self._fetcher.close()
-            await self._metadata.close()
-            await self._transport.close()
+            try:
+                await self._leave_group()
+            finally:
+                self._state = "closed"
+                await self._fetcher.close()
+                await self._metadata.close()
+                await self._transport.close()
         self._state = "closed"
 
     async def __aenter__(self) -> Self:
@@ -138,20 +161,29 @@ class Consumer(Generic[K, V]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if error is not None:
+            self.forget_given()
         await self.close()
 
     # -- what is read
 
     def subscribe(self, *topics: str) -> None:
-        """Read every partition of these topics, and no other."""
+        """Read these topics, and no other: every partition, or with a group those that the group gives."""
         self._check_usable()
         self._topics = topics
         self._metadata.want(topics)
+        if self._group_id is not None:
+            self._join(self._transport, self._coordinators, topics)
         self._follow_topics()
 
     def assign(self, partitions: Iterable[TopicPartition]) -> None:
-        """Read exactly these partitions; those that were read before keep their position."""
+        """Read exactly these partitions; those that were read before keep their position.
+
+        With a `group_id` offsets are committed and looked up, but nobody shares the partitions.
+        """
         self._check_usable()
+        if self._session is not None:
+            raise ValueError("the group assigns the partitions of a consumer that has subscribed to topics")
         wanted = [TopicPartition(*partition) for partition in partitions]
         self._topics = ()
         self._metadata.want(tuple({partition.topic for partition in wanted}))
@@ -187,37 +219,52 @@ class Consumer(Generic[K, V]):
         """What is there, at most `max_poll_records`; waits up to `timeout_ms` for the first record."""
         limit = max_records or self._config.max_poll_records
         deadline = asyncio.get_running_loop().time() + timeout_ms / 1000
-        while True:
-            self._check_usable()
-            found = self._take(limit)
-            if found:
-                return found
-            self._raise_error()
-            remaining = deadline - asyncio.get_running_loop().time()
-            if remaining <= 0 or not await self._wait(remaining):
-                self._check_usable()
-                return {}
+        self._check_open()
+        self._poll_begins()
+        try:
+            while True:
+                if not await self._settled(deadline):
+                    return {}
+                self._check_open()
+                found = self._take(limit)
+                if found:
+                    return found
+                self._raise_error()
+                remaining = deadline - asyncio.get_running_loop().time()
+                if remaining <= 0 or not await self._wait(remaining):
+                    self._check_open()
+                    return {}
+        finally:
+            self._poll_ends()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> ConsumerRecord[K, V]:
         """The next record; waits for it. Ends when the consumer is closed."""
-        while True:
-            if self._state == "closed":
-                raise StopAsyncIteration
-            self._check_usable()
-            for state in self._readable():
-                record = state.peek()
-                if record is not None:
-                    converted = self._convert(record)
-                    state.advance()
-                    if not state.has_data:
-                        self._rotate(state)
-                    return converted
-                self._rotate(state)
-            self._raise_error()
-            await self._wait(None)
+        if self._state in ("leaving", "closed"):
+            raise StopAsyncIteration
+        self._check_usable()
+        self._poll_begins()
+        try:
+            while True:
+                await self._settled(None)
+                if self._state != "open":
+                    raise StopAsyncIteration
+                for state in self._readable():
+                    self._given.append(state)
+                    record = state.peek()
+                    if record is not None:
+                        converted = self._convert(record)
+                        state.advance()
+                        if not state.has_data:
+                            self._rotate(state)
+                        return converted
+                    self._rotate(state)
+                self._raise_error()
+                await self._wait(None)
+        finally:
+            self._poll_ends()
 
     # -- positions
 
@@ -247,6 +294,12 @@ class Consumer(Generic[K, V]):
         state.seek(offset)
         self._fetcher.forget_error(state.topic_partition)
         self._fetcher.wake()
+
+    def rewind(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """As `seek`, for partitions that may be assigned no more."""
+        for partition, offset in offsets.items():
+            if partition in self.assignment():
+                self.seek(partition, offset)
 
     def seek_to_beginning(self, *partitions: TopicPartition) -> None:
         """Go on at the first record; without arguments in every partition."""
@@ -291,8 +344,13 @@ class Consumer(Generic[K, V]):
 
     def _check_usable(self) -> None:
         check_not_forked(self._pid)
-        if self._state != "open":
+        if self._state not in ("open", "leaving"):
             raise ClientClosed("the consumer is not started" if self._state == "new" else "the consumer is closed")
+
+    def _check_open(self) -> None:
+        self._check_usable()
+        if self._state != "open":
+            raise ClientClosed("the consumer is closed")
 
     def _raise_error(self) -> None:
         error, self._fetcher.error = self._fetcher.error, None
@@ -323,7 +381,7 @@ class Consumer(Generic[K, V]):
         # A topic that vanished for a moment keeps its place.
         missing = {topic for topic in self._topics if topic not in self._metadata.topics}
         wanted += [partition for partition in self._fetcher.partitions if partition.topic in missing]
-        if wanted != list(self._fetcher.partitions):
+        if self._group_id is None and wanted != list(self._fetcher.partitions):
             self._fetcher.assign(wanted)
         refused = [error for topic in missing if (error := self._metadata.errors.get(topic)) and not error.retriable]
         if refused:
@@ -370,6 +428,7 @@ class Consumer(Generic[K, V]):
         found: dict[TopicPartition, list[ConsumerRecord[K, V]]] = {}
         try:
             for state in self._readable():
+                self._given.append(state)  # also when nothing comes: markers of transactions move the position
                 while limit > 0 and (records := self._take_batch(state, limit)):
                     found.setdefault(state.topic_partition, []).extend(records)
                     limit -= len(records)

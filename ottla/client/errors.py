@@ -9,7 +9,7 @@
         ├── NoOffset           no position, and `auto_offset_reset` is "none"
         ├── ClientClosed       the client was closed before or meanwhile
         ├── ClientForked       the process is a fork of one that used a client
-        ├── GroupsUnsupported  `group_id` was given
+        ├── CommitFailed       the group gave the partitions to others: their records come again, elsewhere
         └── PartialFailure     an admin call failed for some of its items: `errors` by item, `results` for the rest
 
 `retriable` tells whether the same request may succeed later. The client has retried already, for as long as its
@@ -27,9 +27,9 @@ __all__ = [
     "ClientClosed",
     "ClientError",
     "ClientForked",
+    "CommitFailed",
     "DeliveryTimeout",
     "ErrorCode",
-    "GroupsUnsupported",
     "NoOffset",
     "PartialFailure",
     "RecordTooLarge",
@@ -117,14 +117,19 @@ class ClientForked(ClientError):
         )
 
 
-class GroupsUnsupported(ClientError):
-    """The native client has no consumer groups yet."""
+class CommitFailed(ClientError):
+    """Offsets cannot be committed any more: the group has given the partitions to others, who read the records again.
 
-    def __init__(self) -> None:
+    The consumer joins again by itself. Poll more often, or raise `max_poll_interval_ms`.
+    """
+
+    def __init__(self, cause: ClientError) -> None:
         super().__init__(
-            ErrorCode.UNSUPPORTED_VERSION,
-            "group_id comes with consumer groups: until then read without a group (leave group_id out: every "
-            "partition of the topics is read), or use a Kafka client on the Kafka port, where groups work",
+            cause.code,
+            cause.message or "this member was dropped by its group; it joins again with the next poll",
+            topic=cause.topic,
+            partition=cause.partition,
+            retriable=False,
         )
 
 

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from ottla.client.backoff import Backoff
 from ottla.client.config import ConsumerConfig
+from ottla.client.coordination import OffsetAndMetadata
 from ottla.client.decoding import Chunk
 from ottla.client.errors import ClientError, ErrorCode, NoOffset
 from ottla.client.metadata import Metadata
@@ -25,6 +26,10 @@ from ottla.core.errors import DecodeError
 
 logger = logging.getLogger("ottla.client")
 
+Committed = Callable[
+    [Sequence[TopicPartition]], Awaitable[dict[TopicPartition, OffsetAndMetadata | ClientError | None]]
+]
+
 RESET_TIMESTAMPS = {"earliest": EARLIEST_TIMESTAMP, "latest": LATEST_TIMESTAMP, "none": None}
 # Partitions that become readable while a long poll is open get one of their own, but not one each.
 _MAX_FETCHES_PER_NODE = 4
@@ -33,7 +38,10 @@ _MAX_FETCHES_PER_NODE = 4
 class Fetcher:
     """The partitions that are assigned, and the requests that are under way for them."""
 
-    def __init__(self, config: ConsumerConfig, transport: Transport, metadata: Metadata) -> None:
+    def __init__(
+        self, config: ConsumerConfig, transport: Transport, metadata: Metadata, committed: Committed | None = None
+    ) -> None:
+        self._committed = committed  # where a group's partitions are read on; None: there is no group
         self._config = config
         self._transport = transport
         self._metadata = metadata
@@ -57,7 +65,9 @@ class Fetcher:
         reset = RESET_TIMESTAMPS[self._config.auto_offset_reset]
         before, self.partitions = self.partitions, {}
         for partition in partitions:
-            kept = before.pop(partition) if partition in before else PartitionState(partition, reset)
+            kept = before.pop(partition, None)
+            if kept is None:
+                kept = PartitionState(partition, reset, wants_committed=self._committed is not None)
             self.partitions[partition] = kept
         for state in before.values():
             state.generation += 1
@@ -231,9 +241,10 @@ class Fetcher:
         wanted: dict[TopicPartition, int] = {}
         asked: dict[TopicPartition, tuple[PartitionState, int]] = {}
         try:
+            await self._resolve_committed([state for state in states if state.wants_committed])
             for state in states:
-                if state.position is not None:
-                    continue  # somebody sought meanwhile
+                if state.position is not None or state.wants_committed:
+                    continue  # found, sought by somebody meanwhile, or to be asked for again
                 partition = state.topic_partition
                 if state.reset_timestamp is None:
                     message = "there is no position, and auto_offset_reset is none: seek to an offset first"
@@ -257,3 +268,28 @@ class Fetcher:
         finally:
             self._resolving = False
             self.wake()
+
+    async def _resolve_committed(self, states: list[PartitionState]) -> None:
+        """Go on where the group is; `wants_committed` stays with partitions of which that could not be learnt."""
+        if not states or self._committed is None:
+            return
+        asked = [(state, state.generation) for state in states]
+        found: dict[TopicPartition, OffsetAndMetadata | ClientError | None] = {}
+        try:
+            found = await self._committed([state.topic_partition for state in states])
+        except ClientError as failure:
+            logger.debug("no committed offsets yet: %s", failure)
+            found = dict.fromkeys((state.topic_partition for state in states), failure)
+        now = self._loop.time()
+        for state, generation in asked:
+            if state.generation != generation or state.position is not None:
+                continue
+            committed = found.get(state.topic_partition)
+            if isinstance(committed, ClientError):
+                self._on_error(state, committed, now)
+                continue
+            state.wants_committed = False
+            if committed is not None:
+                state.seek(committed.offset)
+                state.committed = committed.offset
+                self.arrived.set()

@@ -23,21 +23,29 @@ class PartitionState:
         "_records",
         "_taken",
         "buffered_bytes",
+        "committed",
         "fetch_offset",
         "fetching",
         "generation",
         "high_watermark",
         "paused",
         "position",
+        "processed",
         "reset_timestamp",
         "retry_at",
         "topic_partition",
+        "wants_committed",
     )
 
-    def __init__(self, topic_partition: TopicPartition, reset_timestamp: int | None) -> None:
+    def __init__(
+        self, topic_partition: TopicPartition, reset_timestamp: int | None, *, wants_committed: bool = False
+    ) -> None:
         self.topic_partition = topic_partition
         self.position: int | None = None  # the offset of the next record to give to the user
         self.fetch_offset = -1  # the offset of the next record to ask for
+        self.wants_committed = wants_committed  # a position is first looked for among the group's offsets
+        self.committed: int | None = None  # what this consumer knows to be committed
+        self.processed: int | None = None  # the application is done with all before it
         self.reset_timestamp = reset_timestamp  # how to find a position: LATEST_, EARLIEST_TIMESTAMP; None: not at all
         self.paused = False
         self.fetching = False
@@ -53,12 +61,13 @@ class PartitionState:
     def seek(self, offset: int) -> None:
         """Read on from here."""
         self._void()
-        self.position = self.fetch_offset = offset
+        self.position = self.fetch_offset = self.processed = offset
 
     def reset(self, timestamp: int) -> None:
         """Look for the position anew: the earliest or the latest offset."""
         self._void()
-        self.position = None
+        self.position = self.processed = None
+        self.wants_committed = False
         self.reset_timestamp = timestamp
 
     def _void(self) -> None:

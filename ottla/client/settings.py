@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-from ottla.client.config import Acks, CompressionType, Isolation, OffsetReset, SecurityProtocol
+from ottla.client.config import Acks, CompressionType, Isolation, OffsetReset, PartitionsListener, SecurityProtocol
 
 
 class ConnectionSettings(TypedDict, total=False):
@@ -49,3 +49,12 @@ class ConsumerSettings(ConnectionSettings, total=False):
     fetch_max_bytes: int
     max_partition_fetch_bytes: int
     prefetch_max_bytes: int
+    group_instance_id: str | None
+    group_remote_assignor: str | None
+    client_rack: str | None
+    enable_auto_commit: bool
+    auto_commit_interval_ms: int
+    max_poll_interval_ms: int
+    on_assigned: PartitionsListener | None
+    on_revoked: PartitionsListener | None
+    on_lost: PartitionsListener | None

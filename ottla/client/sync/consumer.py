@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, Unpack, cast, overload
 
 from ottla.client import consumer as asyncio_consumer
+from ottla.client.coordination import GroupMetadata, OffsetAndMetadata
 from ottla.client.settings import ConsumerSettings
 from ottla.client.sync.loop_thread import LoopThread
 from ottla.client.types import ConsumerRecord, K, OffsetAndTimestamp, TopicPartition, V
@@ -21,14 +22,16 @@ class Consumer(Generic[K, V]):
         for record in consumer: ...
 
     gives records as they come, without end. `for` takes them one batch after the other: `position` is ahead of the
-    record that `for` gave last, by at most `max_poll_records`, and a `seek` drops what was taken already.
+    record that `for` gave last, by at most `max_poll_records`, and a `seek` drops what was taken already. `commit` and
+    `close` know what `for` has given. `on_assigned`, `on_revoked` and `on_lost` are async functions here, too: they run
+    on the clients' loop, while the thread waits in `poll` or `for`.
     """
 
     @overload
     def __init__(
         self: "Consumer[bytes | None, bytes | None]",
         *topics: str,
-        group_id: None = None,
+        group_id: str | None = None,
         key_deserializer: None = None,
         value_deserializer: None = None,
         **settings: Unpack[ConsumerSettings],
@@ -37,7 +40,7 @@ class Consumer(Generic[K, V]):
     def __init__(
         self: "Consumer[bytes | None, V | None]",
         *topics: str,
-        group_id: None = None,
+        group_id: str | None = None,
         key_deserializer: None = None,
         value_deserializer: Callable[[bytes], V],
         **settings: Unpack[ConsumerSettings],
@@ -46,7 +49,7 @@ class Consumer(Generic[K, V]):
     def __init__(
         self: "Consumer[K | None, bytes | None]",
         *topics: str,
-        group_id: None = None,
+        group_id: str | None = None,
         key_deserializer: Callable[[bytes], K],
         value_deserializer: None = None,
         **settings: Unpack[ConsumerSettings],
@@ -55,7 +58,7 @@ class Consumer(Generic[K, V]):
     def __init__(
         self: "Consumer[K | None, V | None]",
         *topics: str,
-        group_id: None = None,
+        group_id: str | None = None,
         key_deserializer: Callable[[bytes], K],
         value_deserializer: Callable[[bytes], V],
         **settings: Unpack[ConsumerSettings],
@@ -77,7 +80,9 @@ class Consumer(Generic[K, V]):
             **settings,
         )
         self._consumer = cast("asyncio_consumer.Consumer[K, V]", made)
+        self._group_id = group_id
         self._taken: list[ConsumerRecord[K, V]] = []  # for `for`, last first
+        self._given: ConsumerRecord[K, V] | None = None  # by `for`, last
         self._thread = LoopThread.shared()
         self._thread.run(self._consumer.start())
 
@@ -87,27 +92,54 @@ class Consumer(Generic[K, V]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        # By an exception: the application was at work on what it got last.
+        if error is not None and self._given is not None:
+            self._taken.append(self._given)
+        elif error is not None:
+            self._call(lambda consumer: consumer.forget_given())
         self.close()
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> ConsumerRecord[K, V]:
+        self._given = None
         while not self._taken:
             found = self._thread.run(self._consumer.poll(_POLL_SECONDS * 1000))
             self._taken = [record for records in reversed(found.values()) for record in reversed(records)]
-        return self._taken.pop()
+        self._given = self._taken.pop()
+        return self._given
 
     def poll(
         self, timeout_ms: float = 0, max_records: int | None = None
     ) -> dict[TopicPartition, list[ConsumerRecord[K, V]]]:
         """What is there, at most `max_poll_records`; waits up to `timeout_ms` for the first record."""
+        self._give_back()
+        self._given = None
         return self._thread.run(self._consumer.poll(timeout_ms, max_records))
 
     def close(self) -> None:
-        """Close the connections. May be called again."""
+        """Leave the group, if there is one, and close the connections. May be called again."""
+        if self._group_id is not None:
+            self._give_back()
         self._taken.clear()
         self._thread.run(self._consumer.close())
+
+    # -- the group's offsets
+
+    def commit(self, offsets: Mapping[TopicPartition, int | OffsetAndMetadata] | None = None) -> None:
+        """Commit these offsets (of the next records to read), or all that was given."""
+        if offsets is None:
+            self._give_back()
+        self._thread.run(self._consumer.commit(offsets))
+
+    def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata | None]:
+        """What the group has committed of these partitions; None where nothing is."""
+        return self._thread.run(self._consumer.committed(partitions))
+
+    def group_metadata(self) -> GroupMetadata:
+        """The group and this consumer's membership in it."""
+        return self._call(lambda consumer: consumer.group_metadata())
 
     def subscribe(self, *topics: str) -> None:
         """Read every partition of these topics, and no other."""
@@ -181,6 +213,15 @@ class Consumer(Generic[K, V]):
             return call(self._consumer)
 
         return self._thread.run(there())
+
+    def _give_back(self) -> None:
+        """What was taken for `for` and not given is to be read again."""
+        first: dict[TopicPartition, int] = {}
+        for record in self._taken:  # last first
+            first[TopicPartition(record.topic, record.partition)] = record.offset
+        self._taken.clear()
+        if first:
+            self._call(lambda consumer: consumer.rewind(first))
 
     def _drop(self, partitions: tuple[TopicPartition, ...]) -> None:
         """Forget what was taken for `for` of partitions that are read from elsewhere now."""

@@ -5,7 +5,7 @@ from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NoReturn
 
-from ottla.client.coordination import GroupCalls, TransactionCalls
+from ottla.client.coordination import TransactionCalls
 from ottla.client.errors import ClientError, ErrorCode
 from ottla.client.operations import Operations
 from ottla.client.transport import (
@@ -26,6 +26,7 @@ from ottla.client.types import (
     TopicPartition,
 )
 from ottla.records.batch import Record, decode_records, patch_base_offset, read_header
+from tests.unit.client.fake_groups import FakeGroups
 
 Fault = Callable[[ProduceRequest], Awaitable[ClientError | None]]
 """Awaited before a request is appended. An error: the request fails with it, unappended."""
@@ -89,6 +90,7 @@ class FakeCluster:
         self.producer_ids = 0
         self.closed = False
         self.aborted: dict[TopicPartition, list[tuple[int, int]]] = {}
+        self.group_coordinator = FakeGroups(self.partition_counts)
         self._order = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -103,8 +105,8 @@ class FakeCluster:
         raise NotImplementedError
 
     @property
-    def groups(self) -> GroupCalls:
-        raise NotImplementedError
+    def groups(self) -> FakeGroups:
+        return self.group_coordinator
 
     @property
     def transactions(self) -> TransactionCalls:

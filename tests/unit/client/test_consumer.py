@@ -10,7 +10,6 @@ from ottla.client import (
     ClientError,
     Consumer,
     ErrorCode,
-    GroupsUnsupported,
     NoOffset,
     SerializationFailed,
     TopicPartition,
@@ -320,8 +319,3 @@ async def test_an_unauthorized_topic_is_told() -> None:
         with pytest.raises(ClientError) as caught:
             await consumer.poll(1000)
     assert caught.value.code is ErrorCode.TOPIC_AUTHORIZATION_FAILED
-
-
-def test_groups_are_refused_with_what_to_do_instead() -> None:
-    with pytest.raises(GroupsUnsupported, match="comes with consumer groups"):
-        Consumer("t", group_id="g")  # type: ignore[call-overload]
