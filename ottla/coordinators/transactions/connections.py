@@ -2,7 +2,9 @@
 
 Their transactions all have the same epoch. When a connection breaks, what was sent on it may still be on its way, and a
 late EndTxn could end the next transaction, which the producer began on a new connection. So the youngest connection
-on which the present producer was heard is the only one it may use; InitProducerId starts anew.
+on which the present producer was heard is the only one it may use; InitProducerId starts anew. It binds nothing by
+itself: what came before it has an older epoch, and there are clients (aiokafka) that send it on another connection than
+all that follows.
 
 Two limits: this is known to one node, and only as long as it coordinates the id; and a proxy that mixes the requests of
 one client over several connections to the broker is taken for such a client. Newer clients need none of this.
@@ -19,10 +21,9 @@ class Connections:
         self._replaced: dict[str, int | None] = {}
         """Those of InitProducerId that this turn replaced."""
 
-    def initialized(self, transactional_id: str, connection: int) -> None:
-        """Whoever asked on this connection has the transactional id now."""
-        self._replaced.setdefault(transactional_id, self._bound.get(transactional_id))
-        self._bound[transactional_id] = connection
+    def initialized(self, transactional_id: str) -> None:
+        """Somebody new has the transactional id now: whatever it is heard on first binds it."""
+        self._replaced.setdefault(transactional_id, self._bound.pop(transactional_id, None))
 
     def check(self, transactional_id: str, connection: int) -> None:
         """Raises PRODUCER_FENCED for what comes late, on a connection that the producer has given up."""

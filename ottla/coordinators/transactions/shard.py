@@ -120,7 +120,7 @@ class TransactionShard:
         if transaction.state.is_prepared:
             effects.reply(call, ApiError(ErrorCode.CONCURRENT_TRANSACTIONS))
         else:
-            self._connections.initialized(transactional_id, caller.connection)
+            self._connections.initialized(transactional_id)
             effects.reply(call, transaction.producer)
 
     def add(
