@@ -29,7 +29,9 @@ def code(result: object, api_version: int, fenced_since: int = FENCED_SINCE) -> 
 
 
 def init_refused(error: ErrorCode, api_version: int) -> InitProducerIdResponse:
-    return InitProducerIdResponse(error_code=code(ApiError(error), api_version, INIT_FENCED_SINCE))
+    return InitProducerIdResponse(
+        error_code=code(ApiError(error), api_version, INIT_FENCED_SINCE), producer_id=-1, producer_epoch=-1
+    )
 
 
 def initialized(result: Producer | int | ApiError, api_version: int) -> InitProducerIdResponse:
