@@ -29,12 +29,16 @@ class Calls:
         self.setting = setting
         self.loop: SimLoop = setting.world.new_loop("clients")
         self._random: Random = setting.random("calls")
+        self.connections = 0
         self._count = 0
 
-    async def call(self, host: Host, begin: Callable[[Process, Reply], None], *, within_s: float) -> Any:
+    async def call(
+        self, host: Host, begin: Callable[[Process, Reply], None], *, within_s: float, late_s: float = 0.0
+    ) -> Any:
         """What the node replies; an exception that it replies is raised, and Unreached, Unanswered.
 
-        `begin` runs on the node's loop; `reply` is to be called there, once.
+        `begin` runs on the node's loop; `reply` is to be called there, once. A request that is `late_s` on its way may
+        arrive when its client has long given it up.
         """
         future: asyncio.Future[Any] = self.loop.create_future()
         self._count += 1
@@ -53,7 +57,7 @@ class Calls:
 
             process.loop.call_soon(begin, process, reply)
 
-        self.setting.world.call_later(self._delay_s(), arrive)
+        self.setting.world.call_later(self._delay_s() + late_s, arrive)
         expiry = self.loop.call_later(within_s, self._settle, future, Unanswered())
         try:
             return await future
@@ -68,14 +72,16 @@ class Calls:
         *,
         within_s: float = 3.0,
         answered: Callable[[Process, Any], None] | None = None,
+        context: RequestContext | None = None,
+        late_s: float = 0.0,
     ) -> Any:
         """The response of `broker.handle`; `answered` runs on the node when it is there."""
+        asked = context or RequestContext(listener=LISTENER, api_version=VERSIONS[api_key][1])
 
         def begin(process: Process, reply: Reply) -> None:
             async def run() -> None:
-                context = RequestContext(listener=LISTENER, api_version=VERSIONS[api_key][1])
                 try:
-                    outcome = await process.broker.handle(api_key, request, context)
+                    outcome = await process.broker.handle(api_key, request, asked)
                 except Exception as error:  # the caller's
                     outcome = error
                 else:
@@ -85,7 +91,7 @@ class Calls:
 
             process.loop.create_task(run())
 
-        return await self.call(host, begin, within_s=within_s)
+        return await self.call(host, begin, within_s=within_s, late_s=late_s)
 
     def _later(self, future: "asyncio.Future[Any]", outcome: Any) -> None:
         self.setting.world.call_later(self._delay_s(), self.loop.call_soon, self._settle, future, outcome)

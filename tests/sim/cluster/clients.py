@@ -28,12 +28,12 @@ REQUEST_S = 2.0
 
 
 class Client:
-    """Knows the metadata of one topic as some node told it once."""
+    """Knows the metadata of topics as some node told them once."""
 
     def __init__(self, name: str, calls: Calls, hosts: Sequence[Host], checker: Checker, random: Random) -> None:
         self.name, self.calls, self.hosts, self.checker, self.random = name, calls, hosts, checker, random
         self.stopped = False
-        self._topic: TopicImage | None = None
+        self._topics: dict[str, TopicImage] = {}
 
     async def run(self) -> None:
         """Until `stopped`."""
@@ -46,20 +46,22 @@ class Client:
         except FAILURES:
             return None
         found = answer.topics[0]
-        self._topic = found if isinstance(found, TopicImage) else None
-        return self._topic
+        if not isinstance(found, TopicImage):
+            return None
+        self._topics[name] = found
+        return found
 
     async def partition(self, name: str, index: int) -> tuple[Uuid, PartitionImage] | None:
         """As this client knows it."""
-        topic = self._topic or await self.topic(name)
+        topic = self._topics.get(name) or await self.topic(name)
         if topic is None or index >= len(topic.partitions):
-            self._topic = None
+            self.forget()
             return None
         return topic.id, topic.partitions[index]
 
     def forget(self) -> None:
         """What it knows is of no use."""
-        self._topic = None
+        self._topics.clear()
 
     async def pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds * (0.5 + self.random.random()))

@@ -31,6 +31,13 @@ CLUSTER: Final = Uuid(b"simulatedcluster")
 CONFIGS: Final = {
     "replica.lag.time.max.ms": "1500",
     "auto.create.topics.enable": "false",
+    "offsets.topic.num.partitions": "2",
+    "offsets.topic.replication.factor": "3",
+    "transaction.state.log.num.partitions": "2",
+    "transaction.state.log.replication.factor": "3",
+    "transaction.state.log.min.isr": "2",
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+    "group.min.session.timeout.ms": "500",
 }
 STOP_MS: Final = 5000.0
 
@@ -82,7 +89,9 @@ class Process:
         self.logs = PartitionManager(
             self.disk, self.clock, worker=SimWorker(self.disk), journal_bytes=options.journal_bytes
         )
-        self.logs.environment.tail_budget.limit_bytes = options.tail_bytes
+        environment = self.logs.environment
+        environment.tail_budget.limit_bytes = options.tail_bytes
+        environment.save_every_bytes = environment.save_at_stop_bytes = options.save_bytes
         self.logs.open()
         self.broker = Broker(
             BrokerSettings(

@@ -8,6 +8,8 @@ from ottla.core.types import NodeId
 from tests.sim.cluster.administrator import Administrator
 from tests.sim.cluster.host import Host
 from tests.sim.cluster.setting import Setting
+from tests.sim.cluster.transactions.worker import Worker
+from tests.sim.cluster.transactions.workload import Workload, coordinators
 
 Ways = set[tuple[NodeId, NodeId]]
 MAIN_TOPIC = "t"
@@ -26,7 +28,8 @@ class Nemesis:
     ) -> None:
         self.setting, self.hosts, self.administrator, self.random = setting, hosts, administrator, random
         self._use = use
-        self._stopped = self._rolling = self._stalls_joining = False
+        self.workload: Workload | None = None
+        self._stopped = self._rolling = self._stalls_joining = self._strikes = False
         self._cuts: list[tuple[Ways, Ways]] = []
         self._actions: dict[str, Callable[[], None]] = {
             "power cut": self._power_cut,
@@ -53,6 +56,9 @@ class Nemesis:
             "elect": lambda: administrator.begin(administrator.elect()),
             "create and delete": lambda: administrator.begin(administrator.churn(self._use)),
             "transfer": lambda: administrator.begin(administrator.transfer(self.random.choice(self.hosts))),
+            "strike coordinators": self._strike_coordinators,
+            "kill a worker": lambda: self._some_worker(lambda worker: worker.kill()),
+            "hang a worker": lambda: self._some_worker(lambda worker: worker.hang(self._lasts_s())),
             "unregister": lambda: administrator.begin(administrator.unregister(self.random.choice(self.hosts))),
         }
 
@@ -66,6 +72,10 @@ class Nemesis:
         self._stopped = True
         self._cuts.clear()
         self.setting.calm()
+        self.setting.healed = True
+        if self.workload is not None:
+            for worker in self.workload.workers:
+                worker.wake()
         self.setting.cut(set(), set())
         for host in self.hosts:
             host.faults.failing, host.faults.full, host.faults.power_cut_in = 0.0, False, None
@@ -83,6 +93,9 @@ class Nemesis:
             host.start()
 
     # -- when
+
+    def _lasts_s(self) -> float:
+        return self.random.expovariate(1 / self.setting.options.lasts_s)
 
     def _after(self, mean_s: float, action: Callable[[], None]) -> None:
         self.setting.world.call_later(self.random.expovariate(1 / mean_s), self._unless_stopped, action)
@@ -205,6 +218,50 @@ class Nemesis:
             host.held = True
             host.power_cut(silent=self.random.random() < 0.5)
             self.administrator.begin(self.administrator.replace(host))
+
+    # -- transactions
+
+    def _some_worker(self, act: Callable[[Worker], None]) -> None:
+        if self.workload is not None and self.workload.workers:
+            act(self.random.choice(self.workload.workers))
+
+    def _strike_coordinators(self) -> None:
+        """Whoever a transaction rests on goes away in the middle of one of its steps."""
+        self._strikes = True
+        self._after(self.setting.options.lasts_s, self._strike_nobody)
+
+    def _strike_nobody(self) -> None:
+        self._strikes = False
+
+    def step(self, name: str, transactional_id: str) -> None:
+        """A worker is about to take this step of a transaction."""
+        if self._strikes and not self._stopped and self.random.random() < 0.15:
+            self._strikes = False
+            after_s = self.random.choice([0.0, 0.002, 0.01])
+            find = self.random.choice(coordinators(self.setting.checker, transactional_id))
+            self.setting.world.call_later(after_s, self._unless_stopped, lambda: self._strike(name, find()))
+
+    def _strike(self, step: str, node: NodeId | None) -> None:
+        if node is None:
+            return
+        self.setting.coverage.note(f"struck at {step}")
+        host = self.hosts[node - 1]
+        match self.random.choice(["kill", "power cut", "pause", "stop", "cut"]):
+            case "kill":
+                host.kill()
+                self._start_later(host)
+            case "power cut":
+                host.power_cut(silent=self.random.random() < 0.5)
+                self._start_later(host)
+            case "pause":
+                if (process := host.process) is not None:
+                    process.loop.pause()
+                    self._after(self.setting.options.lasts_s, process.loop.resume)
+            case "stop":
+                host.stop(lambda: self._start_later(host))
+            case _:
+                ways = {way for way in self._ways() if node in way}
+                self._cut(ways, ways if self.random.random() < 0.5 else set())
 
     # -- the network
 

@@ -1,12 +1,13 @@
 """Planted bugs: what the simulation of whole clusters must find before anybody believes it that there are no others.
 
-Those of replication are taken over from `tests.sim.replication.plants`, but for two: one is planted into its fake
-controller; the other, "a node leads by what its metadata said before it registered", does nothing in a whole broker,
-which opens its partitions only when its image holds its registration. (That both are missing is planted below.)
+Those of transactions and groups stand in `transactions.plants`. Those of replication are taken over from
+`tests.sim.replication.plants`, but for two: one is planted into its fake controller; the other, "a node leads by what
+its metadata said before it registered", does nothing in a whole broker, which opens its partitions only when its
+image holds its registration. (That both are missing is planted below.)
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, Final
 from unittest.mock import patch
@@ -21,12 +22,13 @@ from ottla.controller.image import MetadataDelta, MetadataImage, PartitionImage
 from ottla.controller.liveness import Liveness
 from ottla.core.types import NodeId
 from ottla.partitions.replication.manager import ReplicaManager
+from tests.sim.cluster.planting import Planting, Plants
+from tests.sim.cluster.transactions.plants import PLANTS as TRANSACTIONS
 from tests.sim.replication.plants import PLANTS as OF_REPLICATION
 from tests.sim.replication.plants import Plant
 
-Planting = Callable[[], AbstractContextManager[object]]
-
-PLANTS: dict[str, Planting] = {}
+PLANTS: Final = Plants(TRANSACTIONS)
+plant = PLANTS.plant
 
 _NEVER: Any = _Proposed(b"never", MetadataImage(), MetadataDelta())
 
@@ -47,16 +49,6 @@ def _taken_over(plant: Plant) -> Planting:
 
 
 PLANTS.update({name: _taken_over(plant) for name, plant in OF_REPLICATION.items() if name not in _NOT_TAKEN_OVER})
-
-
-def plant(name: str) -> Callable[[Callable[[], Iterator[None]]], Planting]:
-    """Registers a generator that plants a bug, yields, and takes it out."""
-
-    def register(function: Callable[[], Iterator[None]]) -> Planting:
-        PLANTS[name] = planting = contextmanager(function)
-        return planting
-
-    return register
 
 
 @plant("broker epochs are not checked in AlterPartition")

@@ -18,6 +18,8 @@ from tests.sim.cluster.host import Host, directory_id
 from tests.sim.cluster.nemesis import MAIN_TOPIC, Nemesis
 from tests.sim.cluster.options import Options
 from tests.sim.cluster.setting import Setting
+from tests.sim.cluster.transactions.worker import OUTPUT, OUTPUT_PARTITIONS
+from tests.sim.cluster.transactions.workload import Workload
 from tests.sim.raft.scenario import drop
 from tests.sim.raft.violation import Violation
 from tests.sim.raft.wire_codec import wire_codec
@@ -48,6 +50,15 @@ class Run:
             self._producer(MAIN_TOPIC, n % self.options.partitions) for n in range(self.options.producers)
         ]
         self.consumers = [self._consumer(n) for n in range(self.options.partitions)]
+        self.workload = self.nemesis.workload = Workload(
+            self.calls,
+            self.hosts,
+            self.checker,
+            topic=MAIN_TOPIC,
+            partitions=self.options.partitions,
+            step=self.nemesis.step,
+        )
+        self.transacts = self.options.workers > 0
 
     def _producer(self, topic: str, index: int) -> Producer:
         self._clients += 1
@@ -72,9 +83,12 @@ class Run:
             host.start()
         self._expect("nodes serve", lambda: all(host.serving is not None for host in self.hosts), within_s=20.0)
         self.administrator.begin(self._make_topic())
-        self._expect("a topic is made", lambda: self.checker.topic(MAIN_TOPIC) is not None, within_s=20.0)
+        self._expect("a topic is made", lambda: not self.administrator.busy, within_s=20.0)
         for client in (*self.producers, *self.consumers):
             loop.create_task(client.run())
+        if self.transacts:
+            for client in self.workload.clients:
+                loop.create_task(client.run())
         self.nemesis.start()
         world.run_for(self.options.duration_s)
         self._heal()
@@ -84,6 +98,8 @@ class Run:
 
     async def _make_topic(self) -> None:
         while not await self.administrator.create(MAIN_TOPIC, self.options.partitions, 3):
+            pass
+        while self.transacts and not await self.administrator.create(OUTPUT, OUTPUT_PARTITIONS, 3):
             pass
 
     # -- the end
@@ -102,7 +118,16 @@ class Run:
         )
         for client in (*self.producers, *self.consumers, *self.administrator.kept):
             client.stopped = True
+        if self.transacts:
+            self._end_transactions()
         self._expect("replicas agree", self._are_level)
+
+    def _end_transactions(self) -> None:
+        """Everything is processed by one settled group; then no transaction stays open."""
+        self._expect("everything is processed", lambda: self.workload.is_settled)
+        for client in self.workload.clients:
+            client.stopped = True
+        self._expect("transactions end", lambda: self.workload.has_ended)
 
     def _cut_all_power(self) -> None:
         """What is judged is what the disks hold."""
@@ -162,6 +187,8 @@ class Run:
             self.checker.images.compare(host.process)
         for topic in self.checker.image.topics.values():
             self._read_topic(topic)
+        if self.transacts:
+            self.workload.judge()
 
     def _read_topic(self, topic: TopicImage) -> None:
         for partition in topic.partitions:
@@ -212,7 +239,7 @@ class Run:
                             f"  node {node}: {type(p.role).__name__} epoch {p.leader_epoch} end {p.log_end_offset} "
                             f"durable {p.log.durable_end_offset} hw {p.high_watermark} {p.error or ''}"
                         )
-        return "\n".join(lines)
+        return "\n".join([*lines, self.workload.describe()])
 
 
 def run_seed(seed: int, *, trace_lines: int = 0) -> Outcome:

@@ -28,6 +28,7 @@ class Setting:
         self.streams = SimStreams(self.world, self.random("streams"))
         self.coverage = ClusterCoverage()
         self.told = Trace(6000, describe)
+        self.healed = False  # the last fault is over
         self.calm()
 
     def calm(self) -> None:

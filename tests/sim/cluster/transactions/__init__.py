@@ -1,0 +1,1 @@
+"""Clients that consume, transform and produce in transactions, in the simulated cluster: and who judges them."""
