@@ -121,11 +121,18 @@ def iterate_records(
     header, payload = read_payload(buffer, position, max_bytes=max_bytes, check_crc=check_crc)
     fixed_timestamp = header.max_timestamp if header.attributes & LOG_APPEND_TIME_FLAG else None
     start, left = 0, header.record_count
+    if left <= _RECORDS_IN_A_PIECE:  # it is one, whose end need not be looked for
+        yield from decode_payload(payload, left, header.base_offset, header.base_timestamp, fixed_timestamp)
+        return
     while left > 0:
         count = min(left, _RECORDS_IN_A_PIECE)
         end = start
         try:
             for _ in range(count):
+                length = payload[end]
+                if length < 0x80 and not length & 1:
+                    end += 1 + (length >> 1)
+                    continue
                 length, end = decode_varint(payload, end)
                 if length < 0:
                     raise InvalidRecord(f"a record of {length} bytes")

@@ -4,6 +4,7 @@ from ottla.coordinators.groups import records
 from ottla.coordinators.groups.classic_group import ClassicGroup
 from ottla.coordinators.groups.config import GroupConfig
 from ottla.coordinators.groups.member import Member
+from ottla.coordinators.groups.offset_codec import NO_EXPIRY, decode_value, encode_value
 from ottla.coordinators.groups.offsets import OffsetStore
 from ottla.coordinators.groups.pending_offsets import PendingOffsets
 from ottla.coordinators.groups.state import GroupState
@@ -61,7 +62,7 @@ def commit(
     request: OffsetCommitRequest, api_version: int, topics: Topics, config: GroupConfig, effects: Effects
 ) -> OffsetCommitResponse:
     """Write what can be committed; the response says it for each partition."""
-    expire_timestamp = -1 if request.retention_time_ms < 0 else effects.now_ms + request.retention_time_ms
+    expire_timestamp = NO_EXPIRY if request.retention_time_ms < 0 else effects.now_ms + request.retention_time_ms
     response = OffsetCommitResponse()
     for topic in request.topics:
         name, topic_id, unknown = _resolve(topic, api_version, topics)
@@ -76,15 +77,15 @@ def commit(
             elif len(metadata) > config.offset_metadata_max_bytes:
                 code = ErrorCode.OFFSET_METADATA_TOO_LARGE
             elif name is not None:
-                value = OffsetCommitValue(
-                    offset=partition.committed_offset,
-                    leader_epoch=partition.committed_leader_epoch,
-                    metadata=metadata,
-                    commit_timestamp=effects.now_ms,
-                    expire_timestamp=expire_timestamp,
-                    topic_id=topic_id,
+                stored = encode_value(
+                    partition.committed_offset,
+                    partition.committed_leader_epoch,
+                    metadata,
+                    effects.now_ms,
+                    expire_timestamp,
+                    topic_id,
                 )
-                effects.append(records.offset_commit(request.group_id, name, index, value))
+                effects.append(records.offset_commit(request.group_id, name, index, stored))
             answer.partitions.append(OffsetCommitResponsePartition(partition_index=index, error_code=code))
     return response
 
@@ -154,7 +155,7 @@ def _fetch_all(
             _no_offset(index, ErrorCode.UNSTABLE_OFFSET_COMMIT)
             if unstable.has_at(group_id, name, index)
             else _offset(index, value)
-            for index, value in partitions.items()
+            for index, value in ((index, decode_value(stored)) for index, stored in partitions.items())
             if topic_id is None or value.topic_id in (ZERO_UUID, topic_id)
         ]
         if answer.partitions:
@@ -203,9 +204,8 @@ def delete_offsets(
         response.topics.append(answer)
         for partition in topic.partitions:
             index, code = partition.partition_index, ErrorCode.NONE
-            stored = store.get(request.group_id, topic.name, index) is not None or pending.has_at(
-                request.group_id, topic.name, index
-            )
+            place = (request.group_id, topic.name, index)
+            stored = store.has_at(*place) or pending.has_at(*place)
             if not stored and not 0 <= index < topics.partition_count(topic.name):
                 code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
             elif topic.name in subscribed:

@@ -1,16 +1,18 @@
-"""Committed offsets of the groups of one shard: replayed from records, and taken back when a turn fails."""
+"""Committed offsets of the groups of one shard: replayed from records, and taken back when a turn fails.
 
-from collections.abc import Iterator
+They are kept as the bytes that `offset_codec` describes.
+"""
 
 from ottla.coordinators.groups import records
 from ottla.coordinators.groups.classic_group import CONSUMER_PROTOCOL_TYPE, ClassicGroup
+from ottla.coordinators.groups.offset_codec import decode_value
 from ottla.coordinators.groups.pending_offsets import PendingOffsets
 from ottla.coordinators.groups.state import GroupState
 from ottla.coordinators.runtime import CoordinatorRecord
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.protocol.messages.offset_commit_value import OffsetCommitValue
 
-Partitions = dict[int, OffsetCommitValue]
+Partitions = dict[int, bytes]
 
 
 class OffsetStore:
@@ -19,13 +21,13 @@ class OffsetStore:
     def __init__(self) -> None:
         self._groups: dict[str, dict[str, Partitions]] = {}
         self._topic_names: dict[str, str] = {}
-        self._replaced: list[tuple[str, str, int, OffsetCommitValue | None]] = []
+        self._replaced: list[tuple[str, str, int, bytes | None]] = []
         """What the present turn replaced, in order."""
         self.count = 0
 
     # --- changes
 
-    def replay(self, group_id: str, topic: str, partition: int, value: OffsetCommitValue | None) -> None:
+    def replay(self, group_id: str, topic: str, partition: int, value: bytes | None) -> None:
         """A record of the log; None is its tombstone."""
         self._replaced.append((group_id, topic, partition, self.put(group_id, topic, partition, value)))
 
@@ -41,9 +43,7 @@ class OffsetStore:
         self._replaced.clear()
         return concerned
 
-    def put(
-        self, group_id: str, topic: str, partition: int, value: OffsetCommitValue | None
-    ) -> OffsetCommitValue | None:
+    def put(self, group_id: str, topic: str, partition: int, value: bytes | None) -> bytes | None:
         """Change what will not be taken back; the offset before."""
         if value is None:
             return self._remove(group_id, topic, partition)
@@ -59,7 +59,7 @@ class OffsetStore:
         self.count += previous is None
         return previous
 
-    def _remove(self, group_id: str, topic: str, partition: int) -> OffsetCommitValue | None:
+    def _remove(self, group_id: str, topic: str, partition: int) -> bytes | None:
         topics = self._groups.get(group_id, {})
         partitions = topics.get(topic, {})
         previous = partitions.pop(partition, None)
@@ -76,10 +76,14 @@ class OffsetStore:
 
     def get(self, group_id: str, topic: str, partition: int, topic_id: Uuid | None = None) -> OffsetCommitValue | None:
         """With `topic_id`: not the offset of an earlier topic of the same name."""
-        value = self._groups.get(group_id, {}).get(topic, {}).get(partition)
-        if value is None or topic_id is None or value.topic_id in (ZERO_UUID, topic_id):
-            return value
-        return None
+        stored = self._groups.get(group_id, {}).get(topic, {}).get(partition)
+        if stored is None:
+            return None
+        value = decode_value(stored)
+        return value if topic_id is None or value.topic_id in (ZERO_UUID, topic_id) else None
+
+    def has_at(self, group_id: str, topic: str, partition: int) -> bool:
+        return partition in self._groups.get(group_id, {}).get(topic, ())
 
     def topics(self, group_id: str) -> dict[str, Partitions]:
         """Of one group; not to be changed."""
@@ -88,11 +92,9 @@ class OffsetStore:
     def has(self, group_id: str) -> bool:
         return group_id in self._groups
 
-    def entries(self, group_id: str) -> Iterator[tuple[str, int, OffsetCommitValue]]:
-        """All offsets of a group."""
-        for topic, partitions in self.topics(group_id).items():
-            for partition, value in partitions.items():
-                yield topic, partition, value
+    def count_of(self, group_id: str) -> int:
+        """How many offsets a group has."""
+        return sum(len(partitions) for partitions in self.topics(group_id).values())
 
     def groups_of_topic(self, topic: str) -> list[str]:
         """Groups that have an offset in this topic."""
@@ -102,8 +104,9 @@ class OffsetStore:
         """Records that end the offsets of a group, in one topic or in all."""
         return [
             records.offset_tombstone(group_id, name, partition)
-            for name, partition, _ in self.entries(group_id)
+            for name, partitions in self.topics(group_id).items()
             if topic is None or name == topic
+            for partition in partitions
         ]
 
 
@@ -126,11 +129,13 @@ def expired_offsets(
         return []
     emptied_ms = group.written.current_state_timestamp if group.written is not None else -1
     expired = []
-    for topic, partition, value in store.entries(group.group_id):
+    for topic, partitions in store.topics(group.group_id).items():
         if not (simple or empty) and subscribed is not None and topic in subscribed:
             continue
-        since_ms = emptied_ms if empty and not simple and emptied_ms >= 0 else value.commit_timestamp
-        end_ms = value.expire_timestamp if value.expire_timestamp >= 0 else since_ms + retention_ms
-        if now_ms >= end_ms and not pending.has_at(group.group_id, topic, partition):
-            expired.append((topic, partition))
+        for partition, stored in partitions.items():
+            value = decode_value(stored)
+            since_ms = emptied_ms if empty and not simple and emptied_ms >= 0 else value.commit_timestamp
+            end_ms = value.expire_timestamp if value.expire_timestamp >= 0 else since_ms + retention_ms
+            if now_ms >= end_ms and not pending.has_at(group.group_id, topic, partition):
+                expired.append((topic, partition))
     return expired

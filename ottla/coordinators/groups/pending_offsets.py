@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ottla.coordinators.runtime import ProducerIdentity
-from ottla.protocol.messages.offset_commit_value import OffsetCommitValue
 
 Place = tuple[str, str, int]
 """Group, topic, partition."""
@@ -24,7 +23,7 @@ class PendingOffset:
 
     order: int
     """Its place in the log among pending offsets."""
-    value: OffsetCommitValue
+    value: bytes
     overtaken: bool = False
     """An offset that stands behind it in the log is committed already, so it will not be."""
 
@@ -49,9 +48,7 @@ class PendingOffsets:
 
     # --- changes
 
-    def replay(
-        self, producer: ProducerIdentity, group_id: str, topic: str, partition: int, value: OffsetCommitValue
-    ) -> None:
+    def replay(self, producer: ProducerIdentity, group_id: str, topic: str, partition: int, value: bytes) -> None:
         """A record of the producer's transaction."""
         transaction = self._transactions.get(producer.producer_id)
         if transaction is None:
@@ -62,6 +59,8 @@ class PendingOffsets:
 
     def committed_beside(self, group_id: str, topic: str, partition: int) -> None:
         """An offset was committed without a transaction: those that are pending now stand before it in the log."""
+        if not self._open:
+            return
         for producer_id in self._open.get(group_id, {}).get((topic, partition), ()):
             self._overtake(self._transactions[producer_id].offsets[group_id, topic, partition])
 
@@ -73,7 +72,7 @@ class PendingOffsets:
             self._remove(producer_id, place)
             self._taken_by_turn.append((pending, producer_id, place))
 
-    def end(self, producer_id: int, committed: bool) -> tuple[list[tuple[Place, OffsetCommitValue]], set[str]]:
+    def end(self, producer_id: int, committed: bool) -> tuple[list[tuple[Place, bytes]], set[str]]:
         """The transaction is over: the offsets that are committed by that, and the groups that had some pending."""
         transaction = self._transactions.get(producer_id)
         if transaction is None:

@@ -4,13 +4,13 @@ from struct import Struct
 from struct import error as struct_error
 from typing import TYPE_CHECKING
 
+from ottla.coordinators.groups import offset_codec
 from ottla.coordinators.groups.consumer.records import KINDS as CONSUMER_GROUP_KINDS
 from ottla.coordinators.runtime import CoordinatorRecord
 from ottla.core.errors import DecodeError
 from ottla.protocol.messages.group_metadata_key import GroupMetadataKey
 from ottla.protocol.messages.group_metadata_value import GroupMetadataValue, MemberMetadata
 from ottla.protocol.messages.offset_commit_key import OffsetCommitKey
-from ottla.protocol.messages.offset_commit_value import OffsetCommitValue
 
 if TYPE_CHECKING:
     from ottla.coordinators.groups.classic_group import ClassicGroup
@@ -19,17 +19,20 @@ LEGACY_OFFSET_COMMIT = 0  # the same key as OFFSET_COMMIT, written by very old b
 OFFSET_COMMIT = OffsetCommitKey.API_KEY
 GROUP_METADATA = GroupMetadataKey.API_KEY
 GROUP_METADATA_VERSION = 3
-OFFSET_COMMIT_VERSION = 4
-OFFSET_COMMIT_VERSION_WITH_EXPIRY = 1  # the only one that has an expiry of its own (requests before version 5)
 
 _prefix = Struct(">h")
+_new_record = tuple.__new__
+_OFFSET_KINDS = frozenset(map(_prefix.pack, (OFFSET_COMMIT, LEGACY_OFFSET_COMMIT)))
 
 
 class GroupRecordCodec:
-    """Records of groups as bytes and back."""
+    """Records of groups as bytes and back. The value of an offset is bytes already, see `offset_codec`."""
 
     def encode(self, record: CoordinatorRecord) -> tuple[bytes, bytes | None]:
         """Raises EncodeError when a name is longer than the format can hold."""
+        if type(record.key) is OffsetCommitKey:
+            place = record.key
+            return offset_codec.encode_key(place.group, place.topic, place.partition), record.value
         key = bytearray(_prefix.pack(record.key.API_KEY))
         record.key.encode_into(key, 0)
         if record.value is None:
@@ -40,16 +43,15 @@ class GroupRecordCodec:
 
     def decode(self, key: bytes, value: bytes | None) -> CoordinatorRecord | None:
         """None for kinds of groups that this version does not know."""
+        if key[:2] in _OFFSET_KINDS:
+            if value is not None:
+                offset_codec.check_value(value)
+            return _new_record(CoordinatorRecord, (offset_codec.decode_key(key), value, 0))
         try:
             (kind,) = _prefix.unpack_from(key)
             version = -1 if value is None else _prefix.unpack_from(value)[0]
         except struct_error as error:
             raise DecodeError(f"a record of a group without its version: {error}") from None
-        if kind in (OFFSET_COMMIT, LEGACY_OFFSET_COMMIT):
-            offset_key, _ = OffsetCommitKey.decode(key, 0, 2)
-            if value is None:
-                return CoordinatorRecord(offset_key)
-            return CoordinatorRecord(offset_key, OffsetCommitValue.decode(value, version, 2)[0], version)
         if kind == GROUP_METADATA:
             group_key, _ = GroupMetadataKey.decode(key, 0, 2)
             if value is None:
@@ -64,10 +66,9 @@ class GroupRecordCodec:
         return None
 
 
-def offset_commit(group_id: str, topic: str, partition: int, value: OffsetCommitValue) -> CoordinatorRecord:
-    """A committed offset."""
-    version = OFFSET_COMMIT_VERSION if value.expire_timestamp == -1 else OFFSET_COMMIT_VERSION_WITH_EXPIRY
-    return CoordinatorRecord(OffsetCommitKey(group=group_id, topic=topic, partition=partition), value, version)
+def offset_commit(group_id: str, topic: str, partition: int, stored: bytes) -> CoordinatorRecord:
+    """A committed offset, as `offset_codec.encode_value` makes it."""
+    return CoordinatorRecord(OffsetCommitKey(group=group_id, topic=topic, partition=partition), stored)
 
 
 def offset_tombstone(group_id: str, topic: str, partition: int) -> CoordinatorRecord:

@@ -59,7 +59,7 @@ from ottla.protocol.messages.sync_group_request import SyncGroupRequest
 from ottla.protocol.messages.txn_offset_commit_request import TxnOffsetCommitRequest
 
 RETENTION_TIMER = ("retention",)
-OFFSETS_IN_A_RETENTION_SLICE = 500
+OFFSETS_IN_A_RETENTION_SLICE = 250
 NOTHING_PENDING = PendingOffsets()
 """For readers who take an offset that may change soon (KIP-447)."""
 
@@ -304,7 +304,7 @@ class GroupShard:
         for tombstone in self.offsets.tombstones(group_id, topic):
             effects.append(tombstone)
         for name, partition in self.pending.places(group_id):
-            if (topic is None or name == topic) and self.offsets.get(group_id, name, partition) is None:
+            if (topic is None or name == topic) and not self.offsets.has_at(group_id, name, partition):
                 effects.append(records.offset_tombstone(group_id, name, partition))
 
     # --- administration
@@ -355,7 +355,7 @@ class GroupShard:
         while group_id is not None:
             group = self.consumers.get(group_id) or self.groups.get(group_id)
             if group is not None:
-                looked += 1 + sum(len(partitions) for partitions in self.offsets.topics(group_id).values())
+                looked += 1 + self.offsets.count_of(group_id)
                 if isinstance(group, ConsumerGroup):
                     self._expire_consumer_group(group, effects)
                 else:
@@ -376,9 +376,7 @@ class GroupShard:
         )
         for topic, partition in expired:
             effects.append(records.offset_tombstone(group.group_id, topic, partition))
-        nothing_left = not self.pending.has(group.group_id) and len(expired) == sum(
-            1 for _ in self.offsets.entries(group.group_id)
-        )
+        nothing_left = not self.pending.has(group.group_id) and len(expired) == self.offsets.count_of(group.group_id)
         if nothing_left and group.is_in(GroupState.EMPTY) and group.written is not None and not group.pending_join:
             effects.append(records.group_tombstone(group.group_id))
 

@@ -12,13 +12,13 @@ from ottla.coordinators.groups import records
 from ottla.coordinators.groups.classic_group import ClassicGroup
 from ottla.coordinators.groups.config import GroupConfig
 from ottla.coordinators.groups.errors import group_error
+from ottla.coordinators.groups.offset_codec import NO_EXPIRY, encode_value
 from ottla.coordinators.groups.pending_offsets import PendingOffsets
 from ottla.coordinators.groups.state import GroupState
 from ottla.coordinators.groups.topics import Topics
 from ottla.coordinators.runtime import Effects, ProducerIdentity
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.types import ZERO_UUID
-from ottla.protocol.messages.offset_commit_value import OffsetCommitValue
 from ottla.protocol.messages.txn_offset_commit_request import TxnOffsetCommitRequest
 from ottla.protocol.messages.txn_offset_commit_response import (
     TxnOffsetCommitResponse,
@@ -113,15 +113,15 @@ def commit(
             elif len(metadata) > config.offset_metadata_max_bytes:
                 code = ErrorCode.OFFSET_METADATA_TOO_LARGE
             else:
-                value = OffsetCommitValue(
-                    offset=partition.committed_offset,
-                    leader_epoch=partition.committed_leader_epoch,
-                    metadata=metadata,
-                    commit_timestamp=effects.now_ms,
-                    expire_timestamp=-1,
-                    topic_id=topic_id,
+                stored = encode_value(
+                    partition.committed_offset,
+                    partition.committed_leader_epoch,
+                    metadata,
+                    effects.now_ms,
+                    NO_EXPIRY,
+                    topic_id,
                 )
-                effects.append(records.offset_commit(request.group_id, topic.name, index, value))
+                effects.append(records.offset_commit(request.group_id, topic.name, index, stored))
             answer.partitions.append(TxnOffsetCommitResponsePartition(partition_index=index, error_code=code))
     return response
 

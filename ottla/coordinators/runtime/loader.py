@@ -88,16 +88,18 @@ class Loader:
                 ProducerIdentity(header.producer_id, header.producer_epoch) if header.is_transactional else None
             )
             if not header.is_control:
-                yield from self._records_of(data, position)
+                yield from self._records_of(data, position, header.base_offset)
             elif header.is_transactional and header.record_count:  # compaction may leave a batch without its marker
                 marker = read_end_transaction_marker(memoryview(data)[position:])
                 self._end_transaction(header.producer_id, marker.committed)
             self._position = header.next_offset
 
-    def _records_of(self, data: bytes, position: int) -> Iterator[Record]:
+    def _records_of(self, data: bytes, position: int, base_offset: int) -> Iterator[Record]:
         """Those not replayed yet. Decoded piece by piece: a large batch takes longer than a slice."""
-        first_offset = self._position
-        return (record for record in iterate_records(data, position) if record.offset >= first_offset)
+        first_offset, records = self._position, iterate_records(data, position)
+        if base_offset >= first_offset:
+            return records
+        return (record for record in records if record.offset >= first_offset)
 
     def _slice(self) -> None:
         if self._cancelled:

@@ -15,9 +15,11 @@ class Call(Protocol):
     def __call__(self, response: Any, /) -> None: ...
 
 
-@dataclass(slots=True, frozen=True)
-class CoordinatorRecord:
-    """One record of a shard's log, as messages. A tombstone has no value."""
+class CoordinatorRecord(NamedTuple):
+    """One record of a shard's log, as messages. A tombstone has no value.
+
+    A named tuple, because that is made in a third of a frozen dataclass's time.
+    """
 
     key: Any
     value: Any = None

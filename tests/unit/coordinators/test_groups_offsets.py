@@ -334,7 +334,7 @@ class TestRetention:
             cluster.commit({0: number}, group=f"g{number}")
         cluster.run()
         appended = len(cluster.log.batches)
-        cluster.run(600_010)
+        cluster.run(600_020)
         assert len(cluster.log.batches) - appended >= 3
         (shard,) = cluster.coordinator.runtime.active_shards()
         assert shard.offsets.count == 0
