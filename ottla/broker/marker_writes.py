@@ -78,6 +78,7 @@ def _write(
             marker.producer_epoch,
             marker.coordinator_epoch,
             marker.transaction_result,
+            marker.transaction_version,
             done,
         )
         return

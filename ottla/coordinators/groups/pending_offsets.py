@@ -134,11 +134,6 @@ class PendingOffsets:
 
     # --- looks
 
-    def is_open(self, producer: ProducerIdentity) -> bool:
-        """Whether this producer, with this epoch, has written here since its last transaction ended."""
-        transaction = self._transactions.get(producer.producer_id)
-        return transaction is not None and transaction.producer_epoch == producer.producer_epoch
-
     def has(self, group_id: str) -> bool:
         return group_id in self._open
 

@@ -20,7 +20,15 @@ from ottla.coordinators.groups.shard import GroupShard
 from ottla.coordinators.groups.topics import Topics
 from ottla.coordinators.groups.transactional import Verifier
 from ottla.coordinators.partitioning import coordinator_partition
-from ottla.coordinators.runtime import Call, CoordinatorLog, CoordinatorRuntime, Effects, ProducerIdentity
+from ottla.coordinators.runtime import (
+    Call,
+    CoordinatorLog,
+    CoordinatorRuntime,
+    Effects,
+    EndOfTransaction,
+    ProducerIdentity,
+    Transaction,
+)
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.ports import Clock, Random
 from ottla.protocol.messages.consumer_group_describe_request import ConsumerGroupDescribeRequest
@@ -252,37 +260,33 @@ class GroupCoordinator:
         self, request: TxnOffsetCommitRequest, caller: Caller, done: Done[TxnOffsetCommitResponse]
     ) -> None:
         """Offsets that count when the producer's transaction commits."""
-        producer, verifier = ProducerIdentity(request.producer_id, request.producer_epoch), self._verifier
+        verifier = self._verifier
         if verifier is None:
             raise ValueError("offsets of a transaction need a verifier")
 
         def refuse(code: ErrorCode) -> TxnOffsetCommitResponse:
-            return transactional.refused(request, code)
+            return transactional.refused(request, transactional.transaction_error(code, caller.api_version))
 
-        def execute(operation: Callable[[Call, GroupShard, Effects], None]) -> None:
-            self._execute(request.group_id, done, refuse, operation, translate=commit_error)
+        index = self._shard_of(request.group_id)
+        if isinstance(index, ErrorCode):
+            done(refuse(index))
+            return
+        adds = caller.api_version >= transactional.IMPLICIT_ADD_SINCE
+        producer = ProducerIdentity(request.producer_id, request.producer_epoch)
 
-        def begin(call: Call, shard: GroupShard, effects: Effects) -> None:
-            mark = shard.verifications.begin(producer)
-            if mark is None:
-                shard.commit_transactional(request, None, call, effects)
-                return
-            verifier.ask(
-                request.transactional_id,
-                *producer,
-                CONSUMER_OFFSETS,
-                coordinator_partition(request.group_id, self._topics.partition_count(CONSUMER_OFFSETS)),
-                caller.api_version < transactional.IMPLICIT_ADD_SINCE,
-                partial(verified, mark),
-            )
+        def ask(answered: Callable[[ErrorCode], None]) -> None:
+            verifier.ask(request.transactional_id, *producer, CONSUMER_OFFSETS, index, not adds, answered)
 
-        def verified(mark: object, code: ErrorCode) -> None:
-            if code is ErrorCode.NONE:
-                execute(lambda call, shard, effects: shard.commit_transactional(request, mark, call, effects))
-            else:
-                done(refuse(transactional.verification_error(code, caller.api_version)))
+        def call(response: TxnOffsetCommitResponse | ApiError) -> None:
+            done(refuse(response.code) if isinstance(response, ApiError) else response)
 
-        execute(begin)
+        def commit(shard: GroupShard, effects: Effects) -> None:
+            try:
+                shard.commit_transactional(request, call, effects)
+            except ApiError as error:
+                effects.reply(call, error)
+
+        self.runtime.execute_in_transaction(index, call, Transaction(producer, adds, ask), commit)
 
     def complete_transaction(
         self,
@@ -291,6 +295,7 @@ class GroupCoordinator:
         producer_epoch: int,
         coordinator_epoch: int,
         committed: bool,
+        transaction_version: int,
         done: Done[ErrorCode],
     ) -> None:
         """Write the marker of a transaction to partition `index` of `__consumer_offsets` (WriteTxnMarkers).
@@ -302,8 +307,13 @@ class GroupCoordinator:
         def call(response: ApiError | None) -> None:
             done(ErrorCode.NONE if response is None else transactional.marker_error(response.code))
 
-        producer = ProducerIdentity(producer_id, producer_epoch)
-        self.runtime.complete_transaction(index, producer, coordinator_epoch, committed, call)
+        end = EndOfTransaction(
+            producer=ProducerIdentity(producer_id, producer_epoch),
+            coordinator_epoch=coordinator_epoch,
+            committed=committed,
+            transaction_version=transaction_version,
+        )
+        self.runtime.complete_transaction(index, end, call)
 
     # --- administration
 
@@ -401,12 +411,9 @@ class GroupCoordinator:
         `translate` is for errors of the runtime. With `empty_id` a group may have no name: very old consumers commit
         under it.
         """
-        if (not group_id and not empty_id) or len(group_id.encode()) > NAME_BYTES_MAX:
-            done(refuse(ErrorCode.INVALID_GROUP_ID))
-            return
-        partition_count = self._topics.partition_count(CONSUMER_OFFSETS)
-        if partition_count == 0:
-            done(refuse(ErrorCode.NOT_COORDINATOR))
+        index = self._shard_of(group_id, empty_id=empty_id)
+        if isinstance(index, ErrorCode):
+            done(refuse(index))
             return
 
         def call(response: Any) -> None:
@@ -418,7 +425,16 @@ class GroupCoordinator:
             except ApiError as error:
                 effects.reply(call, refuse(error.code))
 
-        self.runtime.execute(coordinator_partition(group_id, partition_count), call, run)
+        self.runtime.execute(index, call, run)
+
+    def _shard_of(self, group_id: str, *, empty_id: bool = False) -> int | ErrorCode:
+        """The partition of the internal topic, or why there is none."""
+        if (not group_id and not empty_id) or len(group_id.encode()) > NAME_BYTES_MAX:
+            return ErrorCode.INVALID_GROUP_ID
+        partition_count = self._topics.partition_count(CONSUMER_OFFSETS)
+        if partition_count == 0:
+            return ErrorCode.NOT_COORDINATOR
+        return coordinator_partition(group_id, partition_count)
 
 
 def _single_group(

@@ -76,7 +76,6 @@ class GroupShard:
         self.consumers = ConsumerGroupCoordination(config, random, topics)
         self.offsets = OffsetStore()
         self.pending = PendingOffsets()
-        self.verifications = transactional.Verifications(self.pending)
         self._replaced: dict[str, GroupMetadataValue | None] = {}
         """The generation that each group had before this turn."""
         self._retention: Iterator[str] = iter(())
@@ -89,9 +88,11 @@ class GroupShard:
             self.offsets.replay(key.group, key.topic, key.partition, value)
             if value is not None:
                 self.pending.committed_beside(key.group, key.topic, key.partition)
+                if key.group not in self.groups:
+                    self._settle_existence(key.group)
             else:
                 self.pending.deleted(key.group, key.topic, key.partition)
-            self._settle_existence(key.group)
+                self._settle_existence(key.group)
         elif isinstance(key, GroupMetadataKey):
             self._replay_generation(key.group, value)
         elif isinstance(key, CONSUMER_GROUP_KEYS):
@@ -107,7 +108,6 @@ class GroupShard:
         self._settle_existence(key.group)
 
     def replay_end_transaction(self, producer_id: int, committed: bool) -> None:
-        self.verifications.ended(producer_id)
         visible, concerned = self.pending.end(producer_id, committed)
         for (group_id, topic, partition), value in visible:
             self.offsets.put(group_id, topic, partition, value)
@@ -260,11 +260,7 @@ class GroupShard:
                 self._rebalance.extend_session(member, effects)  # as good as a heartbeat
         effects.reply(call, committing.commit(request, caller.api_version, self._topics, self._config, effects))
 
-    def commit_transactional(
-        self, request: TxnOffsetCommitRequest, mark: object | None, call: Call, effects: Effects
-    ) -> None:
-        """`mark` is that of the transaction's verification."""
-        self.verifications.finish(ProducerIdentity(request.producer_id, request.producer_epoch), mark)
+    def commit_transactional(self, request: TxnOffsetCommitRequest, call: Call, effects: Effects) -> None:
         consumers = self.consumers.get(request.group_id)
         if consumers is not None:
             check_transactional_commit(consumers, request, self._topics)

@@ -1,8 +1,7 @@
 """TxnOffsetCommit of one group: offsets that become visible with a producer's transaction (KIP-98, KIP-447).
 
 Before the first pending offset of a transaction is written, its coordinator is asked whether the transaction is under
-way here (KIP-890). The answer may be overtaken by the transaction's end. So each question leaves a mark in the shard,
-which the end marker removes; an answer whose mark is gone allows nothing, else an offset would stay pending for ever.
+way here (KIP-890; `partitions.verification` has the rules).
 """
 
 from collections.abc import Callable
@@ -11,9 +10,8 @@ from typing import Protocol
 from ottla.coordinators.groups import records
 from ottla.coordinators.groups.classic_group import ClassicGroup
 from ottla.coordinators.groups.config import GroupConfig
-from ottla.coordinators.groups.errors import group_error
+from ottla.coordinators.groups.errors import commit_error
 from ottla.coordinators.groups.offset_codec import NO_EXPIRY, encode_value
-from ottla.coordinators.groups.pending_offsets import PendingOffsets
 from ottla.coordinators.groups.state import GroupState
 from ottla.coordinators.groups.topics import Topics
 from ottla.coordinators.runtime import Effects, ProducerIdentity
@@ -47,32 +45,6 @@ class Verifier(Protocol):
         done: Callable[[ErrorCode], None],
     ) -> None:
         """`done` gets NONE when the transaction is under way there; without `verify_only` it is from now on."""
-
-
-class Verifications:
-    """The open questions of one shard."""
-
-    def __init__(self, pending: PendingOffsets) -> None:
-        self._pending = pending
-        self._marks: dict[int, object] = {}
-        """By producer id."""
-
-    def begin(self, producer: ProducerIdentity) -> object | None:
-        """A mark for the question to ask; None when the transaction is known to be under way."""
-        if self._pending.is_open(producer):
-            return None
-        return self._marks.setdefault(producer.producer_id, object())
-
-    def finish(self, producer: ProducerIdentity, mark: object | None) -> None:
-        """Raises ApiError when the transaction ended since `begin`, or may have."""
-        left = self._marks.pop(producer.producer_id, None)
-        if not self._pending.is_open(producer) and (mark is None or left is not mark):
-            # The client asks again, and then hears what became of its transaction.
-            raise ApiError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
-
-    def ended(self, producer_id: int) -> None:
-        """The producer's transaction is over."""
-        self._marks.pop(producer_id, None)
 
 
 def check_committer(group: ClassicGroup | None, request: TxnOffsetCommitRequest) -> None:
@@ -142,14 +114,14 @@ def refused(request: TxnOffsetCommitRequest, code: ErrorCode) -> TxnOffsetCommit
     )
 
 
-def verification_error(code: ErrorCode, api_version: int) -> ErrorCode:
-    """What the transaction's coordinator said, in terms that clients of TxnOffsetCommit act upon rightly."""
-    if code in (ErrorCode.CONCURRENT_TRANSACTIONS, ErrorCode.NETWORK_EXCEPTION, ErrorCode.NOT_ENOUGH_REPLICAS):
+def transaction_error(code: ErrorCode, api_version: int) -> ErrorCode:
+    """What the runtime or the transaction's coordinator said, so that clients of TxnOffsetCommit do the right thing."""
+    if code in (ErrorCode.CONCURRENT_TRANSACTIONS, ErrorCode.NETWORK_EXCEPTION):
         # To be repeated, and at the same node: it is the other coordinator that is not ready.
         return ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
     if code is ErrorCode.INVALID_TXN_STATE and api_version >= ABORTABLE_SINCE:
         return ErrorCode.TRANSACTION_ABORTABLE
-    return group_error(code)
+    return commit_error(code)
 
 
 def marker_error(code: ErrorCode) -> ErrorCode:

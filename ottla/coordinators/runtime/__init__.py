@@ -23,6 +23,7 @@ from ottla.coordinators.runtime.shard import (
     TimerKey,
     TransactionalShard,
 )
+from ottla.coordinators.runtime.transactions import EndOfTransaction, Transaction
 
 __all__ = [
     "Call",
@@ -30,9 +31,11 @@ __all__ = [
     "CoordinatorRecord",
     "CoordinatorRuntime",
     "Effects",
+    "EndOfTransaction",
     "ProducerIdentity",
     "RecordCodec",
     "Shard",
     "TimerKey",
+    "Transaction",
     "TransactionalShard",
 ]

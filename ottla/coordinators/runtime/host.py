@@ -9,6 +9,7 @@ Operations run only in ACTIVE. FAILED means that the log cannot be read or writt
 
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from ottla.coordinators.runtime.loader import Loader
@@ -26,12 +27,15 @@ from ottla.coordinators.runtime.shard import (
     TransactionalShard,
 )
 from ottla.coordinators.runtime.timers import ShardTimers
+from ottla.coordinators.runtime.transactions import EndOfTransaction, Transaction
 from ottla.coordinators.runtime.turn import EncodedRecord, Turn, batch_of
 from ottla.core.errors import ApiError, ErrorCode, StorageError
 from ottla.core.ports import Clock
 from ottla.partitions.results import Origin
+from ottla.partitions.verification import APPEND, NO_GUARD
 from ottla.records.batch import Record
 from ottla.records.control import encode_end_transaction_marker
+from ottla.records.header import NO_SEQUENCE
 
 S = TypeVar("S", bound=Shard)
 
@@ -89,40 +93,62 @@ class ShardHost(Generic[S]):
 
     # --- operations
 
-    def execute(self, call: Call | None, operation: Callable[[S, Effects], None]) -> None:
+    def execute(self, call: Call | None, operation: Callable[[S, Effects], None], guard: int = NO_GUARD) -> None:
         """Run the operation now; `call` gets the error when it cannot run."""
         if self.state is not HostState.ACTIVE:
             if call is not None:
                 call(self._refusal())
             return
-        effects = Effects(self._clock.time_ms())
+        effects = Effects(self._clock.time_ms(), guard)
         try:
             operation(self.shard, effects)
             self._apply(effects)
         except Exception as error:
             self._defect(call, error)
 
-    def complete_transaction(
-        self, producer: ProducerIdentity, coordinator_epoch: int, committed: bool, call: Call
+    def execute_in_transaction(
+        self, call: Call, transaction: Transaction, operation: Callable[[S, Effects], None]
     ) -> None:
+        """See `CoordinatorRuntime.execute_in_transaction`."""
+        if self.state is not HostState.ACTIVE:
+            call(self._refusal())
+            return
+
+        def resume(code: ErrorCode, guard: int) -> None:
+            if code is ErrorCode.NONE:
+                self.execute(call, operation, guard)
+            else:
+                call(ApiError(code))
+
+        try:
+            guard = self._log.admit(*transaction.producer, NO_SEQUENCE, adds=transaction.adds, resume=resume)
+        except ApiError as error:
+            call(error)
+            return
+        if guard == APPEND:
+            self.execute(call, operation)
+        elif guard > NO_GUARD:
+            transaction.ask(partial(self._log.verifications.answered, guard))
+
+    def complete_transaction(self, end: EndOfTransaction, call: Call) -> None:
         """Write the marker of the producer's transaction now; see `CoordinatorRuntime.complete_transaction`."""
         if self.state is not HostState.ACTIVE:
             call(self._refusal())
             return
         shard = self._transactional()
         marker = encode_end_transaction_marker(
-            committed=committed,
-            coordinator_epoch=coordinator_epoch,
-            producer_id=producer.producer_id,
-            producer_epoch=producer.producer_epoch,
+            committed=end.committed,
+            coordinator_epoch=end.coordinator_epoch,
+            producer_id=end.producer.producer_id,
+            producer_epoch=end.producer.producer_epoch,
             timestamp_ms=self._clock.time_ms(),
         )
-        error = self._append_after_turn(marker)
+        error = self._append_after_turn(marker, transaction_version=end.transaction_version)
         if error is not None:
             call(error)
             return
         try:
-            shard.replay_end_transaction(producer.producer_id, committed)
+            shard.replay_end_transaction(end.producer.producer_id, end.committed)
         except Exception as defect:
             self._defect(call, defect)
             return
@@ -160,7 +186,7 @@ class ShardHost(Generic[S]):
         """Write and replay; False when the replies have got an error instead."""
         encoded = [self._codec.encode(record) for record in effects.records]
         if effects.transaction is not None:
-            error = self._write_pending(effects.transaction, effects.records, encoded)
+            error = self._write_pending(effects.transaction, effects.records, encoded, effects.guard)
             if error is not None:
                 self._answer(effects.replies, error)
             return error is None
@@ -225,29 +251,36 @@ class ShardHost(Generic[S]):
         return error
 
     def _write_pending(
-        self, producer: ProducerIdentity, records: list[CoordinatorRecord], encoded: list[EncodedRecord]
+        self, producer: ProducerIdentity, records: list[CoordinatorRecord], encoded: list[EncodedRecord], guard: int
     ) -> ApiError | None:
         """Append records of a transaction, then replay them."""
         shard = self._transactional()
-        error = self._append_after_turn(batch_of(encoded, self._clock.time_ms(), producer))
+        error = self._append_after_turn(batch_of(encoded, self._clock.time_ms(), producer), guard=guard)
         if error is None:
             for record in records:
                 shard.replay_pending(producer, record)
         return error
 
-    def _append_after_turn(self, batch: bytes) -> ApiError | None:
+    def _append_after_turn(
+        self, batch: bytes, *, guard: int = NO_GUARD, transaction_version: int = 0
+    ) -> ApiError | None:
         """What this turn has written goes first. When that is refused, the batch rests on what is taken back."""
         turn = self._turn
         error = self._write_turn(turn) if turn is not None else None
         if turn is not None and error is not None:
             self._turn_failed(turn, error)
             return error
-        return self._append(batch)
+        return self._append(batch, guard, transaction_version)
 
-    def _append(self, batch: bytes) -> ApiError | None:
+    def _append(self, batch: bytes, guard: int = NO_GUARD, transaction_version: int = 0) -> ApiError | None:
         try:
             appended = self._log.append(
-                memoryview(bytearray(batch)), acks=-1, done=self._append_done, origin=Origin.COORDINATOR
+                memoryview(bytearray(batch)),
+                acks=-1,
+                done=self._append_done,
+                origin=Origin.COORDINATOR,
+                guard=guard,
+                transaction_version=transaction_version,
             )
         except ApiError as error:
             return error

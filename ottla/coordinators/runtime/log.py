@@ -6,6 +6,7 @@ from typing import Protocol
 from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError
 from ottla.partitions.results import Appended, Isolation, Origin, ReadResult
+from ottla.partitions.verification import NO_GUARD, Resume, Verifications
 
 
 class CoordinatorLog(Protocol):
@@ -18,10 +19,27 @@ class CoordinatorLog(Protocol):
     @property
     def high_watermark(self) -> int: ...
 
+    @property
+    def verifications(self) -> Verifications:
+        """What coordinators of transactions are asked about this log."""
+
+    def admit(self, producer_id: int, epoch: int, sequence: int, *, adds: bool, resume: Resume) -> int:
+        """Whether a batch of a transaction may be appended now, or after a question; see `Verifications.admit`."""
+
     def append(
-        self, batch: memoryview, *, acks: int, done: Callable[[ErrorCode], None] | None, origin: Origin
+        self,
+        batch: memoryview,
+        *,
+        acks: int,
+        done: Callable[[ErrorCode], None] | None,
+        origin: Origin,
+        guard: int = NO_GUARD,
+        transaction_version: int = 0,
     ) -> Appended:
-        """Queue the batch; raises ApiError when it may not be appended. `done` when it is committed, or never will."""
+        """Queue the batch; raises ApiError when it may not be appended. `done` when it is committed, or never will.
+
+        `guard`: under which a batch begins a transaction. `transaction_version`: of the one that a marker ends.
+        """
 
     def read(
         self,

@@ -5,7 +5,8 @@ from typing import Any, Generic, TypeVar
 
 from ottla.coordinators.runtime.host import HostState, ShardHost
 from ottla.coordinators.runtime.log import CoordinatorLog
-from ottla.coordinators.runtime.shard import Call, Effects, ProducerIdentity, RecordCodec, Shard
+from ottla.coordinators.runtime.shard import Call, Effects, RecordCodec, Shard
+from ottla.coordinators.runtime.transactions import EndOfTransaction, Transaction
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.ports import Clock
 
@@ -72,9 +73,20 @@ class CoordinatorRuntime(Generic[S]):
         elif call is not None:
             call(ApiError(ErrorCode.NOT_COORDINATOR))
 
-    def complete_transaction(
-        self, index: int, producer: ProducerIdentity, coordinator_epoch: int, committed: bool, call: Call
+    def execute_in_transaction(
+        self, index: int, call: Call, transaction: Transaction, operation: Callable[[S, Effects], None]
     ) -> None:
+        """Run an operation that writes records of a transaction, after its coordinator was asked if need be.
+
+        `call` gets errors as in `execute`, and what the transaction's coordinator said when it did not agree.
+        """
+        host = self._hosts.get(index)
+        if host is not None:
+            host.execute_in_transaction(call, transaction, operation)
+        else:
+            call(ApiError(ErrorCode.NOT_COORDINATOR))
+
+    def complete_transaction(self, index: int, end: EndOfTransaction, call: Call) -> None:
         """Write the marker that ends the producer's transaction on partition `index`.
 
         `call` gets None once the marker is committed, or the error: INVALID_PRODUCER_EPOCH and
@@ -82,7 +94,7 @@ class CoordinatorRuntime(Generic[S]):
         """
         host = self._hosts.get(index)
         if host is not None:
-            host.complete_transaction(producer, coordinator_epoch, committed, call)
+            host.complete_transaction(end, call)
         else:
             call(ApiError(ErrorCode.NOT_COORDINATOR))
 

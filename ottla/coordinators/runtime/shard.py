@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from ottla.core.errors import ApiError
+from ottla.partitions.verification import NO_GUARD
 
 TimerKey = Hashable
 
@@ -69,9 +70,11 @@ class Reply:
 class Effects:
     """What one operation asks of the runtime, in order."""
 
-    __slots__ = ("atomic", "now_ms", "records", "replies", "timers", "transaction")
+    __slots__ = ("atomic", "guard", "now_ms", "records", "replies", "timers", "transaction")
 
-    def __init__(self, now_ms: int) -> None:
+    def __init__(self, now_ms: int, guard: int = NO_GUARD) -> None:
+        self.guard = guard
+        """Under which records of a transaction may begin it here."""
         self.now_ms = now_ms
         """Wall clock at the start of the operation."""
         self.atomic = True

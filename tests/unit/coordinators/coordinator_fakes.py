@@ -11,6 +11,7 @@ from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.types import ZERO_UUID, Uuid
 from ottla.partitions.producer_state import ProducerStates
 from ottla.partitions.results import Appended, Isolation, Origin, ReadResult
+from ottla.partitions.verification import NO_GUARD, Resume, Verifications
 from ottla.protocol.messages.heartbeat_request import HeartbeatRequest
 from ottla.protocol.messages.heartbeat_response import HeartbeatResponse
 from ottla.protocol.messages.join_group_request import JoinGroupRequest, JoinGroupRequestProtocol
@@ -52,12 +53,28 @@ class FakeLog:
         self.refusals: list[ApiError] = []
         self.refused = 0
         self.producers = ProducerStates()
+        self.verifications = Verifications()
         self._waiting: list[tuple[int, Callable[[ErrorCode], None]]] = []
         self._watchers: list[Callable[[], None]] = []
         self.read_bytes = 1 << 20
 
+    def admit(self, producer_id: int, epoch: int, sequence: int, *, adds: bool, resume: Resume) -> int:
+        """As a partition does."""
+        self.producers.check_epoch(producer_id, epoch)
+        ongoing, now_ms = self.producers.is_ongoing(producer_id, epoch), self.clock.time_ms()
+        return self.verifications.admit(
+            producer_id, epoch, sequence, ongoing=ongoing, adds=adds, now_ms=now_ms, resume=resume
+        )
+
     def append(
-        self, batch: memoryview, *, acks: int, done: Callable[[ErrorCode], None] | None, origin: Origin
+        self,
+        batch: memoryview,
+        *,
+        acks: int,
+        done: Callable[[ErrorCode], None] | None,
+        origin: Origin,
+        guard: int = NO_GUARD,
+        transaction_version: int = 0,
     ) -> Appended:
         assert acks == -1
         assert origin is Origin.COORDINATOR
@@ -67,7 +84,7 @@ class FakeLog:
             raise self.refusals.pop(0)
         header = validate(batch)
         base = self.log_end_offset
-        self._check_producer(header, batch)
+        self._check_producer(header, batch, guard, transaction_version)
         patch_base_offset(batch, 0, base, 0)
         self.batches.append(bytes(batch))
         self.log_end_offset = base + header.record_count
@@ -76,17 +93,23 @@ class FakeLog:
             self.clock.call_soon(self.commit)
         return Appended(base, self.log_end_offset - 1, -1, 0)
 
-    def _check_producer(self, header: BatchHeader, batch: memoryview) -> None:
+    def _check_producer(self, header: BatchHeader, batch: memoryview, guard: int, transaction_version: int) -> None:
         """As a partition does."""
         if header.producer_id < 0:
             return
         if header.is_control:
             marker = read_end_transaction_marker(batch)
-            self.producers.check_marker(header, marker, transaction_version=0)
+            self.producers.check_marker(header, marker, transaction_version)
             self.producers.record_marker(header, self.log_end_offset, 0, marker)
-        else:
-            self.producers.check(header, Origin.COORDINATOR)
-            self.producers.record(header, self.log_end_offset, 0)
+            self.verifications.ended(header.producer_id, header.producer_epoch, transaction_version)
+            return
+        producer_id, epoch = header.producer_id, header.producer_epoch
+        if not self.producers.is_ongoing(producer_id, epoch):
+            self.verifications.check(producer_id, epoch, header.base_sequence, guard, is_known=False)
+        self.producers.check(header, Origin.COORDINATOR)
+        self.producers.record(header, self.log_end_offset, 0)
+        if guard:
+            self.verifications.begun(producer_id, epoch)
 
     def commit(self) -> None:
         self.high_watermark = self.log_end_offset
@@ -441,11 +464,11 @@ class Cluster:
         return answer
 
     def end_transaction(
-        self, committed: bool, *, producer: int = 1, epoch: int = 0, coordinator_epoch: int = 0
+        self, committed: bool, *, producer: int = 1, epoch: int = 0, coordinator_epoch: int = 0, version: int = 1
     ) -> Answer:
         """WriteTxnMarkers; the answer is an error code."""
         answer = Answer()
-        self.coordinator.complete_transaction(0, producer, epoch, coordinator_epoch, committed, answer)
+        self.coordinator.complete_transaction(0, producer, epoch, coordinator_epoch, committed, version, answer)
         return answer
 
     def fetch(

@@ -326,8 +326,14 @@ class TestVerification:
     def test_of_another_epoch_is_another(self) -> None:
         cluster = Cluster()
         pend(cluster, {0: 5})
-        assert cluster.committed(cluster.commit_transactional({0: 6}, epoch=1)) == [NONE]
+        cluster.end_transaction(False, epoch=1, version=2)
+        assert cluster.committed(cluster.commit_transactional({0: 6}, epoch=0)) == [ErrorCode.INVALID_PRODUCER_EPOCH]
+        assert cluster.committed(cluster.commit_transactional({0: 7}, epoch=1)) == [NONE]
         assert len(cluster.verifier.asked) == 2
+        late = cluster.end_transaction(True, epoch=1, version=2)
+        cluster.run()
+        assert late.take() is ErrorCode.INVALID_PRODUCER_EPOCH
+        assert cluster.fetch(partitions=(0,), require_stable=True) == {0: UNSTABLE}
 
     def test_adds_the_group_for_clients_that_do_not(self) -> None:
         cluster = Cluster()
@@ -343,7 +349,7 @@ class TestVerification:
             (ErrorCode.INVALID_PRODUCER_ID_MAPPING, 5, ErrorCode.INVALID_PRODUCER_ID_MAPPING),
             (ErrorCode.CONCURRENT_TRANSACTIONS, 5, LOADING),
             (ErrorCode.NETWORK_EXCEPTION, 3, LOADING),
-            (ErrorCode.NOT_ENOUGH_REPLICAS, 3, LOADING),
+            (ErrorCode.NOT_ENOUGH_REPLICAS, 3, ErrorCode.COORDINATOR_NOT_AVAILABLE),
         ],
     )
     def test_that_fails_is_told(self, answer: ErrorCode, version: int, code: ErrorCode) -> None:
@@ -359,24 +365,26 @@ class TestVerification:
         cluster.run()
         assert end(cluster, committed=False) is NONE
         cluster.verifier.answer()
-        assert cluster.committed(late) == [LOADING]
+        assert cluster.committed(late) == [ErrorCode.TRANSACTION_ABORTABLE]
         assert cluster.fetch(partitions=(0,), require_stable=True) == {0: -1}
 
     def test_that_a_failover_overtakes_allows_nothing(self) -> None:
         cluster = Cluster()
         cluster.verifier.hold = True
         late = cluster.commit_transactional({0: 5})
+        cluster.run()
+        cluster.log.verifications.clear(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         cluster.coordinator.lead(0, cluster.log, 1)
         cluster.run()
         cluster.verifier.answer()
-        assert cluster.committed(late) == [LOADING]
+        assert cluster.committed(late) == [ErrorCode.NOT_COORDINATOR]
 
     def test_of_two_at_once_lets_both_through(self) -> None:
         cluster = Cluster()
         cluster.verifier.hold = True
         answers = [cluster.commit_transactional({0: 5}), cluster.commit_transactional({1: 6})]
         cluster.verifier.answer()
-        cluster.verifier.answer()
+        assert len(cluster.verifier.asked) == 1
         assert [cluster.committed(answer) for answer in answers] == [[NONE], [NONE]]
 
 
