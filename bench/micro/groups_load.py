@@ -54,6 +54,9 @@ class Topics:
     def topic_name(self, topic_id: Uuid) -> str | None:
         return None
 
+    def names(self) -> list[str]:
+        return []
+
     def partition_count(self, name: str) -> int:
         return 2 if name == CONSUMER_OFFSETS else PARTITIONS
 

@@ -3,6 +3,8 @@
 They are kept as the bytes that `offset_codec` describes.
 """
 
+from collections.abc import Iterator
+
 from ottla.coordinators.groups import records
 from ottla.coordinators.groups.classic_group import CONSUMER_PROTOCOL_TYPE, ClassicGroup
 from ottla.coordinators.groups.offset_codec import decode_value
@@ -92,6 +94,12 @@ class OffsetStore:
     def has(self, group_id: str) -> bool:
         return group_id in self._groups
 
+    def entries(self, group_id: str) -> Iterator[tuple[str, int, OffsetCommitValue]]:
+        """All offsets of a group."""
+        for topic, partitions in self.topics(group_id).items():
+            for partition, stored in partitions.items():
+                yield topic, partition, decode_value(stored)
+
     def count_of(self, group_id: str) -> int:
         """How many offsets a group has."""
         return sum(len(partitions) for partitions in self.topics(group_id).values())
@@ -129,13 +137,11 @@ def expired_offsets(
         return []
     emptied_ms = group.written.current_state_timestamp if group.written is not None else -1
     expired = []
-    for topic, partitions in store.topics(group.group_id).items():
+    for topic, partition, value in store.entries(group.group_id):
         if not (simple or empty) and subscribed is not None and topic in subscribed:
             continue
-        for partition, stored in partitions.items():
-            value = decode_value(stored)
-            since_ms = emptied_ms if empty and not simple and emptied_ms >= 0 else value.commit_timestamp
-            end_ms = value.expire_timestamp if value.expire_timestamp >= 0 else since_ms + retention_ms
-            if now_ms >= end_ms and not pending.has_at(group.group_id, topic, partition):
-                expired.append((topic, partition))
+        since_ms = emptied_ms if empty and not simple and emptied_ms >= 0 else value.commit_timestamp
+        end_ms = value.expire_timestamp if value.expire_timestamp >= 0 else since_ms + retention_ms
+        if now_ms >= end_ms and not pending.has_at(group.group_id, topic, partition):
+            expired.append((topic, partition))
     return expired

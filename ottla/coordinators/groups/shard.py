@@ -383,7 +383,7 @@ class GroupShard:
         )
         for topic, partition in expired:
             effects.append(records.offset_tombstone(group_id, topic, partition))
-        nothing_left = len(expired) == sum(1 for _ in self.offsets.entries(group_id))
+        nothing_left = len(expired) == self.offsets.count_of(group_id)
         if nothing_left and not self.pending.has(group_id) and not group.members:
             self.consumers.delete(group, effects)
 
