@@ -137,15 +137,20 @@ class Node:
     def run(self, duration_ms: float = 0) -> None:
         self.clock.run_for(duration_ms)
 
-    def restart(self, *, committed_only: bool = False) -> None:
-        """A crash of the process, after which this node (or another) leads with what is in the log."""
+    def restart(self, *, committed_only: bool = False, lost_batches: int = 0, auto_commit: bool = True) -> None:
+        """A crash of the process, after which this node (or another) leads with what is in the log.
+
+        Unless it commits by itself, the new log has the high watermark of the old one.
+        """
         self.clock.forget_all()
-        log = FakeLog(self.clock)
-        for batch, record_count in zip(self.log.batches, self._record_counts(), strict=True):
+        batches = self.log.batches[: len(self.log.batches) - lost_batches]
+        log = FakeLog(self.clock, auto_commit=auto_commit)
+        for batch in batches:
             if not committed_only or log.log_end_offset < self.log.high_watermark:
                 log.batches.append(batch)
-                log.log_end_offset += record_count
-        log.high_watermark = log.log_end_offset
+                log.log_end_offset += validate(batch).record_count
+        log.high_watermark = log.log_end_offset if auto_commit else self.log.high_watermark
+        assert log.log_end_offset >= self.log.high_watermark
         self.log = log
         self.epoch += 1
         self.markers.open.clear()
@@ -153,8 +158,16 @@ class Node:
         self.coordinator = self._start()
         self.run()
 
-    def _record_counts(self) -> list[int]:
-        return [validate(batch).record_count for batch in self.log.batches]
+    @property
+    def uncommitted_batches(self) -> int:
+        """How many may be lost."""
+        end, count = self.log.log_end_offset, 0
+        for batch in reversed(self.log.batches):
+            if end <= self.log.high_watermark:
+                break
+            end -= validate(batch).record_count
+            count += 1
+        return count
 
     # --- what is there
 
@@ -169,11 +182,13 @@ class Node:
     def state(self, transactional_id: str = "t") -> TransactionState:
         return self.transaction(transactional_id).state
 
-    def history(self, transactional_id: str = "t") -> list[Transaction | None]:
+    def history(self, transactional_id: str = "t", *, committed_only: bool = False) -> list[Transaction | None]:
         """What the log says of an id, in order; None is a tombstone."""
         codec = TransactionRecordCodec()
         found: list[Transaction | None] = []
         for record in self.log.records():
+            if committed_only and record.offset >= self.log.high_watermark:
+                break
             assert record.key is not None
             decoded = codec.decode(record.key, record.value)
             assert decoded is not None
@@ -232,19 +247,22 @@ class Node:
             verify_only=verify_only,
             connection=connection,
         )
-        response = answer.take()
+        codes = self.added(answer.take(), version)
+        return [codes[partition] for partition in partitions or (JOBS,)]
+
+    @staticmethod
+    def added(response: Any, version: int) -> dict[TopicPartition, ErrorCode]:
+        """What AddPartitionsToTxn answers for one transactional id."""
         if version < 4:
             results = response.results_by_topic_v3_and_below
         else:
             (transaction,) = response.results_by_transaction
-            assert transaction.transactional_id == transactional_id
             results = transaction.topic_results
-        codes = {
+        return {
             (topic.name, item.partition_index): ErrorCode(item.partition_error_code)
             for topic in results
             for item in topic.results_by_partition
         }
-        return [codes[partition] for partition in partitions or (JOBS,)]
 
     def adding(
         self,

@@ -1,0 +1,330 @@
+"""Random histories of producers, brokers that die, logs that lose what was not committed, and requests that come late.
+
+What must hold: a transaction is committed everywhere or nowhere, and only if its producer asked for that; what a
+producer was told is so; COMPLETE_* is written when all markers are; a producer's epoch never goes back.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from ottla.coordinators.transactions.ports import EndedTransaction, TopicPartition
+from ottla.coordinators.transactions.states import TransactionState
+from ottla.coordinators.transactions.transaction import Transaction
+from ottla.core.errors import ApiError, ErrorCode
+from tests.unit.coordinators.coordinator_fakes import Answer
+from tests.unit.coordinators.transactions.partitions_model import PartitionsModel, Tag
+from tests.unit.coordinators.transactions.transaction_fakes import MINUTE_MS, Node
+
+PARTITIONS: list[TopicPartition] = [("jobs", 0), ("jobs", 1), ("other", 0)]
+IDS = ["t", "u"]
+OLD, NEW = 4, 5
+"""Flows, by their version of EndTxn."""
+CLIENTS_OF = [("t", OLD), ("t", NEW), ("u", NEW), ("u", OLD)]
+RETRIED = {
+    ErrorCode.CONCURRENT_TRANSACTIONS,
+    ErrorCode.COORDINATOR_NOT_AVAILABLE,
+    ErrorCode.COORDINATOR_LOAD_IN_PROGRESS,
+    ErrorCode.NOT_COORDINATOR,
+}
+Ask = Callable[[int], Answer]
+"""Sends a request on a connection."""
+
+
+class Client:
+    """A producer that does one thing at a time, and sends what fails again until it is told yes or no."""
+
+    def __init__(self, node: Node, transactional_id: str, flow: int) -> None:
+        self.node, self.transactional_id, self.flow = node, transactional_id, flow
+        self.producer: tuple[int, int] | None = None
+        self.tag: Tag | None = None
+        self.connection = 0
+        self.ask: Ask | None = None
+        self.take: Callable[[Answer], ErrorCode] | None = None
+        self.answer: Answer | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        return self.ask is not None
+
+    def give_up(self) -> None:
+        self.producer = self.tag = self.ask = self.take = self.answer = None
+
+
+CLIENTS = st.integers(0, len(CLIENTS_OF) - 1)
+
+
+class Histories(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.node = Node(auto_commit=False)
+        self.node.markers.hold = True
+        self.partitions = PartitionsModel()
+        self.clients = [Client(self.node, *which) for which in CLIENTS_OF]
+        self.connections = 0
+        self.tags = 0
+        self.asked_to_commit: set[Tag] = set()
+        self.told: dict[Tag, bool] = {}
+        self.late: list[tuple[Client, int, Ask]] = []
+        self.late_markers: list[EndedTransaction] = []
+        self.marked: set[tuple[str, int, int, TopicPartition]] = set()
+        """Markers that were acknowledged to the coordinator: id, number of ends before, epoch, partition."""
+        for client in self.clients:
+            self._connect(client)
+
+    # --- producers
+
+    @rule(number=CLIENTS)
+    def start(self, number: int) -> None:
+        client = self.clients[number]
+        client.give_up()
+        self._send(client, lambda connection: self._init(client, None, connection), partial(self._started, client))
+
+    @rule(number=CLIENTS)
+    def go_on(self, number: int) -> None:
+        client = self.clients[number]
+        producer = client.producer
+        if producer is None or client.is_busy:
+            return
+        client.tag = None
+        self._send(client, lambda connection: self._init(client, producer, connection), partial(self._started, client))
+
+    def _init(self, client: Client, producer: tuple[int, int] | None, connection: int) -> Answer:
+        return self.node.init(
+            client.transactional_id, producer=producer or (-1, -1), version=client.flow, connection=connection
+        )
+
+    def _started(self, client: Client, answer: Answer) -> ErrorCode:
+        if answer.code is ErrorCode.NONE:
+            client.producer = (answer.take().producer_id, answer.take().producer_epoch)
+        return answer.code
+
+    @rule(number=CLIENTS, partition=st.sampled_from(PARTITIONS))
+    def write(self, number: int, partition: TopicPartition) -> None:
+        client = self.clients[number]
+        producer = client.producer
+        if producer is None or client.is_busy:
+            return
+        if client.tag is None:
+            self.tags += 1
+            client.tag = self.tags
+        tag, version = client.tag, client.flow if client.flow == NEW else 3
+
+        def added(answer: Answer) -> ErrorCode:
+            (code,) = Node.added(answer.take(), version).values()
+            if code is ErrorCode.NONE and not self.partitions.write(tag, partition, producer):
+                return ErrorCode.INVALID_PRODUCER_EPOCH
+            return code
+
+        self._send(
+            client,
+            lambda connection: self.node.adding(
+                producer,
+                partition,
+                transactional_id=client.transactional_id,
+                version=version,
+                connection=connection,
+            ),
+            added,
+        )
+
+    @rule(number=CLIENTS, committed=st.booleans())
+    def end(self, number: int, committed: bool) -> None:
+        client = self.clients[number]
+        producer, tag = client.producer, client.tag
+        if producer is None or client.is_busy or tag is None:
+            return
+        if committed:
+            self.asked_to_commit.add(tag)
+
+        def ended(answer: Answer) -> ErrorCode:
+            if answer.code is ErrorCode.NONE:
+                self._is_in_the_log(client, producer, committed)
+                self.told[tag] = committed
+                client.tag = None
+                if client.flow == NEW:
+                    client.producer = (answer.take().producer_id, answer.take().producer_epoch)
+                    assert client.producer == (producer[0], producer[1] + 1)
+            return answer.code
+
+        self._send(
+            client,
+            lambda connection: self.node.end(
+                producer,
+                committed=committed,
+                transactional_id=client.transactional_id,
+                version=client.flow,
+                connection=connection,
+            ),
+            ended,
+        )
+
+    def _is_in_the_log(self, client: Client, producer: tuple[int, int], committed: bool) -> None:
+        epoch = producer[1] + (1 if client.flow == NEW else 0)
+        assert any(
+            item is not None
+            and item.state.is_prepared
+            and item.state.is_commit == committed
+            and item.producer == (producer[0], epoch)
+            for item in self.node.history(client.transactional_id, committed_only=True)
+        )
+
+    # --- the network
+
+    def _send(self, client: Client, ask: Ask, take: Callable[[Answer], ErrorCode]) -> None:
+        client.ask, client.take = ask, take
+        self._ask(client)
+
+    def _ask(self, client: Client) -> None:
+        assert client.ask is not None
+        self.late.append((client, client.connection, client.ask))
+        client.answer = client.ask(client.connection)
+        self._look()
+
+    def _connect(self, client: Client) -> None:
+        self.connections += 1
+        client.connection = self.connections
+
+    @rule(number=CLIENTS)
+    def retry(self, number: int) -> None:
+        client = self.clients[number]
+        if client.is_busy and client.answer is None:
+            self._ask(client)
+
+    @rule(number=CLIENTS)
+    def a_connection_breaks(self, number: int) -> None:
+        client = self.clients[number]
+        self._connect(client)
+        client.answer = None
+
+    @precondition(lambda self: self.late)
+    @rule(data=st.data())
+    def a_request_comes_once_more(self, data: st.DataObject) -> None:
+        """Late, on the connection on which it was sent. Only the newer flow stands it on a connection still in use."""
+        client, connection, ask = data.draw(st.sampled_from(self.late))
+        if client.flow == NEW or connection < client.connection:
+            ask(connection)
+            self._look()
+
+    # --- the cluster
+
+    @rule()
+    def the_log_commits(self) -> None:
+        self.node.log.commit()
+        self.node.run()
+        self._look()
+
+    @rule()
+    def an_append_fails(self) -> None:
+        self.node.log.refusals = [ApiError(ErrorCode.NOT_ENOUGH_REPLICAS)]
+
+    @rule(duration_ms=st.sampled_from([1, 1_000, 6_000, 61_000]))
+    def time_passes(self, duration_ms: int) -> None:
+        self.node.run(duration_ms)
+        self._look()
+
+    @rule(data=st.data())
+    def the_coordinator_dies(self, data: st.DataObject) -> None:
+        lost = data.draw(st.integers(0, self.node.uncommitted_batches))
+        self.late_markers += [transaction for transaction, _, _ in self.node.markers.open.values()]
+        self.node.restart(lost_batches=lost, auto_commit=False)
+        # What the older flow sent to a node that died does not come to the next one.
+        self.late = [item for item in self.late if item[0].flow == NEW]
+        for client in self.clients:
+            self._connect(client)
+            client.answer = None
+
+    @precondition(lambda self: self.node.markers.open)
+    @rule(data=st.data(), acknowledged=st.booleans())
+    def a_marker_arrives(self, data: st.DataObject, acknowledged: bool) -> None:
+        transactional_id = data.draw(st.sampled_from(sorted(self.node.markers.open)))
+        transaction, written, _ = self.node.markers.open[transactional_id]
+        partition = data.draw(st.sampled_from(sorted(transaction.partitions)))
+        assert self.partitions.end(transaction, partition), "the coordinator that leads is refused"
+        if acknowledged:
+            ends = self._ends(self.node.history(transactional_id))
+            self.marked.add((transactional_id, ends, transaction.producer_epoch, partition))
+            written([partition])
+            self.node.run()
+            self._look()
+
+    @precondition(lambda self: self.late_markers)
+    @rule(data=st.data())
+    def a_marker_of_a_former_coordinator_arrives(self, data: st.DataObject) -> None:
+        transaction = data.draw(st.sampled_from(self.late_markers))
+        self.partitions.end(transaction, data.draw(st.sampled_from(sorted(transaction.partitions))))
+
+    # --- answers
+
+    def _look(self) -> None:
+        for client in self.clients:
+            if client.answer is not None and client.answer.arrived:
+                assert client.take is not None
+                code = client.take(client.answer)
+                client.answer = None
+                if code is ErrorCode.NONE:
+                    client.ask = client.take = None
+                elif code not in RETRIED:
+                    client.give_up()
+
+    # --- what must hold
+
+    @staticmethod
+    def _ends(history: list[Transaction | None]) -> int:
+        return sum(item is not None and item.state.is_prepared for item in history)
+
+    @invariant()
+    def the_log_is_sound(self) -> None:
+        for transactional_id in IDS:
+            last: Transaction | None = None
+            ends = 0
+            for item in self.node.history(transactional_id):
+                assert item is not None
+                if last is not None:
+                    assert (item.producer_id, item.producer_epoch) >= (last.producer_id, last.producer_epoch)
+                ends += item.state.is_prepared
+                if item.state.is_complete:
+                    assert last is not None
+                    assert last.state.is_prepared
+                    assert last.state.is_commit == item.state.is_commit
+                    for partition in last.partitions:
+                        assert (transactional_id, ends, last.producer_epoch, partition) in self.marked
+                last = item
+
+    def teardown(self) -> None:
+        """Everybody falls silent: all transactions end, and are the same everywhere."""
+        node = self.node
+        node.log.refusals = []
+        node.log.auto_commit = True
+        node.log.commit()
+        for _ in range(4):
+            node.run(MINUTE_MS)
+            for ended, written, _ in list(node.markers.open.values()):
+                for partition in ended.partitions:
+                    assert self.partitions.end(ended, partition)
+                written(list(ended.partitions))
+        node.run()
+        live = {transactional_id: node.shard.transactions.get(transactional_id) for transactional_id in IDS}
+        for transaction in live.values():
+            assert transaction is None or transaction.state not in (
+                TransactionState.ONGOING,
+                TransactionState.PREPARE_COMMIT,
+                TransactionState.PREPARE_ABORT,
+            )
+        for tag, partitions in self.partitions.written.items():
+            ends = self.partitions.ended[tag]
+            assert set(ends) == partitions, "a transaction hangs"
+            (committed,) = set(ends.values())
+            assert not committed or tag in self.asked_to_commit, "committed without being asked"
+            assert self.told.get(tag, committed) == committed, "its producer was told otherwise"
+        node.restart()
+        assert live == {name: node.shard.transactions.get(name) for name in IDS}, "loading sees something else"
+
+
+TestHistories = Histories.TestCase
+TestHistories.settings = settings(
+    max_examples=200, stateful_step_count=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
