@@ -52,7 +52,15 @@ Render = Callable[["Iterable[Record]"], bytes]
     help="The value and a newline; one JSON object a line; or key and value in hex.",
 )
 @click.option("--key-separator", "-K", metavar="TEXT", help="With raw: print key and TEXT before each value.")
+@click.option("--group", "group_id", metavar="NAME", help="Read as a member of this group, and commit what is printed.")
 @click.option("--read-committed", is_flag=True, help="Leave out records of open and aborted transactions.")
+@click.option(
+    "--isolation-level",
+    "isolation_level",
+    type=click.Choice(["read_uncommitted", "read_committed"]),
+    default="read_uncommitted",
+    help="The same in Kafka's words.",
+)
 @server_options
 def consume(
     *,
@@ -63,17 +71,23 @@ def consume(
     exit_at_end: bool,
     form: str,
     key_separator: str | None,
+    group_id: str | None,
     read_committed: bool,
+    isolation_level: str,
     server: str,
     timeout: float,
 ) -> None:
-    """Print the records of TOPIC."""
+    """Print the records of TOPIC.
+
+    With --group the command is one of the group's consumers: it goes on where the group has committed (and where
+    nothing is, at --from), shares the partitions with others, and commits what it has printed.
+    """
     settings = cast(
         "ConsumerSettings",
         {
             **connection(server, timeout),
             "auto_offset_reset": "none",
-            "isolation_level": "read_committed" if read_committed else "read_uncommitted",
+            "isolation_level": "read_committed" if read_committed else isolation_level,
             "max_poll_records": POLL_RECORDS,
             "fetch_max_bytes": 2 * FETCH_BYTES,
             "max_partition_fetch_bytes": FETCH_BYTES,
@@ -83,6 +97,15 @@ def consume(
     if form != "raw" and key_separator is not None:
         raise ConfigError(f"--key-separator is for --format raw; {form} shows the key anyway")
     where = parse_start(start)
+    if group_id is not None:
+        if where.place == "" or only:
+            raise ConfigError(
+                "with --group the group decides: --partition and other places than beginning, end do not go"
+            )
+        settings["auto_offset_reset"] = "earliest" if where.place == "beginning" else "latest"
+        render = _renderer(form, key_separator)
+        run(_consume_in_group(settings, topic, group_id, count, render, exit_at_end=exit_at_end))
+        return
     run(_consume(settings, topic, where, only, count, _renderer(form, key_separator), exit_at_end=exit_at_end))
 
 
@@ -147,6 +170,35 @@ async def _consume(
                 flush()
             elif _reader_is_gone():
                 raise BrokenPipeError
+
+
+async def _consume_in_group(
+    settings: "ConsumerSettings", topic: str, group_id: str, count: int | None, render: Render, *, exit_at_end: bool
+) -> None:
+    from ottla.client import Consumer, TopicPartition
+
+    write, flush = sys.stdout.buffer.write, sys.stdout.buffer.flush
+    left = count if count is not None else sys.maxsize
+    async with Consumer(topic, group_id=group_id, **settings) as consumer:
+        there = [TopicPartition(topic, number) for number in await consumer.partitions_for_topic(topic)]
+        ends = await consumer.end_offsets(there) if exit_at_end else {}
+        while left > 0:
+            found = await consumer.poll(POLL_MS, min(left, POLL_RECORDS))
+            for records in found.values():
+                write(render(records))
+                left -= len(records)
+            if found:
+                flush()
+            elif exit_at_end and await _has_reached(consumer, ends):
+                break
+            elif _reader_is_gone():
+                raise BrokenPipeError
+
+
+async def _has_reached(consumer: "Reader", ends: "dict[TopicPartition, int]") -> bool:
+    """Whether this member has partitions, and has read all of them to the end."""
+    mine = consumer.assignment()
+    return bool(mine) and all([await consumer.position(one) >= ends.get(one, 0) for one in mine])
 
 
 def _reader_is_gone() -> bool:

@@ -35,9 +35,12 @@ class Commits:
         config: ConsumerConfig,
         transport: Transport,
         coordinators: Coordinators,
-        metadata: Callable[[], GroupMetadata],
+        group_id: str,
+        membership: Callable[[], GroupMetadata],
     ) -> None:
-        self._config, self._transport, self._coordinators, self._metadata = config, transport, coordinators, metadata
+        self._config, self._transport, self._coordinators = config, transport, coordinators
+        self._group_id = group_id
+        self._membership = membership  # raises CommitFailed when nothing can be committed
         self._backoff = Backoff(config.retry_backoff_ms, config.retry_backoff_max_ms)
         self._order = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -52,7 +55,7 @@ class Commits:
         deadline = loop.time() + self._config.api_timeout_ms / 1000
         attempts = 0
         while offsets:
-            group = self._metadata()
+            group = self._membership()
             try:
                 outcomes = await self._coordinators.attempt(
                     GROUP,
@@ -100,7 +103,7 @@ class Commits:
         self, partitions: Sequence[TopicPartition]
     ) -> dict[TopicPartition, OffsetAndMetadata | ClientError | None]:
         """One attempt. No offset is given while an open transaction may change it (KIP-447)."""
-        group = self._metadata()
+        group = GroupMetadata(group_id=self._group_id)
         return await self._coordinators.attempt(
             GROUP,
             group.group_id,

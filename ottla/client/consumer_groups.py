@@ -10,7 +10,7 @@ from ottla.client.commits import Commits, processed_offsets
 from ottla.client.config import ConsumerConfig
 from ottla.client.coordination import GroupMetadata, OffsetAndMetadata
 from ottla.client.coordinators import Coordinators
-from ottla.client.errors import ClientError, ErrorCode
+from ottla.client.errors import ClientError, CommitFailed, ErrorCode
 from ottla.client.fetcher import Fetcher
 from ottla.client.group_session import GroupSession
 from ottla.client.membership import Membership
@@ -42,7 +42,7 @@ class GroupConsumer(ABC):
     def _start_group(self, transport: Transport, coordinators: Coordinators) -> Commits | None:
         if self._group_id is None:
             return None
-        self._commits = Commits(self._config, transport, coordinators, self._membership)
+        self._commits = Commits(self._config, transport, coordinators, self._group_id, self._membership)
         self._commit_at = self._next_commit_at()
         return self._commits
 
@@ -103,7 +103,7 @@ class GroupConsumer(ABC):
             await asyncio.sleep(self._config.retry_backoff_ms / 1000)
 
     def group_metadata(self) -> GroupMetadata:
-        """The group and this consumer's membership in it, for `Transaction.send_offsets`."""
+        """The group and this consumer's membership in it, for `Transaction.send_offsets`. Raises CommitFailed."""
         self._usable_commits()
         return self._membership()
 
@@ -154,8 +154,12 @@ class GroupConsumer(ABC):
         self._given.clear()
 
     def _membership(self) -> GroupMetadata:
+        """Raises CommitFailed while the consumer is no member: what it got was given to others."""
         if self._session is not None:
-            return self._session.membership.metadata()
+            metadata = self._session.membership.metadata()
+            if metadata.member_epoch < 0:
+                raise CommitFailed(ClientError(ErrorCode.UNKNOWN_MEMBER_ID))
+            return metadata
         assert self._group_id is not None
         return GroupMetadata(group_id=self._group_id)
 

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ottla.broker.broker import Broker
-from ottla.broker.handlers import HANDLERS
 from ottla.core.errors import DecodeError, ErrorCode
 from ottla.grpc_api.calls import ask
 from ottla.grpc_api.coordination import GROUP, raise_refusal
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from ottla.protocol.messages.consumer_protocol_subscription import ConsumerProtocolSubscription
 
 CONSUMER = "consumer"  # the protocol type whose members' bytes are known
-_OTHER_KIND = (ErrorCode.GROUP_ID_NOT_FOUND, ErrorCode.UNSUPPORTED_VERSION)
 
 
 async def describe_groups(broker: Broker, group_ids: Iterable[str], context: Context) -> list[pb.GroupDescription]:
@@ -30,12 +28,11 @@ async def describe_groups(broker: Broker, group_ids: Iterable[str], context: Con
 
     wanted = list(dict.fromkeys(group_ids))
     found: dict[str, pb.GroupDescription] = {}
-    if ApiKey.CONSUMER_GROUP_DESCRIBE in HANDLERS:
-        message = ConsumerGroupDescribeRequest(group_ids=wanted)
-        answer = await ask(broker, ApiKey.CONSUMER_GROUP_DESCRIBE, message, context)
-        for one in answer.groups:
-            if one.error_code not in _OTHER_KIND:
-                found[one.group_id] = _consumer_group(one)
+    message = ConsumerGroupDescribeRequest(group_ids=wanted)
+    answer = await ask(broker, ApiKey.CONSUMER_GROUP_DESCRIBE, message, context)
+    for one in answer.groups:
+        if one.error_code != ErrorCode.GROUP_ID_NOT_FOUND:
+            found[one.group_id] = _consumer_group(one)
     classic = [group_id for group_id in wanted if group_id not in found]
     if classic:
         answer = await ask(broker, ApiKey.DESCRIBE_GROUPS, DescribeGroupsRequest(groups=classic), context)

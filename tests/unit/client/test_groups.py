@@ -231,6 +231,9 @@ async def test_who_does_not_poll_leaves_and_comes_back_with_the_next_poll() -> N
     async with Consumer("t", transport=cluster, max_poll_interval_ms=30, **GROUP) as consumer:
         await until(lambda: consumer.assignment() == {T0}, consumer)
         await until(lambda: not cluster.groups.members)
+        with pytest.raises(CommitFailed):
+            await consumer.commit({T0: 1})
+        assert await consumer.committed([T0]) == {T0: None}
         await until(lambda: cluster.groups.members and consumer.assignment() == {T0}, consumer)
 
 
