@@ -44,7 +44,7 @@ Failed = Callable[[ApiError], None]
 class _Sending:
     """One transaction until all of its partitions have their marker. `attempts`: those that were in vain."""
 
-    __slots__ = ("again", "attempts", "failed", "timer", "transaction", "waiting", "written")
+    __slots__ = ("again", "attempts", "failed", "timer", "transaction", "waiting", "watchers", "written")
 
     def __init__(self, transaction: EndedTransaction, written: Written, failed: Failed) -> None:
         self.transaction, self.written, self.failed = transaction, written, failed
@@ -52,6 +52,7 @@ class _Sending:
         self.again: set[TopicPartition] = set()  # when `timer` fires
         self.attempts = 0
         self.timer: Timer | None = None
+        self.watchers: list[Callable[[], object]] = []
 
 
 Batch = dict[_Sending, list[TopicPartition]]
@@ -88,9 +89,18 @@ class TransactionMarkers:
 
     def cancel(self, transactional_id: str) -> None:
         """See `MarkerSender`."""
-        sending = self._sendings.pop(transactional_id, None)
-        if sending is not None and sending.timer is not None:
-            sending.timer.cancel()
+        sending = self._sendings.get(transactional_id)
+        if sending is not None:
+            self._end(sending)
+
+    def when_ended(self, transactional_id: str, callback: Callable[[], object]) -> bool:
+        """Call `callback` when nothing is sent for this transaction any more, after whoever had it sent was told; in a
+        later turn of the loop. False when nothing is sent now.
+        """
+        sending = self._sendings.get(transactional_id)
+        if sending is not None:
+            sending.watchers.append(callback)
+        return sending is not None
 
     def topics_changed(self, names: Collection[str]) -> None:
         """These topics have other leaders, or are gone: what waits for a pause to end goes on at once."""
@@ -168,9 +178,9 @@ class TransactionMarkers:
         for topic_partition in partitions:
             error = errors.get(topic_partition, ErrorCode.NETWORK_EXCEPTION)
             if error in FINAL:
-                self.cancel(sending.transaction.transactional_id)
                 name, index = topic_partition
                 sending.failed(ApiError(ErrorCode(error), f"the marker of {name}-{index} was refused"))
+                self._end(sending)
                 return
             (again if error else written).append(topic_partition)
         self._later(sending, again)
@@ -181,9 +191,18 @@ class TransactionMarkers:
 
     def _tell(self, sending: _Sending, written: list[TopicPartition]) -> None:
         sending.waiting.difference_update(written)
-        if not sending.waiting:
-            self.cancel(sending.transaction.transactional_id)
         sending.written(written)
+        if not sending.waiting:
+            self._end(sending)
+
+    def _end(self, sending: _Sending) -> None:
+        if not self._is_wanted(sending):
+            return  # what it was told had it sent anew
+        del self._sendings[sending.transaction.transactional_id]
+        if sending.timer is not None:
+            sending.timer.cancel()
+        for watcher in sending.watchers:
+            self._clock.call_soon(watcher)
 
     def _later(self, sending: _Sending, partitions: list[TopicPartition]) -> None:
         if not partitions:

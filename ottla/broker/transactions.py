@@ -4,7 +4,8 @@ A broker's coordinator starts with the first of these requests, or when `__trans
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -17,6 +18,7 @@ from ottla.broker.marker_writes import write_markers
 from ottla.broker.producer_ids import producer_ids
 from ottla.broker.transaction_markers import Answer, TransactionMarkers
 from ottla.broker.transaction_partitions import Unknown
+from ottla.broker.transaction_patience import Patient
 from ottla.controller.image import MetadataDelta, MetadataImage
 from ottla.coordinators.transactions.config import TransactionConfig
 from ottla.coordinators.transactions.ports import Caller
@@ -40,13 +42,14 @@ from ottla.protocol.messages.write_txn_markers_request import WriteTxnMarkersReq
 
 Q = TypeVar("Q")
 R = TypeVar("R")
+Method = Callable[[Q, Caller, Callable[[R], object]], None]
+"""Of the coordinator: a request, who asks, and where the answer goes."""
 
 MARKERS_VERSION: Final = 2
 MARKERS_TIMEOUT_MS: Final = 30_000.0  # longer than a silent link stands: no answer may come after a second attempt
 
-PATIENCE_MS: Final = 500.0  # with a transaction that is being ended; clients' own pauses are longer than that takes
-AGAIN_MS: Final = 1.5  # doubles ...
-AGAIN_MAX_MS: Final = 20.0  # ... up to this
+PATIENCE_MS: Final = 500.0  # with a transaction that is being ended
+PATIENCE_WITH_NODES_MS: Final = 20.0  # who ask again, and for several producers at once
 
 logger = structlog.get_logger(__name__)
 
@@ -55,20 +58,20 @@ async def init_producer_id(
     broker: Broker, request: InitProducerIdRequest, context: RequestContext
 ) -> InitProducerIdResponse:
     """Of a producer with a transactional id: its id and epoch, which fences who had the id before."""
-    method = transaction_coordinator(broker).init_producer_id
-    return await _patiently(broker, method, request, context, _is_refused_for_now)
+    method = transactions(broker).coordinator.init_producer_id
+    return await _ask(_patiently(broker, method, [request.transactional_id or ""], _is_refused), request, context)
 
 
 async def add_partitions_to_txn(
     broker: Broker, request: AddPartitionsToTxnRequest, context: RequestContext
 ) -> AddPartitionsToTxnResponse:
-    """Doors admit versions up to 3 of the Kafka protocol; from 4 on it is leaders of partitions that ask, who do so
-    again by themselves, or the gRPC door.
+    """Doors admit versions up to 3 of the Kafka protocol; from 4 on it is leaders of partitions that ask, or the gRPC
+    door.
     """
     method = partial(_add_partitions, broker)
-    if context.node is not None:
-        return await _ask(method, request, context)
-    return await _patiently(broker, method, request, context, _some_are_refused_for_now)
+    patience_ms = PATIENCE_MS if context.node is None else PATIENCE_WITH_NODES_MS
+    ids = [request.v3_and_below_transactional_id, *(one.transactional_id for one in request.transactions)]
+    return await _ask(_patiently(broker, method, ids, _some_are_refused, patience_ms), request, context)
 
 
 def add_partitions_of_leader(
@@ -78,7 +81,10 @@ def add_partitions_of_leader(
     done: Callable[[AddPartitionsToTxnResponse], None],
 ) -> None:
     """What this node asks itself, as the leader of partitions."""
-    _add_partitions(broker, request, Caller("", 0, api_version), done)
+    method, ids = partial(_add_partitions, broker), [one.transactional_id for one in request.transactions]
+    _patiently(broker, method, ids, _some_are_refused, PATIENCE_WITH_NODES_MS)(
+        request, Caller("", 0, api_version), done
+    )
 
 
 def _add_partitions(
@@ -99,8 +105,8 @@ def _add_partitions(
 async def add_offsets_to_txn(
     broker: Broker, request: AddOffsetsToTxnRequest, context: RequestContext
 ) -> AddOffsetsToTxnResponse:
-    method = transaction_coordinator(broker).add_offsets
-    return await _patiently(broker, method, request, context, _is_refused_for_now)
+    method = transactions(broker).coordinator.add_offsets
+    return await _ask(_patiently(broker, method, [request.transactional_id], _is_refused), request, context)
 
 
 async def end_txn(broker: Broker, request: EndTxnRequest, context: RequestContext) -> EndTxnResponse:
@@ -119,7 +125,7 @@ async def list_transactions(
     return await _ask(transaction_coordinator(broker).list_transactions, request, context)
 
 
-async def _ask(method: Callable[[Q, Caller, Callable[[R], object]], None], request: Q, context: RequestContext) -> R:
+async def _ask(method: Method[Q, R], request: Q, context: RequestContext) -> R:
     future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
 
     def done(response: R) -> None:
@@ -130,43 +136,34 @@ async def _ask(method: Callable[[Q, Caller, Callable[[R], object]], None], reque
     return await future
 
 
-async def _patiently(
+def _patiently(
     broker: Broker,
-    method: Callable[[Q, Caller, Callable[[R], object]], None],
-    request: Q,
-    context: RequestContext,
+    method: Method[Q, R],
+    ids: Sequence[str],
     is_refused_for_now: Callable[[R], bool],
-) -> R:
-    """As `_ask`; while the transaction before is being ended, ask again: that takes milliseconds, and clients pause for
-    tens of them.
-    """
-    caller_version = context.api_version  # the connection's next request may have another one
-    context = RequestContext(
-        listener=context.listener,
-        api_version=caller_version,
-        client_id=context.client_id,
-        connection_id=context.connection_id,
-    )
-    clock, pause_ms = broker.clock, AGAIN_MS
-    deadline_ms = clock.monotonic_ms() + PATIENCE_MS
-    while True:
-        response = await _ask(method, request, context)
-        if not is_refused_for_now(response) or clock.monotonic_ms() >= deadline_ms:
-            return response
-        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        timer = clock.call_later(pause_ms, over.set_result, None)
-        try:
-            await over
-        finally:
-            timer.cancel()
-        pause_ms = min(pause_ms * 2, AGAIN_MAX_MS)
+    patience_ms: float = PATIENCE_MS,
+) -> Method[Q, R]:
+    """As `method`, which waits until the transactions before have ended."""
+
+    def patient(request: Q, caller: Caller, done: Callable[[R], object]) -> None:
+        Patient(
+            broker.clock,
+            transactions(broker).markers,
+            attempt=partial(method, request, caller),
+            ids=ids,
+            is_refused_for_now=is_refused_for_now,
+            patience_ms=patience_ms,
+            done=done,
+        )
+
+    return patient
 
 
-def _is_refused_for_now(response: InitProducerIdResponse | AddOffsetsToTxnResponse) -> bool:
+def _is_refused(response: InitProducerIdResponse | AddOffsetsToTxnResponse) -> bool:
     return response.error_code == ErrorCode.CONCURRENT_TRANSACTIONS
 
 
-def _some_are_refused_for_now(response: AddPartitionsToTxnResponse) -> bool:
+def _some_are_refused(response: AddPartitionsToTxnResponse) -> bool:
     topics = [*response.results_by_topic_v3_and_below]
     for result in response.results_by_transaction:
         topics += result.topic_results
@@ -191,31 +188,45 @@ class _ImageTopics:
         return 0 if topic is None else len(topic.partitions)
 
 
+@dataclass(frozen=True, slots=True)
+class Transactions:
+    """A broker's part in transactions as a coordinator."""
+
+    coordinator: TransactionCoordinator
+    markers: TransactionMarkers
+
+
 def transaction_coordinator(broker: Broker) -> TransactionCoordinator:
-    """The coordinator of this broker, which follows its leaderships."""
-    coordinator: TransactionCoordinator | None = broker.extensions.get("transactions")
-    if coordinator is None:
-        markers = TransactionMarkers(broker.clock, lambda: broker.image, partial(_deliver_markers, broker))
-        coordinator = TransactionCoordinator(
-            config=_config(broker),
-            clock=broker.clock,
-            producer_ids=partial(_next_producer_id, broker),
-            markers=markers,
-            topics=_ImageTopics(broker),
-            report=_report,
-        )
-        broker.extensions["transactions"] = coordinator
-        leaderships = Leaderships(broker, TRANSACTION_STATE, coordinator)
-        leaderships.follow()
+    """The coordinator of this broker."""
+    return transactions(broker).coordinator
 
-        def changed(image: MetadataImage, delta: MetadataDelta) -> None:
-            if TRANSACTION_STATE in delta.topics:
-                leaderships.follow()
-            if delta.topics:
-                markers.topics_changed(delta.topics)
 
-        broker.subscribe(changed)
-    return coordinator
+def transactions(broker: Broker) -> Transactions:
+    """The coordinator of this broker, which follows its leaderships, and what brings its transactions to their end."""
+    kept: Transactions | None = broker.extensions.get("transactions")
+    if kept is not None:
+        return kept
+    markers = TransactionMarkers(broker.clock, lambda: broker.image, partial(_deliver_markers, broker))
+    coordinator = TransactionCoordinator(
+        config=_config(broker),
+        clock=broker.clock,
+        producer_ids=partial(_next_producer_id, broker),
+        markers=markers,
+        topics=_ImageTopics(broker),
+        report=_report,
+    )
+    kept = broker.extensions["transactions"] = Transactions(coordinator, markers)
+    leaderships = Leaderships(broker, TRANSACTION_STATE, coordinator)
+    leaderships.follow()
+
+    def changed(image: MetadataImage, delta: MetadataDelta) -> None:
+        if TRANSACTION_STATE in delta.topics:
+            leaderships.follow()
+        if delta.topics:
+            markers.topics_changed(delta.topics)
+
+    broker.subscribe(changed)
+    return kept
 
 
 def _deliver_markers(

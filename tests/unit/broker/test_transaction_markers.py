@@ -233,3 +233,34 @@ def test_a_second_transaction_of_an_id_takes_the_place_of_the_first(rig: Rig) ->
     assert (first.written, second.written) == ([], [])
     rig.sent[1].answer()
     assert (first.written, second.written) == ([], [("t", 0)])
+
+
+def test_who_waits_for_the_end_hears_of_it_after_the_coordinator(rig: Rig) -> None:
+    heard: list[object] = []
+    assert not rig.markers.when_ended("id 1", lambda: heard.append("too early"))
+    outcome = rig.send(1, 0, 1)
+    assert rig.markers.when_ended("id 1", lambda: heard.append(list(outcome.written)))
+    rig.shown()
+    rig.sent[0].answer()
+    rig.clock.run_for(0)
+    assert heard == []
+    rig.sent[1].answer()
+    assert heard == []
+    rig.clock.run_for(0)
+    assert heard == [[("t", 0), ("t", 1)]]
+
+
+@pytest.mark.parametrize("how", ["failed", "cancelled", "replaced"])
+def test_who_waits_hears_also_of_another_end(rig: Rig, how: str) -> None:
+    heard: list[str] = []
+    rig.send(1, 0)
+    rig.markers.when_ended("id 1", lambda: heard.append("ended"))
+    rig.shown()
+    if how == "failed":
+        rig.sent[0].answer(t0=ErrorCode.INVALID_PRODUCER_EPOCH)
+    elif how == "cancelled":
+        rig.markers.cancel("id 1")
+    else:
+        rig.send(1, 0)
+    rig.clock.run_for(0)
+    assert heard == ["ended"]
