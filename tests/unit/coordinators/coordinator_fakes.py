@@ -418,6 +418,11 @@ class Cluster:
     def committed(self, answer: Answer) -> list[ErrorCode]:
         """The outcome of a commit for each partition."""
         self.run()
+        return self.committed_codes(answer)
+
+    @staticmethod
+    def committed_codes(answer: Answer) -> list[ErrorCode]:
+        """Of an answer that has arrived."""
         response: OffsetCommitResponse = answer.take()
         return [ErrorCode(item.error_code) for topic in response.topics for item in topic.partitions]
 
