@@ -341,8 +341,9 @@ _GROUPS = (
     _field(
         "group.consumer.heartbeat.interval.ms",
         INT,
-        5000,
-        "How often members that use the consumer group protocol send heartbeats.",
+        1000,
+        "How often members that use the consumer group protocol send heartbeats. Kafka's default is 5000; a partition "
+        "changes hands within two heartbeats.",
         READ_ONLY,
         1,
         "ms",

@@ -20,7 +20,8 @@ class GroupConfig:
 
     consumer_session_timeout_ms: int = 45_000
     """Of members that use the consumer group protocol (KIP-848)."""
-    consumer_heartbeat_interval_ms: int = 5_000
+    consumer_heartbeat_interval_ms: int = 1_000
+    """Kafka's default is 5000. A partition changes hands in two heartbeats, that of its owner and that of its heir."""
     consumer_max_size: int = 2_147_483_647
     consumer_assignors: tuple[str, ...] = ("uniform", "range")
     """The first is for groups whose members ask for none."""

@@ -30,7 +30,7 @@ def state(cluster: ConsumerCluster, member_id: str) -> tuple[MemberState, int]:
 def test_first_member_gets_all_partitions_in_its_first_answer(cluster: ConsumerCluster) -> None:
     answer = cluster.enter("a")
     assert (answer.error_code, answer.member_id, answer.member_epoch) == (0, "a", 1)
-    assert answer.heartbeat_interval_ms == 5000
+    assert answer.heartbeat_interval_ms == 1000
     assert partitions_of(answer) == ALL
     assert cluster.kinds() == [
         "MemberMetadata",
