@@ -99,12 +99,13 @@ def campaign(raft: "Raft", *, transfer: bool = False) -> None:
     """Seek to be elected. A transfer skips the question whether it would be.
 
     Only a voter does, or one whose removal is not known to be committed: it may be the only one that has the entry
-    which removes it (dissertation 4.2.2).
+    which removes it (dissertation 4.2.2). Any other follows nobody until it hears of a leader: a candidate that counts
+    its vote may know an entry that makes it a voter.
     """
     log = raft.log
+    raft.leader = None
     if raft.member not in log.membership.voters | log.membership_at(log.commit).voters:
         return
-    raft.leader = None
     if transfer:
         raft.become(Candidate(raft, transfer=True))
     else:
