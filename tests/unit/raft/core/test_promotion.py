@@ -1,4 +1,4 @@
-"""A learner becomes a voter also when it has caught up too early to become one, and votes before it knows that it is one."""
+"""A learner becomes a voter also when it caught up too early for it, and votes before it knows that it is one."""
 
 import random
 
