@@ -16,7 +16,7 @@ def unknown_states(request: ListTransactionsRequest) -> list[str]:
 
 
 def matches(transaction: Transaction, request: ListTransactionsRequest, now_ms: int) -> bool:
-    """Whether a transactional id is asked for."""
+    """Whether it is asked for, as far as state, producer and duration tell."""
     if request.producer_id_filters and transaction.producer_id not in request.producer_id_filters:
         return False
     if request.state_filters and transaction.state.label not in request.state_filters:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from ottla.coordinators.errors import coordinator_error
 from ottla.coordinators.gathering import gather
+from ottla.coordinators.groups.consumer.expressions import compile_re2
 from ottla.coordinators.partitioning import coordinator_partition
 from ottla.coordinators.runtime import Call, CoordinatorLog, CoordinatorRuntime, Effects
 from ottla.coordinators.transactions import admin, answers
@@ -114,7 +115,7 @@ class TransactionCoordinator:
         elif request.enable2_pc or request.keep_prepared_txn:
             done(refuse(ErrorCode.UNSUPPORTED_VERSION))  # two-phase commit (KIP-939)
         elif request.transactional_id is None:
-            self._producer_ids(answer)
+            self._new_producer_id(answer)
         elif request.transactional_id and not (
             0 < request.transaction_timeout_ms <= self._config.transaction_max_timeout_ms
         ):
@@ -249,9 +250,11 @@ class TransactionCoordinator:
     def list_transactions(
         self, request: ListTransactionsRequest, caller: Caller, done: Done[ListTransactionsResponse]
     ) -> None:
-        """Of this node; clients ask every node. Patterns (version 2) are not served."""
-        if request.transactional_id_pattern is not None:
-            done(ListTransactionsResponse(error_code=ErrorCode.UNSUPPORTED_VERSION))
+        """Of this node; clients ask every node."""
+        try:
+            pattern = compile_re2(request.transactional_id_pattern) if request.transactional_id_pattern else None
+        except ApiError as error:
+            done(ListTransactionsResponse(error_code=error.code))
             return
 
         def answer(parts: list[list[ListedTransaction] | ApiError]) -> None:
@@ -268,7 +271,7 @@ class TransactionCoordinator:
             self.runtime.execute(
                 index,
                 call,
-                lambda shard, effects: effects.reply(call, shard.list_transactions(request, effects.now_ms)),
+                lambda shard, effects: effects.reply(call, shard.list_transactions(request, pattern, effects.now_ms)),
             )
 
         gather([partial(part, index) for index in self.runtime.indices], answer)
@@ -311,7 +314,7 @@ class TransactionCoordinator:
 
             self.runtime.execute(index, call, run)
             if needs_id:
-                self._producer_ids(obtained)
+                self._new_producer_id(obtained)
 
         def obtained(result: int | ApiError) -> None:
             if isinstance(result, ApiError):
@@ -320,6 +323,15 @@ class TransactionCoordinator:
                 attempt(result)
 
         attempt(None)
+
+    def _new_producer_id(self, done: Callable[[int | ApiError], None]) -> None:
+        def obtained(result: int | ApiError) -> None:
+            if isinstance(result, ApiError) and result.retriable:
+                # There is no controller to ask. Producers know how to wait for this one.
+                result = ApiError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, result.message)
+            done(result)
+
+        self._producer_ids(obtained)
 
 
 class _MarkerEvents:

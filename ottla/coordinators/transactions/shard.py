@@ -8,6 +8,7 @@ way. When it is committed the markers are sent, and when all of them are written
 from collections.abc import Iterator, Set
 from functools import partial
 
+from ottla.coordinators.groups.consumer.expressions import Matcher
 from ottla.coordinators.runtime import Call, CoordinatorRecord, Effects
 from ottla.coordinators.transactions import adding, admin, ending, initializing, records
 from ottla.coordinators.transactions.config import TransactionConfig
@@ -228,11 +229,13 @@ class TransactionShard:
 
     # --- administration
 
-    def list_transactions(self, request: ListTransactionsRequest, now_ms: int) -> list[ListedTransaction]:
+    def list_transactions(
+        self, request: ListTransactionsRequest, pattern: Matcher | None, now_ms: int
+    ) -> list[ListedTransaction]:
         return [
             admin.listed(transactional_id, transaction)
             for transactional_id, transaction in self.transactions.items()
-            if admin.matches(transaction, request, now_ms)
+            if admin.matches(transaction, request, now_ms) and (pattern is None or pattern(transactional_id))
         ]
 
     # --- expiry

@@ -72,11 +72,19 @@ def test_an_id_that_cannot_be_written_is_refused(transactional_id: str) -> None:
     assert node.end((1, 1), transactional_id=transactional_id).code is ErrorCode.INVALID_REQUEST
 
 
-def test_no_producer_id_means_its_error() -> None:
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ErrorCode.NOT_CONTROLLER, ErrorCode.COORDINATOR_LOAD_IN_PROGRESS),
+        (ErrorCode.REQUEST_TIMED_OUT, ErrorCode.COORDINATOR_LOAD_IN_PROGRESS),
+        (ErrorCode.UNKNOWN_SERVER_ERROR, ErrorCode.UNKNOWN_SERVER_ERROR),
+    ],
+)
+def test_without_a_new_producer_id_the_producer_is_told_whether_to_wait(error: ErrorCode, told: ErrorCode) -> None:
     node = Node()
-    node.ids.error = ApiError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
-    assert node.init().code is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
-    assert node.init(None).code is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
+    node.ids.error = ApiError(error)
+    assert node.init().code is told
+    assert node.init(None).code is told
     assert node.shard.transactions == {}
 
 

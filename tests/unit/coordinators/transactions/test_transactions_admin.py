@@ -1,9 +1,15 @@
 """DescribeTransactions and ListTransactions."""
 
+import re
+
 import pytest
 
+from ottla.coordinators.groups.consumer.expressions import Matcher
+from ottla.coordinators.transactions import service
+from ottla.coordinators.transactions.ports import Caller
 from ottla.coordinators.transactions.states import TRANSITIONS, TransactionState
-from ottla.core.errors import ErrorCode
+from ottla.core.errors import ApiError, ErrorCode
+from ottla.protocol.messages.list_transactions_request import ListTransactionsRequest
 from tests.unit.coordinators.transactions.transaction_fakes import FIRST_ID, JOBS, OTHER_JOBS, Node
 
 PID = FIRST_ID
@@ -50,17 +56,29 @@ def test_transactions_are_listed_by_state_producer_and_duration() -> None:
     assert response.unknown_state_filters == ["Nonsense"]
 
 
-def test_patterns_are_refused() -> None:
-    assert Node().list(transactional_id_pattern="t.*").error_code == ErrorCode.UNSUPPORTED_VERSION
+def test_transactions_are_listed_by_pattern(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compile_pattern(pattern: str) -> Matcher:
+        if pattern == "(":
+            raise ApiError(ErrorCode.INVALID_REGULAR_EXPRESSION)
+        return re.compile(pattern).fullmatch
+
+    monkeypatch.setattr(service, "compile_re2", compile_pattern)
+    node = Node()
+    for name in ("orders-1", "orders-2", "billing-1"):
+        node.init(name)
+    assert _names(node.list(transactional_id_pattern="orders-.*")) == [
+        f"orders-1 {PID} Empty",
+        f"orders-2 {PID + 1} Empty",
+    ]
+    assert _names(node.list(transactional_id_pattern="orders")) == []
+    assert len(_names(node.list(transactional_id_pattern=""))) == 3
+    assert node.list(transactional_id_pattern="(").error_code == ErrorCode.INVALID_REGULAR_EXPRESSION
 
 
 def test_a_shard_that_loads_makes_the_list_incomplete() -> None:
     node = Node()
     node.coordinator.lead(1, node.log, 1)
     answer: list[object] = []
-    from ottla.coordinators.transactions.ports import Caller
-    from ottla.protocol.messages.list_transactions_request import ListTransactionsRequest
-
     node.coordinator.list_transactions(ListTransactionsRequest(), Caller("admin", 1, 1), answer.append)
     (response,) = answer
     assert response.error_code == ErrorCode.COORDINATOR_LOAD_IN_PROGRESS  # type: ignore[attr-defined]

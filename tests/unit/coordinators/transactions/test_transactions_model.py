@@ -20,10 +20,10 @@ from tests.unit.coordinators.transactions.partitions_model import PartitionsMode
 from tests.unit.coordinators.transactions.transaction_fakes import MINUTE_MS, Node
 
 PARTITIONS: list[TopicPartition] = [("jobs", 0), ("jobs", 1), ("other", 0)]
-IDS = ["t", "u"]
+IDS = ["t", "u", "v"]
 OLD, NEW = 4, 5
 """Flows, by their version of EndTxn."""
-CLIENTS_OF = [("t", OLD), ("t", NEW), ("u", NEW), ("u", OLD)]
+CLIENTS_OF = [("t", OLD), ("t", NEW), ("u", OLD), ("v", NEW)]
 RETRIED = {
     ErrorCode.CONCURRENT_TRANSACTIONS,
     ErrorCode.COORDINATOR_NOT_AVAILABLE,
@@ -60,8 +60,9 @@ CLIENTS = st.integers(0, len(CLIENTS_OF) - 1)
 class Histories(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.node = Node(auto_commit=False)
+        self.node = Node()
         self.node.markers.hold = True
+        self.markers_flow = True
         self.partitions = PartitionsModel()
         self.clients = [Client(self.node, *which) for which in CLIENTS_OF]
         self.connections = 0
@@ -180,7 +181,7 @@ class Histories(RuleBasedStateMachine):
 
     def _ask(self, client: Client) -> None:
         assert client.ask is not None
-        self.late.append((client, client.connection, client.ask))
+        self.late = [*self.late, (client, client.connection, client.ask)][-10:]
         client.answer = client.ask(client.connection)
         self._look()
 
@@ -211,10 +212,17 @@ class Histories(RuleBasedStateMachine):
 
     # --- the cluster
 
-    @rule()
-    def the_log_commits(self) -> None:
+    @rule(stalls=st.booleans())
+    def the_log_commits(self, stalls: bool) -> None:
+        """What it has, and what is to come unless it `stalls`."""
+        self.node.log.auto_commit = not stalls
         self.node.log.commit()
         self.node.run()
+        self._look()
+
+    @rule()
+    def markers_flow_or_not(self) -> None:
+        self.markers_flow = not self.markers_flow
         self._look()
 
     @rule()
@@ -230,12 +238,13 @@ class Histories(RuleBasedStateMachine):
     def the_coordinator_dies(self, data: st.DataObject) -> None:
         lost = data.draw(st.integers(0, self.node.uncommitted_batches))
         self.late_markers += [transaction for transaction, _, _ in self.node.markers.open.values()]
-        self.node.restart(lost_batches=lost, auto_commit=False)
+        self.node.restart(lost_batches=lost, auto_commit=self.node.log.auto_commit)
         # What the older flow sent to a node that died does not come to the next one.
         self.late = [item for item in self.late if item[0].flow == NEW]
         for client in self.clients:
             self._connect(client)
             client.answer = None
+        self._look()
 
     @precondition(lambda self: self.node.markers.open)
     @rule(data=st.data(), acknowledged=st.booleans())
@@ -245,11 +254,24 @@ class Histories(RuleBasedStateMachine):
         partition = data.draw(st.sampled_from(sorted(transaction.partitions)))
         assert self.partitions.end(transaction, partition), "the coordinator that leads is refused"
         if acknowledged:
-            ends = self._ends(self.node.history(transactional_id))
-            self.marked.add((transactional_id, ends, transaction.producer_epoch, partition))
-            written([partition])
-            self.node.run()
+            self._acknowledge(transaction, partition, written)
             self._look()
+
+    def _acknowledge(
+        self, transaction: EndedTransaction, partition: TopicPartition, written: Callable[[list[TopicPartition]], None]
+    ) -> None:
+        ends = self._ends(self.node.history(transaction.transactional_id))
+        self.marked.add((transaction.transactional_id, ends, transaction.producer_epoch, partition))
+        written([partition])
+        self.node.run()
+
+    def _write_markers(self) -> None:
+        """All that are on their way."""
+        for transactional_id, (transaction, written, _) in list(self.node.markers.open.items()):
+            del self.node.markers.open[transactional_id]
+            for partition in transaction.partitions:
+                assert self.partitions.end(transaction, partition), "the coordinator that leads is refused"
+                self._acknowledge(transaction, partition, written)
 
     @precondition(lambda self: self.late_markers)
     @rule(data=st.data())
@@ -260,6 +282,8 @@ class Histories(RuleBasedStateMachine):
     # --- answers
 
     def _look(self) -> None:
+        if self.markers_flow:
+            self._write_markers()
         for client in self.clients:
             if client.answer is not None and client.answer.arrived:
                 assert client.take is not None
@@ -302,11 +326,7 @@ class Histories(RuleBasedStateMachine):
         node.log.commit()
         for _ in range(4):
             node.run(MINUTE_MS)
-            for ended, written, _ in list(node.markers.open.values()):
-                for partition in ended.partitions:
-                    assert self.partitions.end(ended, partition)
-                written(list(ended.partitions))
-        node.run()
+            self._write_markers()
         live = {transactional_id: node.shard.transactions.get(transactional_id) for transactional_id in IDS}
         for transaction in live.values():
             assert transaction is None or transaction.state not in (
