@@ -109,7 +109,7 @@ def grow_and_shrink(cluster: Cluster, seconds: float) -> None:
     for number in (NODES + 1, NODES + 2):
         cluster.add_node(number)
         nodes = ",".join(map(str, range(1, number + 1)))
-        _ottla("topic", "reassign", TOPIC, "--to-nodes", nodes, "--server", cluster.grpc)
+        ottla("topic", "reassign", TOPIC, "--to-nodes", nodes, "--server", cluster.grpc)
         until_in_sync(cluster)
         time.sleep(seconds / NODES)
     cluster.remove_node(1)
@@ -152,7 +152,8 @@ def replicas(cluster: Cluster) -> list[list[int]]:
     return [sorted(found[index].replicas) for index in sorted(found)]
 
 
-def _ottla(*arguments: str) -> None:
+def ottla(*arguments: str) -> None:
+    """Run the command; raises CalledProcessError."""
     subprocess.run([sys.executable, "-m", "ottla.cli", *arguments], check=True, stdout=subprocess.DEVNULL)
 
 

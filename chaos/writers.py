@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
@@ -55,11 +55,13 @@ class Written:
         """The latency that this share of the acknowledged records stayed below."""
         return share_below([one.latency_s for one in self.acknowledged], share) * 1000
 
-    def longest_gap_s(self, since: float, until: float) -> float:
-        """The longest time without an acknowledgement in a partition that had some before."""
+    def longest_gap_s(self, since: float, until: float, partitions: Collection[int] | None = None) -> float:
+        """The longest time without an acknowledgement in a partition that had some before; in one of these, or any."""
         latest: dict[int, float] = {}
         longest = 0.0
         for one in self.acknowledged:
+            if partitions is not None and one.partition not in partitions:
+                continue
             before = latest.get(one.partition)
             if before is not None and one.at >= since and before <= until:
                 longest = max(longest, one.at - before)

@@ -161,6 +161,7 @@ class Broker:
         self.replication.open()
         self.replication.registered(self.epoch)
         self.life.on_registered = self.replication.registered
+        self.life.on_resigned = self.replication.step_aside
         self._local.open(self.image, self.configs)
         set_strays_aside(self.disk.files, self.partitions)
         self.controller.subscribe(self._published)
@@ -172,7 +173,10 @@ class Broker:
         """Resign while the disk stalls, although this process lives: others would wait for it as long as it does."""
         self._disk_timer = self.clock.call_later(DISK_LOOK_MS, self._look_at_disk)
         if self.life is not None:
-            self.life.disk_stalls(self.replication.oldest_write_age_ms() >= DISK_STALLED_MS)
+            stalls = self.replication.oldest_write_age_ms() >= DISK_STALLED_MS
+            if self.life.resigning and not stalls:
+                self.replication.step_back()
+            self.life.disk_stalls(stalls)
 
     async def hand_over(self, timeout_ms: float) -> None:
         """Have others lead what this broker leads, before it stops; give up after `timeout_ms`."""

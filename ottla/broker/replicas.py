@@ -86,7 +86,7 @@ class Replicas:
     def readable(self, topic: TopicKey, index: int, current_leader_epoch: int) -> Partition:
         """As `fenced_leader`, for who may also read from a follower (KIP-392)."""
         partition = self._local(topic, index)
-        if partition is None or not (partition.is_leader or partition.role is not None):
+        if partition is None or partition.is_aside or not (partition.is_leader or partition.role is not None):
             return self.fenced_leader(topic, index, current_leader_epoch)
         if current_leader_epoch != partition.leader_epoch:
             _check_epoch(partition, current_leader_epoch)

@@ -366,6 +366,12 @@ class GrpcTransport:
                 raise ClientClosed() from None  # gRPC cancels the calls of a channel that is closed
             raise
 
+    def ask_elsewhere(self) -> None:
+        """The next one in turn."""
+        addresses = list(dict.fromkeys((*self._nodes.values(), *self._bootstrap)))
+        at = addresses.index(self._any) if self._any in addresses else -1
+        self._any = addresses[(at + 1) % len(addresses)]
+
     async def ask_any(self, call: Callable[[Connection], Awaitable[T]]) -> T:
         """The first node that can be reached answers; the one that answered last is asked first."""
         addresses = list(dict.fromkeys((self._any, *self._nodes.values(), *self._bootstrap)))

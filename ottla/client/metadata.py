@@ -38,6 +38,7 @@ class Metadata:
         self.last_error: ClientError | None = None  # why the last update failed as a whole
         self._listeners: list[Callable[[], object]] = []
         self._wake = asyncio.Event()
+        self._is_old = False
         self._updated: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -63,10 +64,11 @@ class Metadata:
         """Keep these topics up to date, too."""
         if any(topic not in self._wanted for topic in topics):
             self._wanted.update(dict.fromkeys(topics))
-            self.request_update()
+            self._wake.set()
 
     def request_update(self) -> None:
-        """Ask soon, as what is known proved to be old."""
+        """Ask soon, as what is known proved to be old; and another node: the one that said so may not know better."""
+        self._is_old = True
         self._wake.set()
 
     async def updated(self) -> None:
@@ -136,6 +138,9 @@ class Metadata:
 
     async def _update(self) -> ClientError | None:
         wanted = list(self._wanted)
+        if self._is_old:
+            self._is_old = False
+            self._transport.ask_elsewhere()
         try:
             await self._transport.describe_cluster()
             if not wanted:

@@ -103,6 +103,9 @@ class Transport(Protocol):
     async def close(self) -> None:
         """Close every connection; what waits for an answer fails."""
 
+    def ask_elsewhere(self) -> None:
+        """Put what any node may be asked to another one from now on: what the last one said proved to be old."""
+
     async def describe_cluster(self) -> ClusterDescription:
         """Ask any node; from then on the transport can reach each of the described nodes by its id."""
 

@@ -141,7 +141,7 @@ class PartitionManager:
             return
         self._recovery_points.pop(key, None)
         self._log_starts.pop(key, None)
-        partition.is_leader = False
+        partition.is_leader = partition.is_aside = False
         log, files = partition.log, self.environment.disk.files
         doomed = name_apart(log.directory, partition.topic_id, DELETE_SUFFIX)
 

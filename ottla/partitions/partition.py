@@ -65,6 +65,7 @@ class Partition:
         "error",
         "high_watermark",
         "index",
+        "is_aside",
         "is_leader",
         "last_stable_offset",
         "leader_epoch",
@@ -102,6 +103,7 @@ class Partition:
         self.environment = environment
         self.topic, self.topic_id, self.index, self.config = topic, topic_id, index, config
         self.leader_epoch, self.is_leader = leader_epoch, is_leader
+        self.is_aside = False  # see `step_aside`
         self.state = State.ONLINE
         self.error: Exception | None = None
         self.was_truncated = bool(recovered.truncated_bytes)  # at this start: the end of the log was not whole
@@ -169,7 +171,7 @@ class Partition:
 
     def become_leader(self, leader_epoch: int, role: ReplicaRole | None) -> None:
         """Lead from now on; the epoch begins at the log end, and must be none that an earlier incarnation led."""
-        self.leader_epoch, self.role, self.is_leader = leader_epoch, role, True
+        self.leader_epoch, self.role, self.is_leader, self.is_aside = leader_epoch, role, True, False
         self.verifications.clear(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         if role is not None:  # followers may come with epochs that this log never saw
             self.epochs.assign(leader_epoch, self.log.log_end_offset)
@@ -177,8 +179,26 @@ class Partition:
 
     def become_follower(self, leader_epoch: int, role: ReplicaRole) -> None:
         """Follow, or wait for a leader: whoever waits here is sent away."""
-        self.leader_epoch, self.role, self.is_leader = leader_epoch, role, False
+        self.leader_epoch, self.role, self.is_leader, self.is_aside = leader_epoch, role, False, False
         self.epochs.truncate_end(self.log.log_end_offset)  # an epoch that was led without a record
+        self._send_away()
+
+    def step_aside(self) -> None:
+        """Send clients away as a follower would; for other replicas this one leads until metadata say that it does not.
+
+        Of a leader that resigned because its disk stalls: it may be long before it reads who leads instead.
+        """
+        if self.is_leader:
+            self.is_leader, self.is_aside = False, True
+            self._send_away()
+
+    def step_back(self) -> None:
+        """Serve clients again, if nobody else leads by now."""
+        if self.is_aside:
+            self.is_leader, self.is_aside = True, False
+            self._notify()
+
+    def _send_away(self) -> None:
         self.refuse_waiting(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         self._written_waiters.fail(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         self.verifications.clear(ErrorCode.NOT_LEADER_OR_FOLLOWER)
@@ -486,7 +506,7 @@ class Partition:
 
     def close(self, done: Callable[[], None]) -> None:
         """Write and sync what is queued, then call `done`; nothing may be appended any more."""
-        self.is_leader = False
+        self.is_leader = self.is_aside = False
         log = self.log
 
         def settled(_: object, __: Exception | None) -> None:

@@ -48,7 +48,8 @@ class Cluster:
 
     `settings` are node fields or Kafka's config names, as `ottla up --set` takes them. Without a `directory` the data
     lie in a temporary one, which `stop` deletes. With `tls` it speaks nothing else: clients check it with
-    `directory / "tls" / "ca.pem"`. Nodes are named by their numbers, from 1. Raises ClusterError.
+    `directory / "tls" / "ca.pem"`. `environment`: variables for its processes, beside those of this one. Nodes are
+    named by their numbers, from 1. Raises ClusterError.
     """
 
     def __init__(
@@ -58,12 +59,14 @@ class Cluster:
         nodes: int = 1,
         settings: Mapping[str, object] | None = None,
         tls: bool = False,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._temporary = directory is None
         self.directory = Path(tempfile.mkdtemp(prefix="ottla-")) if directory is None else directory
         self.nodes = nodes
         self._settings = dict(settings or {})
         self._tls = tls
+        self._environment = {**_environment(), **(environment or {})}
         self._process: subprocess.Popen[str] | None = None
         self._addresses: dict[int, _Node] = {}
         self.bootstrap = ""
@@ -99,7 +102,7 @@ class Cluster:
             command += ["--set", f"{key}={value}"]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, env=_environment()
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, env=self._environment
             )
         try:
             ready = self._wait_until_ready(self._process)

@@ -58,6 +58,7 @@ class BrokerLife(LinkListener):
         self._cluster_id, self._alone, self._beat_ms = cluster_id, alone, beat_ms
         self._ready = self._stopping = False
         self.on_registered: Callable[[int], None] = lambda epoch: None  # again, under this epoch, while it runs
+        self.on_resigned: Callable[[], None] = lambda: None  # others lead what they could, the controller says
         self._truncated: Mapping[Uuid, Sequence[int]] = {}
         self._may_stop = False
         self._unanswered_since_ms: float | None = None
@@ -148,8 +149,9 @@ class BrokerLife(LinkListener):
 
     async def _beat_on(self) -> None:
         while True:
+            beat = self._beat()
             try:
-                answer = (await self._ask(pb.ControlFrame(beat=self._beat()))).beat_answer
+                answer = (await self._ask(pb.ControlFrame(beat=beat))).beat_answer
             except ApiError as error:
                 if error.code in _STALE and not self._stopping:
                     await self._register_again()
@@ -159,6 +161,8 @@ class BrokerLife(LinkListener):
                 continue
             self._unanswered_since_ms = None
             self._take(answer)
+            if beat.resign and self.resigning:
+                self.on_resigned()
             waiting = (self._ready and self.fenced) or self._stopping
             await self._pause(RETRY_MS if waiting else self._beat_ms)
 

@@ -177,6 +177,21 @@ class ReplicaManager:
         oldest = self._partitions.environment.oldest_write_ms
         return 0.0 if oldest is None else self._clock.monotonic_ms() - oldest
 
+    def step_aside(self) -> None:
+        """The controller was told that this node's disk stalls, and had others lead where others are in sync.
+
+        Clients are sent to them at once. This node's own copy of the metadata may rest on the same disk, and would not
+        say so before it answers again; whoever waited here would wait as long, and so would all who ask anew.
+        """
+        for leading in self.leaderships():
+            if len(leading.state.isr) > 1:
+                leading.partition.step_aside()
+
+    def step_back(self) -> None:
+        """The disk answers again: serve what this node leads still."""
+        for leading in self.leaderships():
+            leading.partition.step_back()
+
     # -- roles
 
     def _take_peers(self, peers: Peers) -> None:

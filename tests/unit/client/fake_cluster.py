@@ -89,6 +89,7 @@ class FakeCluster:
         self.idle_fetch = asyncio.Event()  # set once a fetch found nothing and waits
         self.producer_ids = 0
         self.closed = False
+        self.asked_elsewhere = 0
         self.aborted: dict[TopicPartition, list[tuple[int, int]]] = {}
         self.group_coordinator = FakeGroups(self.partition_counts)
         self._order = asyncio.Lock()
@@ -119,6 +120,9 @@ class FakeCluster:
         self.closed = True
         for task in self._tasks:
             task.cancel()
+
+    def ask_elsewhere(self) -> None:
+        self.asked_elsewhere += 1
 
     async def describe_cluster(self) -> ClusterDescription:
         return ClusterDescription(

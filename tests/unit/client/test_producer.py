@@ -125,6 +125,16 @@ async def test_text_without_a_serializer_is_refused_with_advice() -> None:
             await producer.send("t", "text")  # type: ignore[arg-type]
 
 
+async def test_what_a_node_said_of_a_leader_and_was_wrong_is_asked_of_another_one() -> None:
+    cluster = FakeCluster(t=1)
+    async with Producer(transport=cluster, **FAST) as producer:
+        await producer.send_and_wait("t", b"a")
+        assert cluster.asked_elsewhere == 0
+        cluster.faults.append(refuse)
+        await producer.send_and_wait("t", b"b")
+        assert cluster.asked_elsewhere == 1
+
+
 async def test_a_record_beyond_max_request_size_is_refused() -> None:
     async with Producer(transport=FakeCluster(t=1), max_request_size=1000) as producer:
         with pytest.raises(RecordTooLarge) as caught:

@@ -145,6 +145,37 @@ def test_who_waits_is_sent_away_when_leadership_is_lost() -> None:
     assert caught.value.code is ErrorCode.NOT_LEADER_OR_FOLLOWER
 
 
+def test_a_leader_that_steps_aside_sends_clients_away_and_leads_its_followers_still() -> None:
+    node = Node(1, CONFIG)
+    leading = lead(node, 1)
+    _, ack = node.append(make_batch([b"a"]))
+    node.partition.step_aside()
+    assert ack.code is ErrorCode.NOT_LEADER_OR_FOLLOWER
+    with pytest.raises(ApiError) as caught:
+        node.append(make_batch([b"b"]))
+    assert caught.value.code is ErrorCode.NOT_LEADER_OR_FOLLOWER
+    node.settle()
+    for other in (A, B):
+        leading.reported(other, 1, 1, 0)
+    assert node.partition.high_watermark == 1
+    node.partition.step_back()
+    _, ack = node.append(make_batch([b"c"]))
+    node.settle()
+    for other in (A, B):
+        leading.reported(other, 2, 2, 0)
+    assert ack.code is ErrorCode.NONE
+
+
+def test_who_stepped_aside_does_not_step_back_into_what_another_leads() -> None:
+    node = Node(1, CONFIG)
+    lead(node, 1)
+    node.partition.step_aside()
+    follow(node, 2)
+    node.partition.step_back()
+    with pytest.raises(ApiError):
+        node.append(make_batch([b"a"]))
+
+
 def test_a_new_leader_writes_under_its_own_epoch() -> None:
     node = Node(1, CONFIG)
     follow(node, 1)
