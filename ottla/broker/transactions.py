@@ -48,7 +48,8 @@ Method = Callable[[Q, Caller, Callable[[R], object]], None]
 MARKERS_VERSION: Final = 2
 MARKERS_TIMEOUT_MS: Final = 30_000.0  # longer than a silent link stands: no answer may come after a second attempt
 
-PATIENCE_MS: Final = 500.0  # with a transaction that is being ended
+FOR_NOW: Final = frozenset({ErrorCode.CONCURRENT_TRANSACTIONS, ErrorCode.COORDINATOR_LOAD_IN_PROGRESS})
+PATIENCE_MS: Final = 500.0  # with a transaction that is being ended, or a shard that is being loaded
 PATIENCE_WITH_NODES_MS: Final = 20.0  # who ask again, and for several producers at once
 
 logger = structlog.get_logger(__name__)
@@ -110,7 +111,8 @@ async def add_offsets_to_txn(
 
 
 async def end_txn(broker: Broker, request: EndTxnRequest, context: RequestContext) -> EndTxnResponse:
-    return await _ask(transaction_coordinator(broker).end_txn, request, context)
+    method = transactions(broker).coordinator.end_txn
+    return await _ask(_patiently(broker, method, [request.transactional_id], _is_refused), request, context)
 
 
 async def describe_transactions(
@@ -143,7 +145,7 @@ def _patiently(
     is_refused_for_now: Callable[[R], bool],
     patience_ms: float = PATIENCE_MS,
 ) -> Method[Q, R]:
-    """As `method`, which waits until the transactions before have ended."""
+    """As `method`, which waits until the transactions before have ended, and the shard is loaded."""
 
     def patient(request: Q, caller: Caller, done: Callable[[R], object]) -> None:
         Patient(
@@ -159,8 +161,8 @@ def _patiently(
     return patient
 
 
-def _is_refused(response: InitProducerIdResponse | AddOffsetsToTxnResponse) -> bool:
-    return response.error_code == ErrorCode.CONCURRENT_TRANSACTIONS
+def _is_refused(response: InitProducerIdResponse | AddOffsetsToTxnResponse | EndTxnResponse) -> bool:
+    return response.error_code in FOR_NOW
 
 
 def _some_are_refused(response: AddPartitionsToTxnResponse) -> bool:
@@ -168,9 +170,7 @@ def _some_are_refused(response: AddPartitionsToTxnResponse) -> bool:
     for result in response.results_by_transaction:
         topics += result.topic_results
     return any(
-        partition.partition_error_code == ErrorCode.CONCURRENT_TRANSACTIONS
-        for topic in topics
-        for partition in topic.results_by_partition
+        partition.partition_error_code in FOR_NOW for topic in topics for partition in topic.results_by_partition
     )
 
 
