@@ -1,8 +1,8 @@
 """When waiting requests give up: one timer for all of them.
 
 Requests come and go by the ten thousand a second and almost none waits to its end, so entering and leaving must cost
-next to nothing. Deadlines are rounded up to a tick; the requests of one tick lie in one set, and the timer is armed for
-the earliest tick only.
+next to nothing. Deadlines are rounded up to a tick; the requests of one tick lie in one bucket, and the timer is armed
+for the earliest tick only.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,8 @@ from ottla.core.ports import Clock, Timer
 
 TICK_MS = 5
 
-Bucket = set["Expiring"]
+Bucket = dict["Expiring", None]
+"""In the order in which they came."""
 
 
 class Expiring(Protocol):
@@ -41,17 +42,17 @@ class Deadlines:
         tick = int((self._monotonic_ms() + delay_ms) // TICK_MS) + 1
         bucket = self._buckets.get(tick)
         if bucket is None:
-            bucket = self._buckets[tick] = set()
+            bucket = self._buckets[tick] = {}
             heappush(self._ticks, tick)
             if self._timer is None or tick < self._armed_for:
                 self._arm()
-        bucket.add(waiter)
+        bucket[waiter] = None
         return bucket
 
     @staticmethod
     def leave(waiter: Expiring, bucket: Bucket) -> None:
         """Forget the waiter."""
-        bucket.discard(waiter)
+        bucket.pop(waiter, None)
 
     def close(self) -> None:
         """Forget every waiter."""

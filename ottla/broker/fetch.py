@@ -266,7 +266,7 @@ class WaitingFetch:
 
     def _leave(self) -> None:
         if self._bucket is not None:
-            self._bucket.discard(self)
+            self._bucket.pop(self, None)
             self._bucket = None
         for partition in self._watched:
             partition.remove_watcher(self._moved)

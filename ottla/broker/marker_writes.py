@@ -129,7 +129,7 @@ class _Pending:
 
     def _finish(self) -> None:
         if self._bucket is not None:
-            self._bucket.discard(self)
+            self._bucket.pop(self, None)
         self._done(self.response)
 
 

@@ -140,7 +140,7 @@ class _Pending:
 
     def finish(self) -> None:
         if self._bucket is not None:
-            self._bucket.discard(self)
+            self._bucket.pop(self, None)
         topics, self.topics = self.topics, []  # their outcomes refer to this request: leave no cycle behind
         self._done(topics)
 

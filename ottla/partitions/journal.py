@@ -62,7 +62,7 @@ class JournalFile:
         self.file: File | None = None
         self.epoch = 0
         self.position = 0
-        self.unsynced: set[Segment] = set()
+        self.unsynced: dict[Segment, None] = {}
 
 
 @dataclass(slots=True)
@@ -183,7 +183,7 @@ class SharedJournal:
                 body.append(header)
                 body += run.views
                 entries += 1
-                journal.unsynced.add(segment)
+                journal.unsynced[segment] = None
         size = sum(map(len, body))
         position, epoch = journal.position, journal.epoch
         journal.position = position + FRAME_BYTES + size
@@ -267,7 +267,7 @@ class SharedJournal:
                 done(JournalFailed("the journal failed before"))
             return
         waiting = list(self._waiting)
-        segments = {segment for journal in self._files for segment in journal.unsynced}
+        segments = {**self._files[0].unsynced, **self._files[1].unsynced}
         self._retiring = True
         self._epoch += 1
         epoch = self._epoch

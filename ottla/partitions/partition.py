@@ -117,7 +117,7 @@ class Partition:
         self._written_waiters = Waiters()
         self._committed_waiters = Waiters()
         self.verifications = Verifications()
-        self.watchers: set[Callable[[], None]] = set()
+        self.watchers: dict[Callable[[], None], None] = {}
         self.restart(recovered)
         # Of a single replica all that survived is committed. Of one among several, `start_replicated` tells.
         self.high_watermark = self.log.log_end_offset if is_leader else self.log_start_offset
@@ -157,10 +157,10 @@ class Partition:
         return f"{self.topic}-{self.index}"
 
     def add_watcher(self, watcher: Callable[[], None]) -> None:
-        self.watchers.add(watcher)
+        self.watchers[watcher] = None
 
     def remove_watcher(self, watcher: Callable[[], None]) -> None:
-        self.watchers.discard(watcher)
+        self.watchers.pop(watcher, None)
 
     # -- roles
 

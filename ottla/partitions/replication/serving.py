@@ -57,24 +57,24 @@ class LeaderSessions:
         self.shared = memoryview(bytearray(1 << 16))
         self.by_node: dict[NodeId, LeaderSession] = {}
         self.sent_bytes = 0
-        self._unproved: set[LeaderSession] = set()
+        self._unproved: dict[LeaderSession, None] = {}
 
     def accept(self, peer: str) -> "LeaderSession":
         """The receiver of a connection that was accepted."""
         session = LeaderSession(self, peer)
-        self._unproved.add(session)
+        self._unproved[session] = None
         return session
 
     def admit(self, session: "LeaderSession", node: NodeId) -> None:
         """The youngest connection of a node takes the place of an older one."""
-        self._unproved.discard(session)
+        self._unproved.pop(session, None)
         older = self.by_node.get(node)
         if older is not None:
             older.close("the node dialled again")
         self.by_node[node] = session
 
     def forget(self, session: "LeaderSession") -> None:
-        self._unproved.discard(session)
+        self._unproved.pop(session, None)
         node = session.node
         if node is not None and self.by_node.get(node) is session:
             del self.by_node[node]
