@@ -24,12 +24,19 @@ from ottla.client.errors import (
     DeliveryTimeout,
     NoOffset,
     PartialFailure,
+    ProducerFenced,
     RecordTooLarge,
+    Remedy,
     SerializationFailed,
+    TransactionAborted,
+    TransactionError,
+    TransactionsFailed,
+    TransactionUnfinished,
 )
 from ottla.client.operations import QuorumDescription, QuorumMember, Reassignment, ReplicaProgress
 from ottla.client.producer import Producer
 from ottla.client.serialization import json_deserializer, json_serializer, string_deserializer, string_serializer
+from ottla.client.transaction import Transaction
 from ottla.client.types import (
     ClusterDescription,
     ConfigEntry,
@@ -80,11 +87,13 @@ __all__ = [
     "PartialFailure",
     "PartitionDescription",
     "Producer",
+    "ProducerFenced",
     "QuorumDescription",
     "QuorumMember",
     "Reassignment",
     "RecordMetadata",
     "RecordTooLarge",
+    "Remedy",
     "ReplicaProgress",
     "ResourceType",
     "SerializationFailed",
@@ -92,6 +101,11 @@ __all__ = [
     "TopicDescription",
     "TopicListing",
     "TopicPartition",
+    "Transaction",
+    "TransactionAborted",
+    "TransactionError",
+    "TransactionUnfinished",
+    "TransactionsFailed",
     "json_deserializer",
     "json_serializer",
     "string_deserializer",

@@ -92,6 +92,8 @@ class ProducerConfig(ConnectionConfig):
     max_request_size: int = 1_048_576  # bytes; for one record and for one request
     retries: int = 2_147_483_647  # bounded by delivery_timeout_ms
     delivery_timeout_ms: int = 120_000  # from send() to the acknowledgement, with all retries
+    transactional_id: str | None = None  # the same over restarts: a producer that starts fences the one before it
+    transaction_timeout_ms: int = 60_000  # the cluster aborts a transaction that takes longer
 
     def validate(self) -> None:
         """Raises ConfigError; its message says what to change."""
@@ -105,6 +107,11 @@ class ProducerConfig(ConnectionConfig):
         require_at_least(self.max_request_size, 1, "max_request_size")
         require_at_least(self.retries, 0, "retries")
         require_at_least(self.max_in_flight_requests_per_connection, 1, "max_in_flight_requests_per_connection")
+        require_at_least(self.transaction_timeout_ms, 1, "transaction_timeout_ms")
+        if self.transactional_id == "":
+            raise ConfigError("transactional_id is empty: name it, or leave it out to write without transactions")
+        if self.transactional_id is not None and not self.enable_idempotence:
+            raise ConfigError("transactions need enable_idempotence=True: leave out either it or transactional_id")
         self.compression()
         if self.delivery_timeout_ms < self.linger_ms + self.request_timeout_ms:
             raise ConfigError(

@@ -10,6 +10,11 @@
         ├── ClientClosed       the client was closed before or meanwhile
         ├── ClientForked       the process is a fork of one that used a client
         ├── CommitFailed       the group gave the partitions to others: their records come again, elsewhere
+        ├── TransactionError   of a producer with a transactional_id; `remedy` says what to do
+        │   ├── TransactionUnfinished  whether the transaction has ended is not known: RETRY the commit or the abort
+        │   ├── TransactionAborted     it cannot commit: ABORT it, and do its work again in another one
+        │   ├── ProducerFenced         a newer producer has the transactional_id: CLOSE
+        │   └── TransactionsFailed     this producer can do no more transactions: CLOSE, and begin with a new one
         └── PartialFailure     an admin call failed for some of its items: `errors` by item, `results` for the rest
 
 `retriable` tells whether the same request may succeed later. The client has retried already, for as long as its
@@ -18,6 +23,7 @@ time-outs allow, when it raises such an error.
 
 from collections.abc import Mapping
 from copy import copy
+from enum import Enum
 from typing import Any, Self
 
 from ottla.core.errors import ErrorCode, OttlaError
@@ -32,8 +38,14 @@ __all__ = [
     "ErrorCode",
     "NoOffset",
     "PartialFailure",
+    "ProducerFenced",
     "RecordTooLarge",
+    "Remedy",
     "SerializationFailed",
+    "TransactionAborted",
+    "TransactionError",
+    "TransactionUnfinished",
+    "TransactionsFailed",
 ]
 
 
@@ -131,6 +143,49 @@ class CommitFailed(ClientError):
             partition=cause.partition,
             retriable=False,
         )
+
+
+class Remedy(Enum):
+    """What a failed operation of a transaction leaves to do (as KIP-1050 groups the errors)."""
+
+    RETRY = "retry"  # call the same again
+    ABORT = "abort"  # abort the transaction, then do its work again in another one
+    CLOSE = "close"  # close the producer
+
+
+class TransactionError(ClientError):
+    """An operation of a transaction failed."""
+
+    remedy = Remedy.CLOSE
+
+    def __init__(self, cause: ClientError, message: str = "") -> None:
+        super().__init__(
+            cause.code,
+            "; ".join(part for part in (message, cause.message or cause.code.name) if part),
+            topic=cause.topic,
+            partition=cause.partition,
+            retriable=self.remedy is Remedy.RETRY,
+        )
+
+
+class TransactionUnfinished(TransactionError):
+    """The coordinator has not confirmed the end in time, and may carry it out yet."""
+
+    remedy = Remedy.RETRY
+
+
+class TransactionAborted(TransactionError):
+    """Nothing of the transaction will ever be visible. `async with producer.transaction()` has aborted it by now."""
+
+    remedy = Remedy.ABORT
+
+
+class ProducerFenced(TransactionError):
+    """Another producer was started with the same transactional_id, and its transactions are the ones that count."""
+
+
+class TransactionsFailed(TransactionError):
+    """The cluster refuses this producer's transactions for a reason that will stay."""
 
 
 class PartialFailure(ClientError):

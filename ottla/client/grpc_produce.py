@@ -55,6 +55,7 @@ class ProduceLink:
             request_id=self._next_id,
             acks=_ACKS[request.acks],
             timeout_ms=request.timeout_ms,
+            transactional_id=request.transactional_id,
             partitions=[
                 produce_pb2.ProducePartition(topic=topic, partition=partition, batch=batch)
                 for (topic, partition), batch in request.batches

@@ -1,4 +1,4 @@
-"""The asyncio producer: takes records, gathers them into batches and delivers them."""
+"""The asyncio producer: takes records, gathers them into batches and delivers them; in transactions, when asked to."""
 
 import asyncio
 import random
@@ -12,6 +12,7 @@ from ottla.client.accumulator import Accumulator
 from ottla.client.batches import RECORD_OVERHEAD_BYTES, Delivery
 from ottla.client.config import ProducerConfig
 from ottla.client.connect import open_transport
+from ottla.client.coordination import GroupMetadata
 from ottla.client.errors import (
     BufferExhausted,
     ClientClosed,
@@ -25,6 +26,8 @@ from ottla.client.metadata import Metadata, TopicView
 from ottla.client.partitioner import StickyPartitioner, partition_for_key
 from ottla.client.sender import Sender
 from ottla.client.settings import ProducerSettings
+from ottla.client.transaction import Transaction
+from ottla.client.transactions import HasGroup, Offsets, Transactions
 from ottla.client.transport import Transport
 from ottla.client.types import Headers, K, RecordMetadata, TopicPartition, V
 from ottla.records.batch import Record
@@ -54,6 +57,9 @@ class Producer(Generic[K, V]):
     accepted it is sent, and cancelling an await on its delivery takes nothing back. `close()` waits for everything
     accepted; cancelled, or after its time-out, it gives up what is not acknowledged yet (those deliveries raise
     `ClientClosed`; their records may have been written), closes the connections, and then raises `CancelledError`.
+
+    **Transactions.** With a `transactional_id` records are sent in transactions, which readers with
+    `isolation_level="read_committed"` see whole or not at all: see `transaction`.
 
     Without serializers keys and values are bytes. `partitioner(key_bytes, partition_count)` replaces the default:
     murmur2 of the key, as Java's client, or sticky without a key. A producer belongs to one loop and one process.
@@ -119,7 +125,7 @@ class Producer(Generic[K, V]):
         self._pid = pid()
         self._state = "new"
         self._room: deque[asyncio.Future[None]] = deque()  # who waits for memory, in order
-        self._flushes = 0
+        self._transactions: Transactions | None = None
 
     async def start(self) -> Self:
         """Connect; raises ClientError when no bootstrap server answers. `async with` does it."""
@@ -134,8 +140,12 @@ class Producer(Generic[K, V]):
         )
         self._sender = Sender(config, self._transport, self._metadata, self._accumulator)
         self._sender.on_settled(self._make_room)
+        if config.transactional_id is not None:
+            self._transactions = Transactions(config, self._transport, self._sender, self._flush)
         try:
             await self._transport.open()
+            if self._transactions is not None:
+                await self._transactions.init()
         except BaseException:
             await self._transport.close()
             raise
@@ -192,6 +202,45 @@ class Producer(Generic[K, V]):
         self.check_usable()
         await self._flush()
 
+    # -- transactions
+
+    def transaction(self) -> Transaction[K, V]:
+        """A transaction, for `async with`: it commits at the end of the block, or aborts by an exception.
+
+            async with producer.transaction() as transaction:
+                await transaction.send("transfers", b"...")
+                await transaction.send_offsets({partition: offset + 1}, consumer)
+
+        Raises TransactionAborted when it could not commit and was aborted: then do its work again. See TransactionError
+        for the others; their `remedy` says what to do.
+        """
+        return Transaction(self, self._usable_transactions())
+
+    def begin_transaction(self) -> None:
+        """Begin one by hand; what is sent from now on belongs to it."""
+        self._usable_transactions().begin()
+
+    async def send_offsets_to_transaction(self, offsets: Offsets, group: GroupMetadata | HasGroup) -> None:
+        """Let these offsets (of the next records to read) become the group's when the transaction commits."""
+        await self._usable_transactions().send_offsets(offsets, group)
+
+    async def commit_transaction(self) -> None:
+        """Deliver what was sent, and commit. Raises TransactionError."""
+        await self._usable_transactions().commit()
+
+    async def abort_transaction(self) -> None:
+        """Drop what was not sent, and abort. Raises TransactionError."""
+        await self._usable_transactions().abort()
+
+    def _usable_transactions(self) -> Transactions:
+        self.check_usable()
+        if self._transactions is None:
+            raise ClientError(
+                ErrorCode.INVALID_TXN_STATE,
+                "there are no transactions without a name: give the producer a transactional_id",
+            )
+        return self._transactions
+
     async def partitions_for(self, topic: str) -> list[int]:
         """The partitions of a topic."""
         self.check_usable()
@@ -199,13 +248,18 @@ class Producer(Generic[K, V]):
         return list(range(view.partition_count))
 
     async def close(self, timeout_ms: float | None = None) -> None:
-        """Deliver what was accepted, then close. May be called again; see the class about cancellation."""
+        """Deliver what was accepted, then close; a transaction that is open is aborted.
+
+        May be called again; see the class about cancellation.
+        """
         if self._state != "open" or self._pid != pid():
             self._state = "closed"
             return
         self._state = "closing"
         try:
             async with asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000):
+                if self._transactions is not None:
+                    await self._transactions.close()
                 await self._flush()
         except TimeoutError:
             pass  # what is left is told ClientClosed by its delivery, below
@@ -282,6 +336,8 @@ class Producer(Generic[K, V]):
     def accept(self, unsent: Unsent) -> Delivery:
         """Take a record of a topic that is known. Raises ClientError for a partition that is not there."""
         self.check_usable()
+        if self._transactions is not None:
+            self._transactions.check_send()
         topic, partition, record, size = unsent
         view = self._metadata.topics.get(topic)
         if view is None:  # it vanished while the record waited

@@ -26,7 +26,9 @@ _SEQUENCE_ERRORS = frozenset({ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, ErrorCode.
 # The leader will not have this producer id and epoch at all.
 _PRODUCER_ERRORS = frozenset({ErrorCode.INVALID_PRODUCER_EPOCH, ErrorCode.INVALID_PRODUCER_ID_MAPPING})
 # Retriable, and nothing that new metadata would mend.
-_NOT_METADATA_ERRORS = frozenset({ErrorCode.CORRUPT_MESSAGE, ErrorCode.THROTTLING_QUOTA_EXCEEDED})
+_NOT_METADATA_ERRORS = frozenset(
+    {ErrorCode.CORRUPT_MESSAGE, ErrorCode.THROTTLING_QUOTA_EXCEEDED, ErrorCode.CONCURRENT_TRANSACTIONS}
+)
 
 
 class Sender:
@@ -50,6 +52,9 @@ class Sender:
         self._producer_epoch = -1
         self._producer_id_task: asyncio.Task[None] | None = None
         self._settled_listener: Callable[[], object] = lambda: None
+        self._failed_listener: Callable[[ClientError], object] = lambda error: None
+        self._transactional_id = config.transactional_id
+        self.has_sent = False  # something, since the transaction began
         self._closed = False
         metadata.on_update(self.wake)
 
@@ -80,6 +85,24 @@ class Sender:
         """Call `listener` whenever a batch is acknowledged or given up."""
         self._settled_listener = listener
 
+    def on_failed(self, listener: Callable[[ClientError], object]) -> None:
+        """Call `listener` whenever a batch is given up."""
+        self._failed_listener = listener
+
+    def go_on_as(self, producer_id: int, producer_epoch: int) -> None:
+        """With transactions: who writes from now on, in every partition from sequence 0."""
+        self._producer_id, self._producer_epoch = producer_id, producer_epoch
+        for queue in self._accumulator.queues.values():
+            queue.restart_sequences(producer_id, producer_epoch)
+        self.has_sent = False
+        self.wake()
+
+    def abandon(self, error: ClientError) -> None:
+        """Send no more of what was accepted; answers that come yet say nothing any more."""
+        for batch in list(self._accumulator.unsettled):
+            self._settle(batch)
+            batch.fail(located(error, batch.topic_partition))
+
     def close(self) -> None:
         """Stop sending; what is not settled fails."""
         self._closed = True
@@ -102,7 +125,7 @@ class Sender:
         now = self.now_ms()
         self._expire(now)
         if self._config.enable_idempotence and self._producer_id < 0:
-            if self._accumulator.busy:
+            if self._accumulator.busy and self._transactional_id is None:
                 self._ask_for_producer_id()
             return
         self._send_ready(now)
@@ -144,7 +167,9 @@ class Sender:
             self._config.required_acks,
             self._config.request_timeout_ms,
             [(batch.topic_partition, self._encoded(batch)) for batch in batches],
+            self._transactional_id,
         )
+        self.has_sent = True
         self._in_flight[node_id] += 1
         answer = self._transport.produce(node_id, request)
         answer.add_done_callback(partial(self._on_answer, node_id, batches))
@@ -162,6 +187,7 @@ class Sender:
                 producer_id=batch.producer_id,
                 producer_epoch=batch.producer_epoch,
                 base_sequence=batch.base_sequence,
+                is_transactional=self._transactional_id is not None,
             )
         return batch.encoded
 
@@ -200,12 +226,14 @@ class Sender:
             batch.complete(result.base_offset, result.log_append_time_ms)
             return
         now = self.now_ms()
-        if self._config.enable_idempotence and error.code in _SEQUENCE_ERRORS:
+        # A transaction ends with such an error: what was lost of it must not be missing in silence.
+        goes_on_alone = self._config.enable_idempotence and self._transactional_id is None
+        if goes_on_alone and error.code in _SEQUENCE_ERRORS:
             if queue.is_first_unsettled(batch):
                 logger.warning("%s: the partition goes on under a new producer epoch", error)
                 queue.resetting = True
             self._accumulator.put_back(batch, now)
-        elif self._config.enable_idempotence and error.code in _PRODUCER_ERRORS:
+        elif goes_on_alone and error.code in _PRODUCER_ERRORS:
             logger.warning("%s: the partition goes on under a new producer id", error)
             queue.resetting = True
             queue.producer_epoch = MAX_EPOCH
@@ -238,6 +266,7 @@ class Sender:
     def _fail(self, batch: Batch, error: ClientError) -> None:
         self._settle(batch)
         logger.warning("%d records were not delivered: %s", len(batch.records), error)
+        self._failed_listener(error)
         batch.fail(error)
 
     def _expire(self, now: float) -> None:

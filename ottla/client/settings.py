@@ -35,6 +35,8 @@ class ProducerSettings(ConnectionSettings, total=False):
     max_request_size: int
     retries: int
     delivery_timeout_ms: int
+    transactional_id: str | None
+    transaction_timeout_ms: int
 
 
 class ConsumerSettings(ConnectionSettings, total=False):

@@ -37,6 +37,7 @@ class ProduceRequest:
     acks: int
     timeout_ms: int
     batches: Sequence[tuple[TopicPartition, bytes]]
+    transactional_id: str | None = None
 
 
 class ProduceResult(NamedTuple):

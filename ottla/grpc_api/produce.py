@@ -82,6 +82,7 @@ class Produce(ProduceServicer):
         refused: dict[int, ApiError] = {}
         topics: list[tuple[TopicKey, list[tuple[int, memoryview | None]]]] = []
         now_ms = self._broker.clock.time_ms()
+        transactional_id = request.transactional_id if request.HasField("transactional_id") else None
         for position, partition in enumerate(request.partitions):
             batch: memoryview | None = None
             try:
@@ -89,7 +90,8 @@ class Produce(ProduceServicer):
                     case "batch":
                         batch = memoryview(bytearray(partition.batch))  # the log writes offsets into it
                     case "records":
-                        batch = memoryview(bytearray(batch_of(partition.records, now_ms)))
+                        made = batch_of(partition.records, now_ms, is_transactional=transactional_id is not None)
+                        batch = memoryview(bytearray(made))
             except ApiError as error:
                 refused[position] = error
             if position not in refused:
@@ -109,7 +111,7 @@ class Produce(ProduceServicer):
                 acks=acks,
                 timeout_ms=request.timeout_ms or DEFAULT_TIMEOUT_MS,
                 topics=topics,
-                transactional_id=request.transactional_id if request.HasField("transactional_id") else None,
+                transactional_id=transactional_id,
                 adds_partitions=True,
             ),
             answer,

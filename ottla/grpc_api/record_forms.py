@@ -21,7 +21,7 @@ MAX_STRUCTURED_BATCH_RECORDS = 100_000  # about 1 KB of memory each; compressed,
 _NO_PRODUCER = records_pb2.ProducerSequence(producer_id=-1, producer_epoch=-1, base_sequence=-1)
 
 
-def batch_of(records: records_pb2.RecordSet, now_ms: int) -> bytes:
+def batch_of(records: records_pb2.RecordSet, now_ms: int, *, is_transactional: bool = False) -> bytes:
     """One record batch; raises ApiError for a set that is empty, too large or cannot be expressed."""
     if not records.records:
         raise ApiError(ErrorCode.INVALID_RECORD, "a record set holds at least one record")
@@ -43,6 +43,7 @@ def batch_of(records: records_pb2.RecordSet, now_ms: int) -> bytes:
             producer_id=producer.producer_id,
             producer_epoch=producer.producer_epoch,
             base_sequence=producer.base_sequence,
+            is_transactional=is_transactional,
         )
     except (ValueError, struct_error) as error:  # the latter: a number that the header has no room for
         raise ApiError(ErrorCode.INVALID_RECORD, str(error)) from None

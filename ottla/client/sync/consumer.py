@@ -206,6 +206,11 @@ class Consumer(Generic[K, V]):
         """The names of all topics but internal ones."""
         return self._thread.run(self._consumer.topics())
 
+    @property
+    def on_loop(self) -> asyncio_consumer.Consumer[K, V]:
+        """The consumer on the clients' loop."""
+        return self._consumer
+
     def _call(self, call: Callable[["asyncio_consumer.Consumer[K, V]"], T]) -> T:
         """On the loop's thread, which owns the consumer."""
 

@@ -7,9 +7,13 @@ from typing import Any, Generic, Self, Unpack, cast, overload
 
 from ottla.client import batches
 from ottla.client import producer as asyncio_producer
+from ottla.client.coordination import GroupMetadata
 from ottla.client.errors import ClientError
 from ottla.client.settings import ProducerSettings
+from ottla.client.sync.consumer import Consumer
 from ottla.client.sync.loop_thread import LoopThread
+from ottla.client.sync.transaction import Transaction, on_loop
+from ottla.client.transactions import Offsets
 from ottla.client.types import Headers, K, RecordMetadata, V
 
 Partitioner = asyncio_producer.Partitioner
@@ -176,6 +180,30 @@ class Producer(Generic[K, V]):
     def flush(self, timeout: float | None = None) -> None:
         """Return when all that was accepted is acknowledged or given up; TimeoutError after `timeout` seconds."""
         self._thread.run(self._producer.flush(), timeout)
+
+    def transaction(self) -> Transaction[K, V]:
+        """A transaction, for `with`: it commits at the end of the block, or aborts by an exception."""
+        return Transaction(self, self._producer.transaction(), self._thread)
+
+    def begin_transaction(self) -> None:
+        """Begin one by hand; what is sent from now on belongs to it."""
+
+        async def begin() -> None:
+            self._producer.begin_transaction()
+
+        self._thread.run(begin())
+
+    def send_offsets_to_transaction(self, offsets: Offsets, group: GroupMetadata | Consumer[Any, Any]) -> None:
+        """Let these offsets (of the next records to read) become the group's when the transaction commits."""
+        self._thread.run(self._producer.send_offsets_to_transaction(offsets, on_loop(group)))
+
+    def commit_transaction(self) -> None:
+        """Deliver what was sent, and commit."""
+        self._thread.run(self._producer.commit_transaction())
+
+    def abort_transaction(self) -> None:
+        """Drop what was not sent, and abort."""
+        self._thread.run(self._producer.abort_transaction())
 
     def partitions_for(self, topic: str) -> list[int]:
         """The partitions of a topic."""

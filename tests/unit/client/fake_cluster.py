@@ -5,7 +5,6 @@ from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NoReturn
 
-from ottla.client.coordination import TransactionCalls
 from ottla.client.errors import ClientError, ErrorCode
 from ottla.client.operations import Operations
 from ottla.client.transport import (
@@ -27,6 +26,7 @@ from ottla.client.types import (
 )
 from ottla.records.batch import Record, decode_records, patch_base_offset, read_header
 from tests.unit.client.fake_groups import FakeGroups
+from tests.unit.client.fake_transactions import FakeTransactions
 
 Fault = Callable[[ProduceRequest], Awaitable[ClientError | None]]
 """Awaited before a request is appended. An error: the request fails with it, unappended."""
@@ -92,6 +92,7 @@ class FakeCluster:
         self.asked_elsewhere = 0
         self.aborted: dict[TopicPartition, list[tuple[int, int]]] = {}
         self.group_coordinator = FakeGroups(self.partition_counts)
+        self.transaction_coordinator = FakeTransactions()
         self._order = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -110,8 +111,8 @@ class FakeCluster:
         return self.group_coordinator
 
     @property
-    def transactions(self) -> TransactionCalls:
-        raise NotImplementedError
+    def transactions(self) -> FakeTransactions:
+        return self.transaction_coordinator
 
     async def open(self) -> None:
         pass
