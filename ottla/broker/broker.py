@@ -152,6 +152,7 @@ class Broker:
                 replication=replication,
                 internal=internal,
                 directory_id=settings.directory_id,
+                previous_broker_epoch=max(self.partitions.stopped_epoch, 0),
                 boot_id=settings.boot_id,
                 features=SUPPORTED_FEATURES,
             )
@@ -159,8 +160,8 @@ class Broker:
         await self.life.register()
         self._take(self.controller.image)
         self.replication.open()
-        self.replication.registered(self.epoch)
-        self.life.on_registered = self.replication.registered
+        self._registered(self.epoch)
+        self.life.on_registered = self._registered
         self.life.on_resigned = self.replication.step_aside
         self._local.open(self.image, self.configs)
         set_strays_aside(self.disk.files, self.partitions)
@@ -168,6 +169,10 @@ class Broker:
         await self.life.ready(self._truncated())
         self._look_at_disk()
         self._coordinate(self.image.topics)
+
+    def _registered(self, epoch: int) -> None:
+        self.partitions.broker_epoch = epoch
+        self.replication.registered(epoch)
 
     def _look_at_disk(self) -> None:
         """Resign while the disk stalls, although this process lives: others would wait for it as long as it does."""

@@ -4,7 +4,9 @@ A partition's directory appears with its first record, so a topic without record
 belongs to another topic id (the topic was deleted and created again meanwhile) is moved out of the way, never read.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping
+from typing import Final
 
 import structlog
 
@@ -37,7 +39,7 @@ logger = structlog.get_logger(__name__)
 CHECKPOINT_INTERVAL_MS = 1000
 STRAY_SUFFIX = "-stray"
 CLEAN_STOP_FILE = ".kafka_cleanshutdown"
-_CLEAN_STOP = b'{"version":0,"brokerEpoch":-1}'
+_NO_EPOCH: Final = -1
 DELETE_SUFFIX = "-delete"
 _MAX_NAME_BYTES = 255
 
@@ -67,6 +69,8 @@ class PartitionManager:
         self._checkpoint_waiters: list[Callable[[Exception | None], None]] = []
         self._stopped = True
         self._clean = False
+        self.broker_epoch = _NO_EPOCH  # of the registration under which this node runs; written down at an orderly stop
+        self.stopped_epoch = _NO_EPOCH  # the one that was written down by the last stop, if that was orderly (KIP-966)
         self._cleaner = Cleaner(self.environment)
         self.environment.checkpoint = self.checkpoint
         self._saved: tuple[dict[TopicPartition, int], ...] = ({}, {}, {}, {})
@@ -80,6 +84,7 @@ class PartitionManager:
         self._directories = set(files.list_directory(""))
         self._clean = CLEAN_STOP_FILE in self._directories
         if self._clean:
+            self.stopped_epoch = _stopped_epoch(files.read_bytes(CLEAN_STOP_FILE))
             files.remove(CLEAN_STOP_FILE)
         files.sync_directory("")  # after a crash, directories may be there whose names are not durable yet
         if (journal := self.environment.journal) is not None:
@@ -368,8 +373,9 @@ class PartitionManager:
                 done(error)  # without the marker: the next start looks closer
                 return
             files = self.environment.disk.files
+            marker = json.dumps({"version": 0, "brokerEpoch": self.broker_epoch}).encode()
             self.environment.disk.submit(
-                lambda: files.write_atomically(CLEAN_STOP_FILE, _CLEAN_STOP), lambda _, error: done(error)
+                lambda: files.write_atomically(CLEAN_STOP_FILE, marker), lambda _, error: done(error)
             )
 
         if not waiting:
@@ -379,6 +385,14 @@ class PartitionManager:
 
 
 _CHECKPOINT_FILES = (RECOVERY_POINT_FILE, LOG_START_FILE, HIGH_WATERMARK_FILE, CLEANER_FILE)
+
+
+def _stopped_epoch(marker: bytes) -> int:
+    """What does not say it is worth as much as no marker with an epoch: then the boot id has to tell."""
+    try:
+        return int(json.loads(marker)["brokerEpoch"])
+    except (ValueError, TypeError, KeyError):
+        return _NO_EPOCH
 
 
 def name_apart(directory: str, topic_id: Uuid, suffix: str) -> str:

@@ -1,5 +1,6 @@
 """What a start reads, what it takes from indexes, and what it must not believe of them."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -186,3 +187,25 @@ def test_what_a_truncation_took_stays_away_though_the_process_died_before_its_sy
     end = node.partition.log_end_offset
     node.crash()
     assert node.partition.log_end_offset == end
+
+
+def test_an_orderly_stop_writes_down_the_brokers_epoch_and_a_crash_does_not() -> None:
+    node = Node(1, CONFIG)
+    assert node.manager.stopped_epoch == -1
+    node.manager.broker_epoch = 7
+    node.stop()
+    assert json.loads(node.files.read_bytes(".kafka_cleanshutdown")) == {"version": 0, "brokerEpoch": 7}
+    node.start()
+    assert node.manager.stopped_epoch == 7
+    node.manager.broker_epoch = 8
+    node.crash()
+    assert node.manager.stopped_epoch == -1
+
+
+@pytest.mark.parametrize("marker", [b"", b"{}", b"[1]", b'{"version":0,"brokerEpoch":null}'])
+def test_an_orderly_stop_that_does_not_tell_the_epoch_is_orderly_all_the_same(marker: bytes) -> None:
+    node = Node(1, CONFIG)
+    node.stop()
+    node.files.write_atomically(".kafka_cleanshutdown", marker)
+    node.start()
+    assert node.manager.stopped_epoch == -1
