@@ -223,3 +223,14 @@ def test_strangers_do_not_commit_to_a_group_with_members(cluster: Cluster, topic
         stranger.commit(offsets=[confluent_kafka.TopicPartition(topic, 0, 5)], asynchronous=False)
     stranger.close()
     reader.consumer.close()
+
+
+def test_expression_follows_the_topics(cluster: Cluster, admin: AdminClient, topic: str, group: str) -> None:
+    readers = [Reader(cluster, group, f"^{topic}.*") for _ in range(2)]
+    until(lambda: is_spread(readers), readers, "two share what matches")
+    (member, _) = admin.describe_consumer_groups([group])[group].result(WAIT_S).members
+    assert member.assignment.topic_partitions
+    admin.create_topics([NewTopic(f"{topic}-more", num_partitions=4)])[f"{topic}-more"].result(WAIT_S)
+    until(lambda: is_spread(readers, PARTITIONS + 4), readers, "a new topic that matches is shared too")
+    for reader in readers:
+        reader.consumer.close()

@@ -166,6 +166,17 @@ class Histories(RuleBasedStateMachine):
             answer = self.cluster.beat(member, epoch, owned={})
             assert answer.error_code != 0 or member.startswith("m"), "a former life may still be a member"
 
+    @rule(number=CLIENTS, difference=st.integers(-3, 3))
+    def lie_about_the_epoch(self, number: int, difference: int) -> None:
+        """An old message, or a confused client, that claims to own nothing: it must not free a partition."""
+        client = self.clients[number]
+        group = self._group()
+        member = group.members.get(client.member_id) if group is not None else None
+        epoch = member.epoch + difference if member is not None else 0
+        if member is not None and epoch > 0 and epoch not in (member.epoch, member.previous_epoch):
+            answer = self.cluster.beat(client.member_id, epoch, owned={}, instance_id=client.instance)
+            assert answer.error_code == ErrorCode.FENCED_MEMBER_EPOCH
+
     # --- what happens to them
 
     @rule(duration_ms=st.sampled_from([1, 2_000, 9_000, 19_000, 30_000]))
