@@ -19,7 +19,7 @@ from ottla.broker.control.life import BrokerLife
 from ottla.broker.deadlines import Deadlines
 from ottla.broker.fetch import Fetch
 from ottla.broker.fetch_sessions import FetchSessions
-from ottla.broker.handlers import handler
+from ottla.broker.handlers import handler, taker
 from ottla.broker.local_partitions import LocalPartitions
 from ottla.broker.produce import Produce
 from ottla.broker.replica_selector import RACK_AWARE, RackAwareSelector
@@ -220,6 +220,10 @@ class Broker:
         if api_key in FORWARDED and not self.controller.is_active:
             return await self.control.forwarding.ask(api_key, request, context)
         return await answer(self, request, context)
+
+    def take(self, api_key: ApiKey, request: Any, context: RequestContext, done: Callable[[Any], None]) -> None:
+        """As `handle`, without a task, for the types of `TAKERS`: `done` gets the answer once."""
+        taker(api_key)(self, request, context, done)
 
     def _take(self, image: MetadataImage) -> None:
         self.image = image

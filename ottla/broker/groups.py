@@ -72,6 +72,12 @@ async def offset_commit(broker: Broker, request: OffsetCommitRequest, context: R
     return await _ask(group_coordinator(broker).commit_offsets, request, context)
 
 
+def take_offset_commit(
+    broker: Broker, request: OffsetCommitRequest, context: RequestContext, done: Callable[[OffsetCommitResponse], None]
+) -> None:
+    group_coordinator(broker).commit_offsets(request, _caller(context), done)
+
+
 async def offset_fetch(broker: Broker, request: OffsetFetchRequest, context: RequestContext) -> OffsetFetchResponse:
     return await _ask(group_coordinator(broker).fetch_offsets, request, context)
 
@@ -123,8 +129,12 @@ async def _ask(method: Callable[[Q, Caller, Callable[[R], object]], None], reque
         if not future.done():  # the client may be gone
             future.set_result(response)
 
-    method(request, Caller(context.client_id or "", f"/{context.peer_host}", context.api_version), done)
+    method(request, _caller(context), done)
     return await future
+
+
+def _caller(context: RequestContext) -> Caller:
+    return Caller(context.client_id or "", f"/{context.peer_host}", context.api_version)
 
 
 class _ImageTopics:

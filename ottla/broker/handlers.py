@@ -68,9 +68,31 @@ BETWEEN_NODES: Final[dict[ApiKey, str]] = {
 """What only nodes ask each other for: no door serves these."""
 
 
+TAKERS: Final[dict[ApiKey, str]] = {
+    ApiKey.OFFSET_COMMIT: "groups.take_offset_commit",
+}
+"""The same for doors that can do without a task: these answer by a callback, and the order in which requests come is
+kept without waiting for the answers. A commit waits for a sync, and a client may have many under way.
+"""
+
+Taker = Callable[..., None]
+"""`taker(broker, request, context, done)`: `done` gets the response, once; the context is read at once."""
+
+
+@cache
+def taker(api_key: ApiKey) -> Taker:
+    """The function; KeyError when this type of request has none."""
+    found: Taker = _load(TAKERS[api_key])
+    return found
+
+
 @cache
 def handler(api_key: ApiKey) -> Handler:
     """The function; KeyError when nothing answers this type of request."""
-    module, _, name = (HANDLERS.get(api_key) or BETWEEN_NODES[api_key]).rpartition(".")
-    found: Handler = getattr(import_module(f"ottla.broker.{module}"), name)
+    found: Handler = _load(HANDLERS.get(api_key) or BETWEEN_NODES[api_key])
     return found
+
+
+def _load(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(f"ottla.broker.{module}"), name)

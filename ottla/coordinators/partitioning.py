@@ -1,5 +1,7 @@
 """Which partition of an internal topic a group or transactional id belongs to: Java's string hash, as Kafka uses it."""
 
+from functools import lru_cache
+
 
 def java_string_hash(text: str) -> int:
     """`String.hashCode` of Java: over UTF-16 code units, as a signed 32-bit number."""
@@ -10,6 +12,7 @@ def java_string_hash(text: str) -> int:
     return value - (1 << 32) if value >= 1 << 31 else value
 
 
+@lru_cache(maxsize=1_000)  # a group asks again and again
 def coordinator_partition(key: str, partition_count: int) -> int:
     """The index of the partition whose leader coordinates `key`."""
     value = java_string_hash(key)

@@ -2,9 +2,10 @@
 
     reading ──▶ frames ──▶ dispatch ──▶ slots, one for each request ──▶ written as a run when the first one is ready
 
-Produce requests overtake each other freely inside of the broker; any other request that has to wait holds up the ones
-behind it, as it does in Kafka. A connection stops reading while frames wait for their turn: because such a request is
-under way, because too many or too large requests are unanswered, or because the client does not read its answers.
+Produce requests and commits of offsets overtake each other freely inside of the broker; any other request that has to
+wait holds up the ones behind it, as it does in Kafka. A connection stops reading while frames wait for their turn:
+because such a request is under way, because too many or too large requests are unanswered, or because the client does
+not read its answers.
 """
 
 import asyncio

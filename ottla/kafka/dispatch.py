@@ -1,7 +1,7 @@
 """From a frame to the broker and back: which codec, which handler, which answer when there is none to give.
 
 Produce and Fetch go by callbacks and hand-written codecs; every other type by the generated codecs to the broker's
-handlers. A handler that is a plain function is answered at once, a coroutine runs as a task.
+handlers: those that are taken by callback are answered when it comes, for all others a coroutine runs as a task.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import structlog
 
 from ottla.broker.broker import Broker
 from ottla.broker.fetch_messages import FetchResponse
-from ottla.broker.handlers import HANDLERS
+from ottla.broker.handlers import HANDLERS, TAKERS
 from ottla.broker.leader_hints import LeaderHints
 from ottla.broker.metadata_answer import MetadataAnswer
 from ottla.broker.produce import ProducedTopics
@@ -175,6 +175,17 @@ class Dispatch:
         context.api_version = version
         context.client_id = None if client_id is None else client_id.decode(errors="replace")
         slot = connection.reserve(len(frame))
+        if key in TAKERS:
+            try:
+                self._broker.take(
+                    key,
+                    request,
+                    context,
+                    lambda response: self._answer(connection, slot, response, key, version, correlation_id),
+                )
+            except Exception as error:
+                self._fail(connection, slot, error, key, version, correlation_id)
+            return
         finishing = self._finish(connection, slot, request, key, version, correlation_id)
         connection.hold(asyncio.get_running_loop().create_task(finishing))
 

@@ -36,6 +36,7 @@ class FakeBroker:
         self.produced: list[tuple[ProduceRequest, ProduceDone]] = []
         self.fetches: list[tuple[FetchRequest, FakeFetch]] = []
         self.contexts: list[RequestContext] = []
+        self.taken: list[tuple[Any, Callable[[Any], None]]] = []
         self.handlers: dict[ApiKey, Callable[[Any], Awaitable[Any]]] = {}
 
     def produce(self, request: ProduceRequest, done: ProduceDone) -> None:
@@ -49,6 +50,9 @@ class FakeBroker:
     async def handle(self, api_key: ApiKey, request: Any, context: RequestContext) -> Any:
         self.contexts.append(context)
         return await self.handlers[api_key](request)
+
+    def take(self, api_key: ApiKey, request: Any, context: RequestContext, done: Callable[[Any], None]) -> None:
+        self.taken.append((request, done))
 
     def acknowledge(self, n: int, base_offset: int = 0, error: ErrorCode = ErrorCode.NONE) -> None:
         """Answer the n-th produce request."""

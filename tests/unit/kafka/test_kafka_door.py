@@ -23,6 +23,8 @@ from ottla.protocol.messages.fetch_request import FetchRequest
 from ottla.protocol.messages.find_coordinator_request import FindCoordinatorRequest
 from ottla.protocol.messages.heartbeat_request import HeartbeatRequest
 from ottla.protocol.messages.heartbeat_response import HeartbeatResponse
+from ottla.protocol.messages.offset_commit_request import OffsetCommitRequest
+from ottla.protocol.messages.offset_commit_response import OffsetCommitResponse
 from ottla.protocol.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
 from tests.unit.kafka.door_rig import Client, serve, until
 
@@ -117,6 +119,18 @@ async def test_a_waiting_fetch_holds_up_what_is_behind_it() -> None:
         await until(lambda: len(served.broker.produced) == 1)
         served.broker.acknowledge(0)
         assert (await client.receive(ApiKey.PRODUCE, 9))[0] == second
+
+
+@on_uvloop
+async def test_commits_of_offsets_do_not_wait_for_each_other_and_are_answered_in_order() -> None:
+    async with serve() as served:
+        client = await served.connect()
+        sent = [client.send(OffsetCommitRequest(group_id=f"g{n}"), 8) for n in range(3)]
+        await until(lambda: len(served.broker.taken) == 3)
+        assert [request.group_id for request, _ in served.broker.taken] == ["g0", "g1", "g2"]
+        for _, done in reversed(served.broker.taken):
+            done(OffsetCommitResponse())
+        assert [(await client.receive(ApiKey.OFFSET_COMMIT, 8))[0] for _ in sent] == sent
 
 
 @on_uvloop
