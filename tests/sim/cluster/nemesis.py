@@ -29,7 +29,7 @@ class Nemesis:
         self.setting, self.hosts, self.administrator, self.random = setting, hosts, administrator, random
         self._use = use
         self.workload: Workload | None = None
-        self._stopped = self._rolling = self._stalls_joining = self._strikes = False
+        self._stopped = self._rolling = self._stalls_joining = self._striking = False
         self._cuts: list[tuple[Ways, Ways]] = []
         self._actions: dict[str, Callable[[], None]] = {
             "power cut": self._power_cut,
@@ -56,9 +56,6 @@ class Nemesis:
             "elect": lambda: administrator.begin(administrator.elect()),
             "create and delete": lambda: administrator.begin(administrator.churn(self._use)),
             "transfer": lambda: administrator.begin(administrator.transfer(self.random.choice(self.hosts))),
-            "strike coordinators": self._strike_coordinators,
-            "kill a worker": lambda: self._some_worker(lambda worker: worker.kill()),
-            "hang a worker": lambda: self._some_worker(lambda worker: worker.hang(self._lasts_s())),
             "unregister": lambda: administrator.begin(administrator.unregister(self.random.choice(self.hosts))),
         }
 
@@ -93,9 +90,6 @@ class Nemesis:
             host.start()
 
     # -- when
-
-    def _lasts_s(self) -> float:
-        return self.random.expovariate(1 / self.setting.options.lasts_s)
 
     def _after(self, mean_s: float, action: Callable[[], None]) -> None:
         self.setting.world.call_later(self.random.expovariate(1 / mean_s), self._unless_stopped, action)
@@ -221,25 +215,24 @@ class Nemesis:
 
     # -- transactions
 
-    def _some_worker(self, act: Callable[[Worker], None]) -> None:
-        if self.workload is not None and self.workload.workers:
-            act(self.random.choice(self.workload.workers))
-
-    def _strike_coordinators(self) -> None:
-        """Whoever a transaction rests on goes away in the middle of one of its steps."""
-        self._strikes = True
-        self._after(self.setting.options.lasts_s, self._strike_nobody)
-
-    def _strike_nobody(self) -> None:
-        self._strikes = False
-
-    def step(self, name: str, transactional_id: str) -> None:
-        """A worker is about to take this step of a transaction."""
-        if self._strikes and not self._stopped and self.random.random() < 0.15:
-            self._strikes = False
-            after_s = self.random.choice([0.0, 0.002, 0.01])
-            find = self.random.choice(coordinators(self.setting.checker, transactional_id))
+    def step(self, name: str, worker: Worker) -> None:
+        """A worker is about to take this step of a transaction: it dies there, or hangs, or what it rests on goes."""
+        options, random = self.setting.options, self.random
+        if self._stopped:
+            return
+        if random.random() < options.kills:
+            worker.kill()
+        elif random.random() < options.zombies:
+            worker.hang(random.expovariate(1 / options.lasts_s))
+        if random.random() < options.strikes and not self._striking:
+            self._striking = True
+            find = random.choice(coordinators(self.setting.checker, worker.transactional_id))
+            after_s = random.choice([0.0, 0.002, 0.01])
             self.setting.world.call_later(after_s, self._unless_stopped, lambda: self._strike(name, find()))
+            self._after(options.lasts_s, self._strike_again)
+
+    def _strike_again(self) -> None:
+        self._striking = False
 
     def _strike(self, step: str, node: NodeId | None) -> None:
         if node is None:

@@ -9,7 +9,6 @@ ACTIONS: Final = {
     "cut streams": 2, "bad links": 2, "reset": 3, "slow disk": 2, "stalled disk": 2, "stall who joins": 2,
     "failing disk": 1, "full disk": 1, "clock": 1, "slow node": 2, "pause": 2, "restart": 4, "rolling restart": 2,
     "replace": 2, "move": 3, "elect": 2, "create and delete": 3, "transfer": 2, "unregister": 1,
-    "strike coordinators": 3, "kill a worker": 3, "hang a worker": 3,
 }  # fmt: skip
 """What the nemesis can do, and how often one is in a run's mixture relative to the others."""
 
@@ -23,8 +22,6 @@ THEMES: Final = (
     ("failing disk", "full disk", "power cut"),
     ("replace", "kill", "restart"),
     ("stall who joins", "kill", "cut streams"),
-    ("strike coordinators", "hang a worker", "kill a worker"),
-    ("strike coordinators", "restart"),
 )
 """Mixtures that belong together: faults that meet make what none of them makes alone."""
 
@@ -58,6 +55,12 @@ class Options:
     """The part of the batches after which a producer writes nothing for long: partitions stand still meanwhile."""
     workers: int
     """How many consume, transform and produce in transactions, as one group."""
+    kills: float
+    """The part of the steps of a transaction at which its worker ends."""
+    zombies: float
+    """... at which it hangs, has a successor, and goes on later."""
+    strikes: float
+    """... at which a coordinator that the transaction rests on goes away."""
     save_bytes: int
     """So much of a log's end is read at a start; what is known of producers is saved before."""
     late_requests: float
@@ -94,7 +97,10 @@ class Options:
             tail_bytes=random.choice([2000, 1_000_000]),
             ends_in_the_dark=random.random() < 0.3,
             quiet=random.choice([0.0, 0.0, 0.0, 0.1, 0.3]),
-            workers=random.choice([0, 0, 1, 2, 3]),
+            workers=random.choice([0, 1, 2, 2, 3]),
+            kills=random.choice([0.0, 0.0, 0.02, 0.05]),
+            zombies=random.choice([0.0, 0.0, 0.02, 0.05]),
+            strikes=random.choice([0.0, 0.0, 0.02, 0.05]),
             save_bytes=random.choice([1000, 4000, 1_000_000]),
             late_requests=random.choice([0.0, 0.0, 0.03, 0.1]),
         )

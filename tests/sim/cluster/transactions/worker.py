@@ -24,8 +24,8 @@ GROUP: Final = "g"
 OUTPUT: Final = "out"
 OUTPUT_PARTITIONS: Final = 2
 
-Step = Callable[[str, str], None]
-"""Called before each step of a transaction with its name and the transactional id: something may happen there."""
+Step = Callable[[str, "Worker"], None]
+"""Called before each step of a transaction with its name: something may happen there."""
 
 
 class Instance:
@@ -142,7 +142,7 @@ class Instance:
     async def _step(self, name: str) -> None:
         """It may hang here; and what it needs next may break."""
         await self.held.wait()
-        self.worker.step(name, self.worker.transactional_id)
+        self.worker.step(name, self.worker)
         await self.held.wait()
 
 
