@@ -1,4 +1,4 @@
-"""Disks of nodes that stop to answer for a while: a shared object, preloaded, that holds their writes and syncs."""
+"""Disks of nodes that stop to answer, or fail, for a while: a preloaded object that holds their writes and syncs."""
 
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -26,8 +26,19 @@ class StallableDisks:
     @contextmanager
     def stalled(self, data: Path) -> Iterator[None]:
         """As long as this lasts, nothing below that directory is written."""
+        with self._controlled(f"{data.resolve()}/"):
+            yield
+
+    @contextmanager
+    def failing(self, data: Path) -> Iterator[None]:
+        """As long as this lasts, writes and syncs below that directory fail with EIO."""
+        with self._controlled(f"!{data.resolve()}/"):
+            yield
+
+    @contextmanager
+    def _controlled(self, content: str) -> Iterator[None]:
         new = self._control.with_suffix(".new")
-        new.write_text(f"{data.resolve()}/")
+        new.write_text(content)
         new.rename(self._control)
         try:
             yield

@@ -35,6 +35,7 @@ from ottla.core.config_fields import LONG_MAX
 from ottla.core.ports import Clock, Disk, Network, Random, Timer
 from ottla.core.types import NodeId, Uuid
 from ottla.partitions.manager import PartitionManager
+from ottla.partitions.partition import Partition
 from ottla.partitions.replication.handshake import Identity
 from ottla.partitions.replication.manager import ReplicaManager
 from ottla.protocol.apis import ApiKey
@@ -84,6 +85,7 @@ class Broker:
         self.extensions: dict[str, Any] = {}  # what a module of handlers keeps for one broker, e.g. its coordinators
         self.life: BrokerLife | None = None
         self._disk_timer: Timer | None = None
+        self._failures = 0
         self._isr = IsrProposals(
             settings.node_id, self.controller, lambda: self.epoch, lambda *ended: self.replication.answered(*ended)
         )
@@ -182,6 +184,9 @@ class Broker:
             if self.life.resigning and not stalls:
                 self.replication.step_back()
             self.life.disk_stalls(stalls)
+            if self._failures != self.partitions.environment.failures:
+                self._failures = self.partitions.environment.failures
+                self.life.files_fail(self._of_partitions(lambda partition: partition.error is not None))
 
     async def hand_over(self, timeout_ms: float) -> None:
         """Have others lead what this broker leads, before it stops; give up after `timeout_ms`."""
@@ -201,11 +206,14 @@ class Broker:
 
     def _truncated(self) -> dict[Uuid, list[int]]:
         """Partitions whose log lost its end at this start."""
-        truncated: dict[Uuid, list[int]] = {}
+        return self._of_partitions(lambda partition: partition.was_truncated)
+
+    def _of_partitions(self, picked: Callable[[Partition], bool]) -> dict[Uuid, list[int]]:
+        found: dict[Uuid, list[int]] = {}
         for partition in self.partitions:
-            if partition.was_truncated:
-                truncated.setdefault(partition.topic_id, []).append(partition.index)
-        return truncated
+            if picked(partition):
+                found.setdefault(partition.topic_id, []).append(partition.index)
+        return found
 
     def subscribe(self, subscriber: Callable[[MetadataImage, MetadataDelta], None]) -> None:
         """Call `subscriber(image, delta)` after each change, when this node's partitions follow it already."""

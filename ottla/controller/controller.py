@@ -165,6 +165,11 @@ class Controller(Decider):
             lambda image: fencing.resign(image, self._configs(image), broker_id, broker_epoch, others)
         )
 
+    async def give_up(self, broker_id: NodeId, broker_epoch: int, offline: Collection[tuple[Uuid, int]]) -> None:
+        """Replicas whose files failed leave leaderships and ISRs to others."""
+        failed = frozenset(offline)
+        await self._decide(lambda image: fencing.give_up(image, self._configs(image), broker_id, broker_epoch, failed))
+
     async def unregister_broker(self, broker_id: NodeId) -> None:
         """A broker is gone for good."""
         await self._decide(lambda image: unregister_broker(image, self._configs(image), broker_id))

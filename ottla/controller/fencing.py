@@ -16,7 +16,7 @@ from ottla.controller.requests import BrokerHeartbeat, HeartbeatAnswer
 from ottla.controller.topic_rules import Rules, TopicRules
 from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError
-from ottla.core.types import NodeId
+from ottla.core.types import NodeId, Uuid
 
 
 def checked_broker(image: MetadataImage, broker_id: NodeId, broker_epoch: int) -> BrokerImage:
@@ -99,6 +99,32 @@ def _stop(image: MetadataImage, configs: EffectiveConfigs, broker: BrokerImage) 
         return Decision(stopping)
     changes = without(image, configs, frozenset({broker.id})).records()
     return Decision(stopping, [*changes, broker_change(broker.id, in_controlled_shutdown=True)], splittable=True)
+
+
+def give_up(
+    image: MetadataImage,
+    configs: EffectiveConfigs,
+    broker_id: NodeId,
+    broker_epoch: int,
+    offline: Set[tuple[Uuid, int]],
+) -> Decision[None]:
+    """The files of these replicas failed, and the broker goes on without them: they leave ISRs, ELRs and leaderships.
+
+    Where it is the last that has everything it stays: nobody could go on, and a repaired disk can. A replica is in sync
+    again as any other, when the broker was started anew. `offline`: topic ids and indexes. Raises as `checked_broker`.
+    """
+    broker = checked_broker(image, broker_id, broker_epoch)
+    gone = frozenset({broker.id})
+
+    def lost(topic: TopicImage, partition: PartitionImage, rules: Rules) -> Set[NodeId]:
+        last = not (set(partition.isr) - gone or set(partition.elr) - gone)
+        return NOBODY if last or (topic.id, partition.index) not in offline else gone
+
+    def concerns(partition: PartitionImage) -> bool:
+        return broker.id in partition.isr or broker.id in partition.elr
+
+    changes = settle_all(image, TopicRules(image, configs), image.active_brokers, concerns, lost=lost)
+    return Decision(None, changes.records(), splittable=True)
 
 
 def resign(

@@ -41,7 +41,7 @@ class Environment:
     they do goes into the next round: small commits of all logs as one of the journal, a large one as a job of its own.
     """
 
-    __slots__ = ("_armed", "_dirty", "_held", "checkpoint", "clock", "disk", "journal", "open_files",
+    __slots__ = ("_armed", "_dirty", "_held", "checkpoint", "clock", "disk", "failures", "journal", "open_files",
                  "save_at_stop_bytes", "save_every_bytes", "tail_budget", "worker", "writing")  # fmt: skip
 
     def __init__(
@@ -63,6 +63,7 @@ class Environment:
         self._dirty: list[Writes] = []
         self._held: list[Writes] = []  # wait for the journal's commit that is under way
         self._armed = False
+        self.failures = 0  # of partitions, so that whoever looks for those knows when
         self.writing: dict[object, float] = {}  # logs with a write under way, and since when; the oldest first
 
     @property

@@ -375,6 +375,7 @@ class Partition:
 
     def on_failed(self, error: Exception) -> None:
         self.state, self.error = State.OFFLINE, error
+        self.environment.failures += 1
         self._written_waiters.fail(ErrorCode.KAFKA_STORAGE_ERROR)
         self._committed_waiters.fail(ErrorCode.KAFKA_STORAGE_ERROR)
         self.verifications.clear(ErrorCode.KAFKA_STORAGE_ERROR)

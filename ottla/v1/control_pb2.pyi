@@ -211,6 +211,7 @@ class ControlBeat(google.protobuf.message.Message):
     STOP_FIELD_NUMBER: builtins.int
     RESIGN_FIELD_NUMBER: builtins.int
     TRUNCATED_FIELD_NUMBER: builtins.int
+    OFFLINE_FIELD_NUMBER: builtins.int
     broker_epoch: builtins.int
     metadata_offset: builtins.int
     """what it has applied"""
@@ -224,6 +225,10 @@ class ControlBeat(google.protobuf.message.Message):
     def truncated(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[ottla.v1.metadata_pb2.PartitionsOfTopic]:
         """with `ready`: what lost a part of its log's end"""
 
+    @property
+    def offline(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[ottla.v1.metadata_pb2.PartitionsOfTopic]:
+        """whose files failed: others are to lead them, and be in sync"""
+
     def __init__(
         self,
         *,
@@ -233,8 +238,9 @@ class ControlBeat(google.protobuf.message.Message):
         stop: builtins.bool = ...,
         resign: builtins.bool = ...,
         truncated: collections.abc.Iterable[ottla.v1.metadata_pb2.PartitionsOfTopic] | None = ...,
+        offline: collections.abc.Iterable[ottla.v1.metadata_pb2.PartitionsOfTopic] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["broker_epoch", b"broker_epoch", "metadata_offset", b"metadata_offset", "ready", b"ready", "resign", b"resign", "stop", b"stop", "truncated", b"truncated"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["broker_epoch", b"broker_epoch", "metadata_offset", b"metadata_offset", "offline", b"offline", "ready", b"ready", "resign", b"resign", "stop", b"stop", "truncated", b"truncated"]) -> None: ...
 
 global___ControlBeat = ControlBeat
 

@@ -5,6 +5,7 @@ Nothing of it runs while another node's controller is active.
 """
 
 import asyncio
+from collections.abc import Iterable
 from typing import Final
 
 import structlog
@@ -19,6 +20,7 @@ from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.ports import Clock, Timer
 from ottla.core.types import NodeId, Uuid
 from ottla.v1 import control_pb2 as pb
+from ottla.v1 import metadata_pb2
 
 logger = structlog.get_logger(__name__)
 
@@ -142,15 +144,21 @@ class Guard(LinkListener):
             await self._controller.resign_broker(node, beat.broker_epoch, self._stalled)
         else:
             self._stalled.discard(node)
+        if beat.offline:
+            await self._controller.give_up(node, beat.broker_epoch, _partitions(beat.offline))
         answer = await self._controller.heartbeat(
             BrokerHeartbeat(
                 broker_id=node,
                 broker_epoch=beat.broker_epoch,
                 metadata_offset=beat.metadata_offset,
                 ready=beat.ready and not beat.resign,
-                truncated=[(Uuid(of.topic_id), index) for of in beat.truncated for index in of.partitions],
+                truncated=_partitions(beat.truncated),
                 stop=beat.stop,
             )
         )
         may_stop = answer.may_stop and self._watching and self._liveness.reached(answer.offset, but=(node,))
         return pb.ControlFrame(beat_answer=pb.ControlBeatAnswer(fenced=answer.fenced, may_stop=may_stop))
+
+
+def _partitions(topics: Iterable[metadata_pb2.PartitionsOfTopic]) -> list[tuple[Uuid, int]]:
+    return [(Uuid(of.topic_id), index) for of in topics for index in of.partitions]

@@ -60,6 +60,7 @@ class BrokerLife(LinkListener):
         self.on_registered: Callable[[int], None] = lambda epoch: None  # again, under this epoch, while it runs
         self.on_resigned: Callable[[], None] = lambda: None  # others lead what they could, the controller says
         self._truncated: Mapping[Uuid, Sequence[int]] = {}
+        self._offline: Mapping[Uuid, Sequence[int]] = {}
         self._may_stop = False
         self._unanswered_since_ms: float | None = None
         self._wake = asyncio.Event()
@@ -106,6 +107,12 @@ class BrokerLife(LinkListener):
         """Whether this broker's disk answers: as long as it does not, others are to lead, and be in sync."""
         if stalls != self.resigning:
             self.resigning = stalls
+            self.tell()
+
+    def files_fail(self, offline: Mapping[Uuid, Sequence[int]]) -> None:
+        """These replicas have failed; they are told with every beat, as another controller knows nothing of it."""
+        if offline != self._offline:
+            self._offline = offline
             self.tell()
 
     def linked(self, node: NodeId) -> None:
@@ -191,10 +198,8 @@ class BrokerLife(LinkListener):
             ready=self._ready,
             stop=self._stopping,
             resign=self.resigning,
-            truncated=[
-                metadata_pb2.PartitionsOfTopic(topic_id=topic_id, partitions=indexes)
-                for topic_id, indexes in self._truncated.items()
-            ],
+            truncated=_of_topics(self._truncated),
+            offline=_of_topics(self._offline),
         )
 
     def _take(self, answer: pb.ControlBeatAnswer) -> None:
@@ -221,3 +226,10 @@ class BrokerLife(LinkListener):
         finally:
             timer.cancel()
         self._wake.clear()
+
+
+def _of_topics(partitions: Mapping[Uuid, Sequence[int]]) -> list[metadata_pb2.PartitionsOfTopic]:
+    return [
+        metadata_pb2.PartitionsOfTopic(topic_id=topic_id, partitions=indexes)
+        for topic_id, indexes in partitions.items()
+    ]

@@ -3,7 +3,7 @@ from time import process_time
 import pytest
 
 from ottla.controller.create_topics import create_topics
-from ottla.controller.fencing import fence, heartbeat, resign
+from ottla.controller.fencing import fence, give_up, heartbeat, resign
 from ottla.controller.image import MetadataImage
 from ottla.controller.requests import BrokerHeartbeat, HeartbeatAnswer, NewTopic
 from ottla.core.error_codes import ErrorCode
@@ -147,6 +147,13 @@ def test_a_stalled_broker_resigns_where_another_replica_is_in_sync(image: Metada
     assert decision.result == 1  # the partition that nobody else has
     assert decision.records == [changes({TOPIC_ID: [0, 1]}, leader=2, isr=[2, 3]), change(2, isr=[2, 3])]
     assert ONE in image_of(decision.records, base=image).active_brokers
+
+
+def test_replicas_whose_files_failed_are_led_by_others_unless_nobody_else_has_everything(image: MetadataImage) -> None:
+    decision = give_up(image, configs(image), ONE, 1, {(TOPIC_ID, 0), (TOPIC_ID, 4)})
+    assert decision.records == [change(leader=2, isr=[2, 3])]
+    after = image_of(decision.records, base=image)
+    assert give_up(after, configs(after), ONE, 1, {(TOPIC_ID, 0), (TOPIC_ID, 4)}).records == []
 
 
 @pytest.mark.parametrize(
