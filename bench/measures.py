@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from confluent_kafka import TopicPartition
 
 from bench.cluster import Cluster
+from bench.quantiles import quantile
+from bench.transactions import transactions
 
 Figures = dict[str, float]
 
@@ -112,13 +114,14 @@ def _latency(records_per_s: int) -> Callable[[Cluster, Options], Figures]:
         topic = cluster.new_topic()
         times = _paced(cluster, topic, records_per_s, options.seconds)
         cluster.delete_topic(topic)
-        return {"p50_ms": _quantile(times, 0.5), "p99_ms": _quantile(times, 0.99), "max_ms": times[-1]}
+        return {"p50_ms": quantile(times, 0.5), "p99_ms": quantile(times, 0.99), "max_ms": times[-1]}
 
     return measure
 
 
-def _quantile(ordered: list[float], q: float) -> float:
-    return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
+def _transactions(producers: int) -> Callable[[Cluster, Options], Figures]:
+    measure = transactions(producers)
+    return lambda cluster, options: measure(cluster, options.seconds)
 
 
 def _paced(cluster: Cluster, topic: str, records_per_s: int, seconds: float) -> list[float]:
@@ -165,6 +168,9 @@ MEASURES: dict[str, Callable[[Cluster, Options], Figures]] = {
     "drain with kcat": drain,
     "end to end at 100/s": _latency(100),
     "end to end at 1,000/s": _latency(1000),
+    "transactions, one producer": _transactions(1),
+    "transactions, eight producers": _transactions(8),
+    "transactions, fifty producers": _transactions(50),
 }
 
 BETTER = {
@@ -173,6 +179,10 @@ BETTER = {
     "requests_per_s": "higher",
     "cpu_s_per_gb": "lower",
     "cpu_us_per_request": "lower",
+    "transactions_per_s": "higher",
+    "commit_p50_ms": "lower",
+    "commit_p99_ms": "lower",
+    "cpu_ms_per_transaction": "lower",
     "p50_ms": "lower",
     "p99_ms": "lower",
     "max_ms": "lower",
