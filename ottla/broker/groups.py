@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from ottla.broker.authorized_operations import GROUP_OPERATIONS
 from ottla.broker.broker import Broker
 from ottla.broker.context import RequestContext
 from ottla.broker.leaderships import Leaderships
@@ -99,7 +100,12 @@ async def list_groups(broker: Broker, request: ListGroupsRequest, context: Reque
 async def describe_groups(
     broker: Broker, request: DescribeGroupsRequest, context: RequestContext
 ) -> DescribeGroupsResponse:
-    return await _ask(group_coordinator(broker).describe_groups, request, context)
+    response: DescribeGroupsResponse = await _ask(group_coordinator(broker).describe_groups, request, context)
+    if request.include_authorized_operations:
+        for group in response.groups:
+            if not group.error_code:
+                group.authorized_operations = GROUP_OPERATIONS
+    return response
 
 
 async def consumer_group_heartbeat(

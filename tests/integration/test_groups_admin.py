@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import confluent_kafka
 import pytest
 from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AclOperation, AdminClient, NewTopic
 
 from ottla.testing.cluster import Cluster
 
@@ -50,6 +50,9 @@ def test_an_administrator_sets_reads_and_deletes_offsets(admin: AdminClient, top
     assert group in {item.group_id for item in admin.list_consumer_groups().result(WAIT_S).valid}
     described = admin.describe_consumer_groups([group])[group].result(WAIT_S)
     assert (described.state, described.members) == (ConsumerGroupState.EMPTY, [])
+    assert not described.authorized_operations
+    with_operations = admin.describe_consumer_groups([group], include_authorized_operations=True)[group].result(WAIT_S)
+    assert {AclOperation.READ, AclOperation.DELETE} < set(with_operations.authorized_operations)
     admin.delete_consumer_groups([group])[group].result(WAIT_S)
     assert offsets(admin, group) == []
     assert group not in {item.group_id for item in admin.list_consumer_groups().result(WAIT_S).valid}

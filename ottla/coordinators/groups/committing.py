@@ -33,10 +33,11 @@ from ottla.protocol.messages.offset_fetch_response import (
 )
 
 TOPIC_IDS_SINCE = 10  # OffsetCommit and OffsetFetch
+GROUP_ID_NOT_FOUND_SINCE = 9  # OffsetCommit; before, a generation of a group that is gone is illegal
 NO_GENERATION = -1
 
 
-def committing_member(group: ClassicGroup | None, request: OffsetCommitRequest) -> Member | None:
+def committing_member(group: ClassicGroup | None, request: OffsetCommitRequest, api_version: int) -> Member | None:
     """The member that commits; None for an administrator or a consumer that assigns its own partitions.
 
     Raises ApiError when the caller may not commit now.
@@ -44,7 +45,8 @@ def committing_member(group: ClassicGroup | None, request: OffsetCommitRequest) 
     generation_id = request.generation_id_or_member_epoch
     if group is None:
         if generation_id > NO_GENERATION:
-            raise ApiError(ErrorCode.ILLEGAL_GENERATION)
+            known = api_version >= GROUP_ID_NOT_FOUND_SINCE
+            raise ApiError(ErrorCode.GROUP_ID_NOT_FOUND if known else ErrorCode.ILLEGAL_GENERATION)
         return None
     if generation_id <= NO_GENERATION and group.is_in(GroupState.EMPTY):
         return None

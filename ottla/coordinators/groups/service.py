@@ -72,6 +72,7 @@ CONSUMER_OFFSETS = "__consumer_offsets"
 NAME_BYTES_MAX = 32_767  # what the strings of the group's records can hold
 MULTIPLE_GROUPS_SINCE = 8  # OffsetFetch
 MEMBERS_SINCE = 3  # LeaveGroup
+PROTOCOL_NAMED_SINCE = 5  # SyncGroup (KIP-559)
 
 R = TypeVar("R")
 Done = Callable[[R], object]
@@ -144,6 +145,9 @@ class GroupCoordinator:
             )
 
     def sync_group(self, request: SyncGroupRequest, caller: Caller, done: Done[SyncGroupResponse]) -> None:
+        if caller.api_version >= PROTOCOL_NAMED_SINCE and None in (request.protocol_type, request.protocol_name):
+            done(answers.sync_refused(ErrorCode.INCONSISTENT_GROUP_PROTOCOL))
+            return
         self._execute(
             request.group_id,
             done,

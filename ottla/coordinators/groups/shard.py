@@ -210,7 +210,8 @@ class GroupShard:
         self._syncing.heartbeat(self._member_group(request.group_id), request, call, effects)
 
     def leave(self, request: LeaveGroupRequest, call: Call, effects: Effects) -> None:
-        group = self._member_group(request.group_id)
+        # A group that is not here has none of these members, as an empty one.
+        group = self.groups.get(request.group_id) or ClassicGroup(request.group_id)
         self._syncing.leave(group, request, call, effects)
         self._drop_if_nothing(request.group_id)
 
@@ -255,7 +256,7 @@ class GroupShard:
         if consumers is not None:
             check_commit(consumers, request, caller.api_version, self._topics)
         else:
-            member = committing.committing_member(self.groups.get(request.group_id), request)
+            member = committing.committing_member(self.groups.get(request.group_id), request, caller.api_version)
             if member is not None:
                 self._rebalance.extend_session(member, effects)  # as good as a heartbeat
         effects.reply(call, committing.commit(request, caller.api_version, self._topics, self._config, effects))

@@ -350,7 +350,8 @@ class Cluster:
                 for name, part in (assignments or {}).items()
             ],
         )
-        self.coordinator.sync_group(request, Caller("client", "/127.0.0.1", 5), answer)
+        # Version 5 has to name the protocol.
+        self.coordinator.sync_group(request, Caller("client", "/127.0.0.1", 4 if protocol is None else 5), answer)
         self.run()
         return answer
 
@@ -365,8 +366,17 @@ class Cluster:
         response: HeartbeatResponse = answer.take()
         return ErrorCode(response.error_code)
 
-    def leave(self, *members: str, group: str = "g", instances: tuple[str, ...] = ()) -> LeaveGroupResponse:
+    def leave(
+        self, *members: str, group: str = "g", instances: tuple[str, ...] = (), version: int = 5
+    ) -> LeaveGroupResponse:
         answer = Answer()
+        if version < 3:
+            (member_id,) = members
+            request = LeaveGroupRequest(group_id=group, member_id=member_id)
+            self.coordinator.leave_group(request, Caller("client", "/127.0.0.1", version), answer)
+            self.run()
+            old: LeaveGroupResponse = answer.take()
+            return old
         identities = [MemberIdentity(member_id=member_id) for member_id in members]
         identities += [MemberIdentity(member_id="", group_instance_id=instance) for instance in instances]
         self.coordinator.leave_group(

@@ -2,9 +2,11 @@
 
 import pytest
 
+from ottla.coordinators.groups.joining import Caller
 from ottla.coordinators.groups.state import GroupState
 from ottla.core.error_codes import ErrorCode
-from tests.unit.coordinators.coordinator_fakes import Cluster
+from ottla.protocol.messages.sync_group_request import SyncGroupRequest
+from tests.unit.coordinators.coordinator_fakes import Answer, Cluster
 
 
 def test_a_first_member_leads_the_first_generation() -> None:
@@ -274,6 +276,30 @@ def test_a_sync_for_another_protocol_is_refused() -> None:
     cluster = Cluster()
     (member,), generation = cluster.joined(1)
     assert cluster.sync(member, generation, protocol="sticky").code == ErrorCode.INCONSISTENT_GROUP_PROTOCOL
+
+
+def test_a_sync_has_to_name_its_protocol_since_it_can() -> None:
+    cluster = Cluster()
+    (member,), generation = cluster.joined(1)
+    for missing in ("protocol_type", "protocol_name"):
+        request = SyncGroupRequest(
+            group_id="g", generation_id=generation, member_id=member, protocol_type="consumer", protocol_name="range"
+        )
+        setattr(request, missing, None)
+        answer = Answer()
+        cluster.coordinator.sync_group(request, Caller("client", "/127.0.0.1", 5), answer)
+        assert answer.code == ErrorCode.INCONSISTENT_GROUP_PROTOCOL
+    assert cluster.sync(member, generation, {member: b"1"}, protocol=None).take().assignment == b"1"
+
+
+def test_leaving_an_unknown_group_is_an_error_of_each_member() -> None:
+    cluster = Cluster()
+    response = cluster.leave("m", group="nobody", instances=("i",))
+    assert response.error_code == ErrorCode.NONE
+    assert [member.error_code for member in response.members] == [ErrorCode.UNKNOWN_MEMBER_ID] * 2
+    assert cluster.leave("m", group="nobody", version=2).error_code == ErrorCode.UNKNOWN_MEMBER_ID
+    (shard,) = cluster.coordinator.runtime.active_shards()
+    assert shard.groups == {}
 
 
 def test_a_new_group_waits_for_more_members_when_it_is_told_to() -> None:

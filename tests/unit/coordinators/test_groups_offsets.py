@@ -119,9 +119,11 @@ def test_commits_of_others_are_refused(member: str, generation: int, code: Error
     assert cluster.fetch() == {}
 
 
-def test_a_generation_of_a_group_that_is_gone_is_illegal() -> None:
+@pytest.mark.parametrize(("version", "code"), [(8, ErrorCode.ILLEGAL_GENERATION), (9, ErrorCode.GROUP_ID_NOT_FOUND)])
+def test_a_generation_of_a_group_that_is_gone_is_refused(version: int, code: ErrorCode) -> None:
     cluster = Cluster()
-    assert cluster.committed(cluster.commit({0: 1}, member_id="m", generation=3)) == [ErrorCode.ILLEGAL_GENERATION]
+    answer = cluster.commit({0: 1}, member_id="m", generation=3, version=version)
+    assert cluster.committed(answer) == [code]
 
 
 def test_a_commit_before_the_assignment_is_told_to_wait() -> None:
