@@ -55,6 +55,7 @@ HANDLERS: Final[dict[ApiKey, str]] = {
     ApiKey.END_TXN: "transactions.end_txn",
     ApiKey.TXN_OFFSET_COMMIT: "groups.txn_offset_commit",
     ApiKey.WRITE_TXN_MARKERS: "marker_writes.write_txn_markers",
+    ApiKey.DESCRIBE_PRODUCERS: "describe_producers.describe_producers",
     ApiKey.DESCRIBE_TRANSACTIONS: "transactions.describe_transactions",
     ApiKey.LIST_TRANSACTIONS: "transactions.list_transactions",
     ApiKey.CONSUMER_GROUP_HEARTBEAT: "groups.consumer_group_heartbeat",

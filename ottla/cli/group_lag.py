@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from ottla.cli.client import connection, run, server_options
+from ottla.cli.durations import spoken
 from ottla.cli.output import examples, json_option, print_json, print_table
 
 if TYPE_CHECKING:
@@ -87,21 +88,6 @@ def _row_json(one: PartitionLag) -> dict[str, object]:
         "member": None if one.member is None else one.member.member_id,
         "client": None if one.member is None else one.member.client_id,
     }
-
-
-def spoken(seconds: float) -> str:
-    """A duration as people say it: its two largest units."""
-    if seconds < 10:
-        return f"{seconds:.1f}s"
-    left = round(seconds)
-    parts: list[str] = []
-    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
-        count, left = divmod(left, size)
-        if count or (parts and len(parts) < 2):
-            parts.append(f"{count}{unit}")
-        if len(parts) == 2:
-            break
-    return "".join(parts)
 
 
 async def measure(

@@ -1,15 +1,14 @@
 """`ottla group reset-offsets`: where a group without members reads on. Shown first, done with `--execute`."""
 
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
 
 from ottla.cli.client import connection, run, server_options
+from ottla.cli.durations import parse_duration_s
 from ottla.cli.moments import moment_ms
 from ottla.cli.output import examples, json_option, print_json, print_table
 from ottla.core.errors import ConfigError
@@ -22,10 +21,6 @@ if TYPE_CHECKING:
     Offsets = Mapping[TopicPartition, int]
 
 _AT_REST = ("Empty", "Dead")
-_DURATION = re.compile(
-    r"(?:P(?:(?P<D>\d+)D)?T?(?:(?P<H>\d+)H)?(?:(?P<M>\d+)M)?(?:(?P<S>\d+(?:\.\d+)?)S)?"
-    r"|(?:(?P<d>\d+)d)?(?:(?P<h>\d+)h)?(?:(?P<m>\d+)m)?(?:(?P<s>\d+(?:\.\d+)?)s)?)"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +82,11 @@ def reset_offsets(
         *([Target(offset=to_offset)] if to_offset is not None else []),
         *([Target(shift=shift_by)] if shift_by is not None else []),
         *([Target(time_ms=parse_moment_ms(to_datetime))] if to_datetime is not None else []),
-        *([Target(time_ms=int((time.time() - parse_duration_s(by_duration)) * 1000))] if by_duration else []),
+        *(
+            [Target(time_ms=int((time.time() - parse_duration_s(by_duration, "--by-duration")) * 1000))]
+            if by_duration
+            else []
+        ),
     ]
     if len(chosen) != 1:
         raise ConfigError(
@@ -117,23 +116,16 @@ def reset_offsets(
         click.echo("Nothing is changed yet: add --execute to do it.", err=True)
 
 
+def _ago_ms(text: str) -> int:
+    return int((time.time() - parse_duration_s(text, "--by-duration")) * 1000)
+
+
 def parse_moment_ms(text: str) -> int:
     """Milliseconds since 1970; raises ConfigError."""
     try:
         return moment_ms(text)
     except ValueError:
         raise ConfigError(f"--to-datetime {text}: write a time such as 2026-01-31T12:00:00Z") from None
-
-
-def parse_duration_s(text: str) -> float:
-    """Seconds of `90m`, `1d12h` or ISO 8601's `PT90M`; raises ConfigError."""
-    match = _DURATION.fullmatch(text)
-    found = {name.lower(): float(value) for name, value in match.groupdict().items() if value} if match else {}
-    if not found:
-        raise ConfigError(f"--by-duration {text}: write e.g. 30s, 90m, 2h, 1d12h or PT90M")
-    return timedelta(
-        days=found.get("d", 0), hours=found.get("h", 0), minutes=found.get("m", 0), seconds=found.get("s", 0)
-    ).total_seconds()
 
 
 def parse_topics(texts: tuple[str, ...]) -> dict[str, set[int] | None]:

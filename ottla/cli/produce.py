@@ -5,7 +5,7 @@ import json
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 import click
@@ -54,6 +54,7 @@ class Line(NamedTuple):
     show_default=True,
 )
 @click.option("--acks", type=click.Choice(["all", "1", "0"]), default="all", show_default=True)
+@click.option("--transactional-id", metavar="NAME", help="Write everything in one transaction: all of it or nothing.")
 @server_options
 @json_option
 def produce(
@@ -66,14 +67,19 @@ def produce(
     partition: int | None,
     compression: str,
     acks: str,
+    transactional_id: str | None,
     server: str,
     timeout: float,
     as_json: bool,
 ) -> None:
     """Write records from FILE, or from standard input, to TOPIC.
 
-    The command ends when every record is acknowledged. An empty line is a record with an empty value.
+    The command ends when every record is acknowledged. An empty line is a record with an empty value. With
+    --transactional-id readers of committed records see all of them at once, when the input has ended; a line that
+    cannot be read, or Ctrl-C, and they see none.
     """
+    if transactional_id is not None and acks != "all":
+        raise ConfigError("--transactional-id needs --acks all")
     fixed = tuple(_header(text) for text in headers)
     if form == "json":
         if key_separator is not None:
@@ -96,6 +102,7 @@ def produce(
             "buffer_memory": BUFFER_BYTES,
             "max_block_ms": max(1, int(timeout * 1000)),
             "delivery_timeout_ms": max(120_000, int(timeout * 2000)),
+            "transactional_id": transactional_id,
         },
     )
     with ExitStack() as stack:
@@ -113,7 +120,9 @@ async def _send(
 
     sent = 0
     under_way: deque[Any] = deque()
-    async with Producer(**settings) as producer:
+    async with Producer(**settings) as producer, AsyncExitStack() as stack:
+        if settings.get("transactional_id") is not None:
+            await stack.enter_async_context(producer.transaction())
         for number, line in enumerate(lines, 1):
             try:
                 record = parse(line)

@@ -1,4 +1,4 @@
-"""The asyncio admin client: topics, configs, the cluster; what concerns nodes and groups it inherits."""
+"""The asyncio admin client: topics, configs, the cluster; what concerns nodes, groups and transactions it inherits."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -7,6 +7,7 @@ from typing import Self, TypeVar, Unpack
 
 from ottla.client.admin_groups import AdminGroups
 from ottla.client.admin_operations import AdminOperations
+from ottla.client.admin_transactions import AdminTransactions
 from ottla.client.backoff import Backoff
 from ottla.client.config import ConnectionConfig
 from ottla.client.connect import open_transport
@@ -30,7 +31,7 @@ Item = TypeVar("Item")
 T = TypeVar("T")
 
 
-class Admin(AdminOperations, AdminGroups):
+class Admin(AdminOperations, AdminGroups, AdminTransactions):
     """Creates, changes and describes.
 
         async with Admin(bootstrap_servers="localhost:10092") as admin:

@@ -155,6 +155,15 @@ class ProducerState:
     transaction_start_offset: int  # -1: none is open
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HangingTransaction:
+    """A transaction that is open in a partition and that no coordinator will end."""
+
+    partition: TopicPartition
+    producer: ProducerState
+    transactional_id: str | None  # of the producer id, where one is known
+
+
 GroupOffsets = Mapping[TopicPartition, OffsetAndMetadata]
 Outcomes = dict[TopicPartition, ClientError | None]
 

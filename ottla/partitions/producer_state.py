@@ -7,6 +7,7 @@ State changes only by `record`, on append and on recovery alike.
 """
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ottla.core.error_codes import ErrorCode
@@ -76,6 +77,10 @@ class ProducerStates:
         self.end_offset = 0  # state as of this offset
         self._open: dict[int, int] = {}  # first offset → producer id; ascending, as offsets are
         self._ended: deque[tuple[int, int]] = deque()  # (first offset, offset of the marker), not replicated yet
+
+    def __iter__(self) -> Iterator[Producer]:
+        """Every producer."""
+        yield from self.producers.values()
 
     # -- checks: change nothing
 

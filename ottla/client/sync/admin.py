@@ -8,6 +8,7 @@ from ottla.client import admin as asyncio_admin
 from ottla.client.settings import ConnectionSettings
 from ottla.client.sync.admin_groups import AdminGroups
 from ottla.client.sync.admin_operations import AdminOperations
+from ottla.client.sync.admin_transactions import AdminTransactions
 from ottla.client.sync.loop_thread import LoopThread
 from ottla.client.types import (
     ClusterDescription,
@@ -21,7 +22,7 @@ from ottla.client.types import (
 )
 
 
-class Admin(AdminOperations, AdminGroups):
+class Admin(AdminOperations, AdminGroups, AdminTransactions):
     """As `ottla.client.Admin`, whose settings and meanings it shares; may be used by several threads at once."""
 
     def __init__(self, **settings: Unpack[ConnectionSettings]) -> None:

@@ -3,9 +3,9 @@
 import pytest
 from click.testing import CliRunner
 
+from ottla.cli.durations import parse_duration_s, spoken
 from ottla.cli.group import group
-from ottla.cli.group_lag import spoken
-from ottla.cli.group_reset import parse_duration_s, parse_topics
+from ottla.cli.group_reset import parse_topics
 from ottla.core.errors import ConfigError
 
 
@@ -14,13 +14,13 @@ from ottla.core.errors import ConfigError
     [("90m", 5400), ("2h", 7200), ("1d12h", 129_600), ("30s", 30), ("PT90M", 5400), ("P1DT2H", 93_600)],
 )
 def test_durations_are_read_in_both_forms(text: str, seconds: float) -> None:
-    assert parse_duration_s(text) == seconds
+    assert parse_duration_s(text, "--by-duration") == seconds
 
 
 @pytest.mark.parametrize("text", ["", "P", "2", "h", "2w", "-2h"])
 def test_other_durations_are_refused_with_examples(text: str) -> None:
     with pytest.raises(ConfigError, match="1d12h"):
-        parse_duration_s(text)
+        parse_duration_s(text, "--by-duration")
 
 
 def test_topics_are_named_whole_or_by_partition() -> None:
