@@ -4,12 +4,12 @@ What must hold: a transaction is committed everywhere or nowhere, and only if it
 producer was told is so; COMPLETE_* is written when all markers are; a producer's epoch never goes back.
 """
 
+import random
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+import pytest
 
 from ottla.coordinators.transactions.ports import EndedTransaction, TopicPartition
 from ottla.coordinators.transactions.states import TransactionState
@@ -20,10 +20,10 @@ from tests.unit.coordinators.transactions.partitions_model import PartitionsMode
 from tests.unit.coordinators.transactions.transaction_fakes import MINUTE_MS, Node
 
 PARTITIONS: list[TopicPartition] = [("jobs", 0), ("jobs", 1), ("other", 0)]
-IDS = ["t", "u", "v"]
+IDS = ["t", "u"]
 OLD, NEW = 4, 5
 """Flows, by their version of EndTxn."""
-CLIENTS_OF = [("t", OLD), ("t", NEW), ("u", OLD), ("v", NEW)]
+CLIENTS_OF = [("t", OLD), ("t", NEW), ("u", OLD)]
 RETRIED = {
     ErrorCode.CONCURRENT_TRANSACTIONS,
     ErrorCode.COORDINATOR_NOT_AVAILABLE,
@@ -54,12 +54,11 @@ class Client:
         self.producer = self.tag = self.ask = self.take = self.answer = None
 
 
-CLIENTS = st.integers(0, len(CLIENTS_OF) - 1)
+class History:
+    """One history; every method without an underscore is something that may happen."""
 
-
-class Histories(RuleBasedStateMachine):
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
         self.node = Node()
         self.node.markers.hold = True
         self.markers_flow = True
@@ -69,6 +68,9 @@ class Histories(RuleBasedStateMachine):
         self.tags = 0
         self.asked_to_commit: set[Tag] = set()
         self.told: dict[Tag, bool] = {}
+        self.acknowledged: dict[Callable[[list[TopicPartition]], None], set[TopicPartition]] = {}
+        """By sending."""
+        self.looked_at = self.fenced = self.late_count = 0
         self.late: list[tuple[Client, int, Ask]] = []
         self.late_markers: list[EndedTransaction] = []
         self.marked: set[tuple[str, int, int, TopicPartition]] = set()
@@ -78,15 +80,11 @@ class Histories(RuleBasedStateMachine):
 
     # --- producers
 
-    @rule(number=CLIENTS)
-    def start(self, number: int) -> None:
-        client = self.clients[number]
+    def start(self, client: Client) -> None:
         client.give_up()
         self._send(client, lambda connection: self._init(client, None, connection), partial(self._started, client))
 
-    @rule(number=CLIENTS)
-    def go_on(self, number: int) -> None:
-        client = self.clients[number]
+    def go_on(self, client: Client) -> None:
         producer = client.producer
         if producer is None or client.is_busy:
             return
@@ -103,9 +101,10 @@ class Histories(RuleBasedStateMachine):
             client.producer = (answer.take().producer_id, answer.take().producer_epoch)
         return answer.code
 
-    @rule(number=CLIENTS, partition=st.sampled_from(PARTITIONS))
-    def write(self, number: int, partition: TopicPartition) -> None:
-        client = self.clients[number]
+    def write(self, client: Client) -> None:
+        partition = self.random.choice(PARTITIONS)
+        if client.producer is None and not client.is_busy:
+            self.start(client)
         producer = client.producer
         if producer is None or client.is_busy:
             return
@@ -132,9 +131,8 @@ class Histories(RuleBasedStateMachine):
             added,
         )
 
-    @rule(number=CLIENTS, committed=st.booleans())
-    def end(self, number: int, committed: bool) -> None:
-        client = self.clients[number]
+    def end(self, client: Client) -> None:
+        committed = self.random.random() < 0.5
         producer, tag = client.producer, client.tag
         if producer is None or client.is_busy or tag is None:
             return
@@ -163,6 +161,10 @@ class Histories(RuleBasedStateMachine):
             ended,
         )
 
+    def write_and_end(self, client: Client) -> None:
+        self.write(client)
+        self.end(client)
+
     def _is_in_the_log(self, client: Client, producer: tuple[int, int], committed: bool) -> None:
         epoch = producer[1] + (1 if client.flow == NEW else 0)
         assert any(
@@ -181,62 +183,61 @@ class Histories(RuleBasedStateMachine):
 
     def _ask(self, client: Client) -> None:
         assert client.ask is not None
-        self.late = [*self.late, (client, client.connection, client.ask)][-10:]
+        if client.flow == NEW:
+            self._may_come_late(client)
         client.answer = client.ask(client.connection)
         self._look()
+
+    def _may_come_late(self, client: Client) -> None:
+        assert client.ask is not None
+        self.late = [*self.late, (client, client.connection, client.ask)][-10:]
 
     def _connect(self, client: Client) -> None:
         self.connections += 1
         client.connection = self.connections
 
-    @rule(number=CLIENTS)
-    def retry(self, number: int) -> None:
-        client = self.clients[number]
+    def retry(self, client: Client) -> None:
         if client.is_busy and client.answer is None:
             self._ask(client)
 
-    @rule(number=CLIENTS)
-    def a_connection_breaks(self, number: int) -> None:
-        client = self.clients[number]
+    def a_connection_breaks(self, client: Client) -> None:
+        """What was not answered on it may come yet; the client sends it again on a new one."""
+        if client.answer is not None and client.flow == OLD:
+            self._may_come_late(client)
         self._connect(client)
         client.answer = None
+        self.retry(client)
 
-    @precondition(lambda self: self.late)
-    @rule(data=st.data())
-    def a_request_comes_once_more(self, data: st.DataObject) -> None:
-        """Late, on the connection on which it was sent. Only the newer flow stands it on a connection still in use."""
-        client, connection, ask = data.draw(st.sampled_from(self.late))
-        if client.flow == NEW or connection < client.connection:
+    def a_request_comes_once_more(self) -> None:
+        """Late, on the connection on which it was sent; of the newer flow even one that was answered."""
+        if self.late:
+            _, connection, ask = self.random.choice(self.late)
             ask(connection)
+            self.late_count += 1
             self._look()
 
     # --- the cluster
 
-    @rule(stalls=st.booleans())
-    def the_log_commits(self, stalls: bool) -> None:
-        """What it has, and what is to come unless it `stalls`."""
-        self.node.log.auto_commit = not stalls
+    def the_log_commits(self) -> None:
+        """What it has; what is to come too, or it stalls."""
+        self.node.log.auto_commit = self.random.random() < 0.5
         self.node.log.commit()
         self.node.run()
         self._look()
 
-    @rule()
     def markers_flow_or_not(self) -> None:
         self.markers_flow = not self.markers_flow
         self._look()
 
-    @rule()
     def an_append_fails(self) -> None:
         self.node.log.refusals = [ApiError(ErrorCode.NOT_ENOUGH_REPLICAS)]
 
-    @rule(duration_ms=st.sampled_from([1, 1_000, 6_000, 61_000]))
-    def time_passes(self, duration_ms: int) -> None:
-        self.node.run(duration_ms)
+    def time_passes(self) -> None:
+        self.node.run(self.random.choice([1, 1, 1_000, 6_000, 61_000]))
         self._look()
 
-    @rule(data=st.data())
-    def the_coordinator_dies(self, data: st.DataObject) -> None:
-        lost = data.draw(st.integers(0, self.node.uncommitted_batches))
+    def the_coordinator_dies(self) -> None:
+        lost = self.random.randint(0, self.node.uncommitted_batches)
         self.late_markers += [transaction for transaction, _, _ in self.node.markers.open.values()]
         self.node.restart(lost_batches=lost, auto_commit=self.node.log.auto_commit)
         # What the older flow sent to a node that died does not come to the next one.
@@ -246,38 +247,41 @@ class Histories(RuleBasedStateMachine):
             client.answer = None
         self._look()
 
-    @precondition(lambda self: self.node.markers.open)
-    @rule(data=st.data(), acknowledged=st.booleans())
-    def a_marker_arrives(self, data: st.DataObject, acknowledged: bool) -> None:
-        transactional_id = data.draw(st.sampled_from(sorted(self.node.markers.open)))
+    def a_marker_arrives(self) -> None:
+        if not self.node.markers.open:
+            return
+        transactional_id = self.random.choice(sorted(self.node.markers.open))
         transaction, written, _ = self.node.markers.open[transactional_id]
-        partition = data.draw(st.sampled_from(sorted(transaction.partitions)))
+        partition = self.random.choice(transaction.partitions)
         assert self.partitions.end(transaction, partition), "the coordinator that leads is refused"
-        if acknowledged:
+        if self.random.random() < 0.5:
             self._acknowledge(transaction, partition, written)
             self._look()
 
     def _acknowledge(
         self, transaction: EndedTransaction, partition: TopicPartition, written: Callable[[list[TopicPartition]], None]
     ) -> None:
-        ends = self._ends(self.node.history(transaction.transactional_id))
-        self.marked.add((transaction.transactional_id, ends, transaction.producer_epoch, partition))
+        transactional_id = transaction.transactional_id
+        ends = self._ends(self.node.history(transactional_id))
+        self.marked.add((transactional_id, ends, transaction.producer_epoch, partition))
+        acknowledged = self.acknowledged.setdefault(written, set())
+        acknowledged.add(partition)
+        if acknowledged == set(transaction.partitions):
+            del self.node.markers.open[transactional_id]  # the sender has done
         written([partition])
         self.node.run()
 
     def _write_markers(self) -> None:
         """All that are on their way."""
-        for transactional_id, (transaction, written, _) in list(self.node.markers.open.items()):
-            del self.node.markers.open[transactional_id]
-            for partition in transaction.partitions:
+        for transaction, written, _ in list(self.node.markers.open.values()):
+            for partition in sorted(set(transaction.partitions) - self.acknowledged.get(written, set())):
                 assert self.partitions.end(transaction, partition), "the coordinator that leads is refused"
                 self._acknowledge(transaction, partition, written)
 
-    @precondition(lambda self: self.late_markers)
-    @rule(data=st.data())
-    def a_marker_of_a_former_coordinator_arrives(self, data: st.DataObject) -> None:
-        transaction = data.draw(st.sampled_from(self.late_markers))
-        self.partitions.end(transaction, data.draw(st.sampled_from(sorted(transaction.partitions))))
+    def a_marker_of_a_former_coordinator_arrives(self) -> None:
+        if self.late_markers:
+            transaction = self.random.choice(self.late_markers)
+            self.partitions.end(transaction, self.random.choice(transaction.partitions))
 
     # --- answers
 
@@ -293,6 +297,7 @@ class Histories(RuleBasedStateMachine):
                     client.ask = client.take = None
                 elif code not in RETRIED:
                     client.give_up()
+                    self.fenced += 1
 
     # --- what must hold
 
@@ -300,8 +305,10 @@ class Histories(RuleBasedStateMachine):
     def _ends(history: list[Transaction | None]) -> int:
         return sum(item is not None and item.state.is_prepared for item in history)
 
-    @invariant()
-    def the_log_is_sound(self) -> None:
+    def check(self) -> None:
+        if self.node.log.log_end_offset == self.looked_at:
+            return
+        self.looked_at = self.node.log.log_end_offset
         for transactional_id in IDS:
             last: Transaction | None = None
             ends = 0
@@ -318,7 +325,7 @@ class Histories(RuleBasedStateMachine):
                         assert (transactional_id, ends, last.producer_epoch, partition) in self.marked
                 last = item
 
-    def teardown(self) -> None:
+    def finish(self) -> None:
         """Everybody falls silent: all transactions end, and are the same everywhere."""
         node = self.node
         node.log.refusals = []
@@ -343,8 +350,57 @@ class Histories(RuleBasedStateMachine):
         node.restart()
         assert live == {name: node.shard.transactions.get(name) for name in IDS}, "loading sees something else"
 
+    # --- a history
 
-TestHistories = Histories.TestCase
-TestHistories.settings = settings(
-    max_examples=200, stateful_step_count=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+    def step(self) -> None:
+        """Something happens."""
+        happens = self.random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+        if happens in OF_A_CLIENT:
+            getattr(self, happens)(self.random.choice(self.clients))
+        else:
+            getattr(self, happens)()
+        self.check()
+
+
+OF_A_CLIENT = {"write_and_end", "write", "end", "start", "go_on", "retry", "a_connection_breaks"}
+WEIGHTS = {
+    "write_and_end": 6,
+    "write": 6,
+    "end": 4,
+    "start": 1,
+    "go_on": 1,
+    "retry": 6,
+    "a_connection_breaks": 3,
+    "a_request_comes_once_more": 6,
+    "the_log_commits": 5,
+    "markers_flow_or_not": 1,
+    "an_append_fails": 1,
+    "time_passes": 2,
+    "the_coordinator_dies": 1,
+    "a_marker_arrives": 3,
+    "a_marker_of_a_former_coordinator_arrives": 1,
+}
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_transactions_are_whole_and_end_as_they_should(seed: int) -> None:
+    history = History(seed)
+    for _ in range(120):
+        history.step()
+    history.finish()
+
+
+def test_the_histories_have_what_they_are_to_test() -> None:
+    """Else the test above proves little."""
+    told: Counter[bool] = Counter()
+    deaths = fenced = late = 0
+    for seed in range(20):
+        history = History(seed)
+        for _ in range(120):
+            history.step()
+        told.update(history.told.values())
+        deaths += history.node.epoch - 5
+        fenced += history.fenced
+        late += history.late_count
+    assert min(told[True], told[False]) >= 40
+    assert min(deaths, fenced, late) >= 20
