@@ -213,6 +213,7 @@ def _config(broker: Broker) -> GroupConfig:
         consumer_heartbeat_interval_ms=integer("group.consumer.heartbeat.interval.ms"),
         consumer_max_size=integer("group.consumer.max.size"),
         consumer_assignors=tuple(name.strip() for name in assignors.split(",")),
+        consumer_migration_policy=broker.configs.broker_value("group.consumer.migration.policy") or "disabled",
         offset_metadata_max_bytes=integer("offset.metadata.max.bytes"),
         offsets_retention_minutes=integer("offsets.retention.minutes"),
         offsets_retention_check_interval_ms=integer("offsets.retention.check.interval.ms"),

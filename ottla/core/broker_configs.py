@@ -366,6 +366,16 @@ _GROUPS = (
         ),
         choices=("uniform", "range"),
     ),
+    replace(
+        _field(
+            "group.consumer.migration.policy",
+            STRING,
+            "bidirectional",
+            "Whether a group with members changes its protocol: to the consumer group protocol with the first member "
+            "that speaks it (upgrade), back when the last one has left (downgrade), both ways, or neither.",
+        ),
+        choices=("bidirectional", "upgrade", "downgrade", "disabled"),
+    ),
     _field(
         "offset.metadata.max.bytes",
         INT,

@@ -234,3 +234,43 @@ def test_expression_follows_the_topics(cluster: Cluster, admin: AdminClient, top
     until(lambda: is_spread(readers, PARTITIONS + 4), readers, "a new topic that matches is shared too")
     for reader in readers:
         reader.consumer.close()
+
+
+@pytest.mark.parametrize("strategy", ["range", "cooperative-sticky"])
+def test_members_change_the_protocol_one_by_one_and_back(
+    cluster: Cluster, admin: AdminClient, topic: str, group: str, strategy: str
+) -> None:
+    classic = {
+        "group.protocol": "classic",
+        "partition.assignment.strategy": strategy,
+        "session.timeout.ms": 6000,
+        "heartbeat.interval.ms": 300,
+    }
+
+    def kind() -> ConsumerGroupType:
+        listing = {one.group_id: one for one in admin.list_consumer_groups().result(WAIT_S).valid}
+        found: ConsumerGroupType = listing[group].type
+        return found
+
+    def replace(number: int, settings: dict[str, Any]) -> None:
+        gone.append(readers[number])
+        readers[number].consumer.close()
+        readers[number] = Reader(cluster, group, topic, **settings)
+        until(lambda: is_spread(readers), readers, f"number {number} is replaced")
+        writer.write(60)
+        until(lambda: len(read([*readers, *gone])) == writer.count, readers, "all is read")
+
+    writer, gone = Writer(cluster, topic), list[Reader]()
+    readers = [Reader(cluster, group, topic, **classic) for _ in range(2)]
+    until(lambda: is_spread(readers), readers, "two share")
+    assert kind() is ConsumerGroupType.CLASSIC
+    replace(0, {})
+    assert kind() is ConsumerGroupType.CONSUMER
+    replace(1, {})
+    replace(0, classic)
+    assert kind() is ConsumerGroupType.CONSUMER
+    replace(1, classic)
+    assert kind() is ConsumerGroupType.CLASSIC
+    assert not any(reader.failures for reader in [*readers, *gone])
+    for reader in readers:
+        reader.consumer.close()

@@ -25,6 +25,8 @@ class GroupConfig:
     consumer_max_size: int = 2_147_483_647
     consumer_assignors: tuple[str, ...] = ("uniform", "range")
     """The first is for groups whose members ask for none."""
+    consumer_migration_policy: str = "bidirectional"
+    """Whether groups change their protocol with their members: upgrade, downgrade, bidirectional, disabled."""
 
     @property
     def offsets_retention_ms(self) -> int:

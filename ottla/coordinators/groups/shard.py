@@ -13,7 +13,15 @@ from ottla.coordinators.groups.classic_group import ClassicGroup
 from ottla.coordinators.groups.config import GroupConfig
 from ottla.coordinators.groups.consumer import describe
 from ottla.coordinators.groups.consumer.coordinator import ConsumerGroupCoordination
-from ottla.coordinators.groups.consumer.events import ConsumerSessionExpired, RefreshExpressions, RevocationOverdue
+from ottla.coordinators.groups.consumer.events import (
+    ClassicJoinOverdue,
+    ClassicSyncOverdue,
+    ConsumerSessionExpired,
+    Downgraded,
+    OnlyClassicLeft,
+    RefreshExpressions,
+    RevocationOverdue,
+)
 from ottla.coordinators.groups.consumer.group import ConsumerGroup
 from ottla.coordinators.groups.consumer.member import JOINING_EPOCH
 from ottla.coordinators.groups.consumer.offsets import (
@@ -157,6 +165,8 @@ class GroupShard:
                 self._rebalance.extend_session(member, effects)
             if len(group.members) > self._config.group_max_size:
                 self._rebalance.prepare(group, effects)
+            else:
+                self._lead_by_somebody(group, effects)
         self.consumers.loaded(effects)
         self._await_retention_check(effects)
 
@@ -180,7 +190,12 @@ class GroupShard:
             case SyncPhaseOver(group_id):
                 if group_id in self.groups:
                     self._rebalance.sync_phase_over(self.groups[group_id], event, effects)
+            case Downgraded(group_id):
+                if group_id in self.groups:
+                    self._lead_by_somebody(self.groups[group_id], effects)
             case ConsumerSessionExpired() | RevocationOverdue() | RefreshExpressions():
+                self.consumers.timer_fired(event, effects)
+            case ClassicJoinOverdue() | ClassicSyncOverdue() | OnlyClassicLeft():
                 self.consumers.timer_fired(event, effects)
             case _:
                 raise TypeError(f"not a timer of a group: {event!r}")
@@ -192,7 +207,8 @@ class GroupShard:
         if group is None:
             consumers = self.consumers.get(request.group_id)
             if consumers is not None and consumers.members:
-                raise ApiError(ErrorCode.INCONSISTENT_GROUP_PROTOCOL)
+                self.consumers.join_classic(consumers, request, caller, call, effects)
+                return
             if request.member_id:
                 raise ApiError(ErrorCode.UNKNOWN_MEMBER_ID)
             group = ClassicGroup(request.group_id)
@@ -204,12 +220,24 @@ class GroupShard:
             self._joining.join(group, request, caller, call, effects)
 
     def sync(self, request: SyncGroupRequest, call: Call, effects: Effects) -> None:
-        self._syncing.sync(self._member_group(request.group_id), request, call, effects)
+        consumers = self.consumers.get(request.group_id)
+        if consumers is not None:
+            self.consumers.classic.sync(consumers, request, call, effects)
+        else:
+            self._syncing.sync(self._member_group(request.group_id), request, call, effects)
 
     def heartbeat(self, request: HeartbeatRequest, call: Call, effects: Effects) -> None:
-        self._syncing.heartbeat(self._member_group(request.group_id), request, call, effects)
+        consumers = self.consumers.get(request.group_id)
+        if consumers is not None:
+            self.consumers.classic.heartbeat(consumers, request, call, effects)
+        else:
+            self._syncing.heartbeat(self._member_group(request.group_id), request, call, effects)
 
     def leave(self, request: LeaveGroupRequest, call: Call, effects: Effects) -> None:
+        consumers = self.consumers.get(request.group_id)
+        if consumers is not None:
+            self.consumers.classic.leave(consumers, request, call, effects)
+            return
         # A group that is not here has none of these members, as an empty one.
         group = self.groups.get(request.group_id) or ClassicGroup(request.group_id)
         self._syncing.leave(group, request, call, effects)
@@ -226,6 +254,13 @@ class GroupShard:
             self._rebalance.remove_member(group, member, effects)
             self._rebalance.prepare_or_complete(group, effects)
 
+    def _lead_by_somebody(self, group: ClassicGroup, effects: Effects) -> None:
+        """A generation without a leader was a consumer group's: its members have to assign what others left."""
+        if group.members and group.leader_id is None and group.is_in(GroupState.STABLE):
+            for member in group.members.values():
+                self._rebalance.extend_session(member, effects)
+            self._rebalance.prepare(group, effects)
+
     def _member_group(self, group_id: str) -> ClassicGroup:
         group = self.groups.get(group_id)
         if group is None:
@@ -241,12 +276,14 @@ class GroupShard:
         if request.member_epoch != JOINING_EPOCH:
             raise ApiError(ErrorCode.GROUP_ID_NOT_FOUND, f"Group {request.group_id} not found.")
         former = self.groups.get(request.group_id)
-        if former is not None and (former.members or former.pending_join):
-            raise ApiError(ErrorCode.GROUP_ID_NOT_FOUND, f"Group {request.group_id} is not a consumer group.")
-        group = ConsumerGroup(request.group_id)
-        response = self.consumers.heartbeat(group, request, caller, effects)
-        if former is not None and former.written is not None:
+        if former is not None and former.members:
+            response = self.consumers.upgrade(former, request, caller, effects)
+        else:
+            response = self.consumers.heartbeat(ConsumerGroup(request.group_id), request, caller, effects)
+        if former is not None:
             effects.records.insert(0, records.group_tombstone(former.group_id))
+            self._rebalance.cancel_timers(former, effects)
+            _send_away(former, ApiError(ErrorCode.REBALANCE_IN_PROGRESS), effects)
         return response
 
     # --- offsets

@@ -27,4 +27,41 @@ class RefreshExpressions:
     group_id: str
 
 
-ConsumerGroupEvent = ConsumerSessionExpired | RevocationOverdue | RefreshExpressions
+@dataclass(slots=True, frozen=True)
+class ClassicJoinOverdue:
+    """A member with the classic protocol was told to join again, and did not in its rebalance timeout."""
+
+    group_id: str
+    member_id: str
+
+
+@dataclass(slots=True, frozen=True)
+class ClassicSyncOverdue:
+    """A member with the classic protocol joined, and did not ask for its assignment in its rebalance timeout."""
+
+    group_id: str
+    member_id: str
+
+
+@dataclass(slots=True, frozen=True)
+class OnlyClassicLeft:
+    """Perhaps all members use the classic protocol: then the group becomes a classic one."""
+
+    group_id: str
+
+
+@dataclass(slots=True, frozen=True)
+class Downgraded:
+    """The group has become a classic one, and no member has led its generation."""
+
+    group_id: str
+
+
+ConsumerGroupEvent = (
+    ConsumerSessionExpired
+    | RevocationOverdue
+    | RefreshExpressions
+    | ClassicJoinOverdue
+    | ClassicSyncOverdue
+    | OnlyClassicLeft
+)

@@ -70,16 +70,14 @@ class Heartbeats:
         """The answer; the group may be one that begins with this request."""
         if request.subscribed_topic_regex:
             self._expressions.check(request.subscribed_topic_regex)
-        found = find_member(group, request, self._new_member_id())
+        found = find_member(group, request, self.new_member_id())
         if found.is_new and found.replaces is None and len(group.members) >= self._config.consumer_max_size:
             raise ApiError(
                 ErrorCode.GROUP_MAX_SIZE_REACHED,
                 f"The consumer group has reached its maximum capacity of {self._config.consumer_max_size} members.",
             )
-        if found.replaces is not None:
-            self._replace(group, found.replaces, found.member, effects)
         told = as_told(found.member, request, caller)
-        epoch, target = self.update(group, found, told, effects)
+        epoch, target = self.take(group, found, told, effects)
         stepped = self.step(group, told, epoch, target, request.topic_partitions, effects)
         self._timers.extend_session(group.group_id, stepped, effects)
         full = request.member_epoch == JOINING_EPOCH or (
@@ -95,7 +93,7 @@ class Heartbeats:
             assignment=answered(stepped.assigned) if full or changed else None,
         )
 
-    def _new_member_id(self) -> str:
+    def new_member_id(self) -> str:
         return format_uuid(Uuid(self._random.randbytes(16)))
 
     def _replace(self, group: ConsumerGroup, old: ConsumerMember, new: ConsumerMember, effects: Effects) -> None:
@@ -109,11 +107,13 @@ class Heartbeats:
 
     # --- the group
 
-    def update(
+    def take(
         self, group: ConsumerGroup, found: Found, told: ConsumerMember, effects: Effects
     ) -> tuple[int, Assignment]:
         """Write what the member said of itself, and what follows for the group; the target's epoch, and its target."""
         before = found.member
+        if found.replaces is not None:
+            self._replace(group, found.replaces, before, effects)
         resolved = self._resolve(group, before, told, effects)
         if found.is_new or told != before:
             effects.append(records.member(group.group_id, told))
@@ -169,7 +169,7 @@ class Heartbeats:
         )
         if stepped != member:
             effects.append(records.current_assignment(group.group_id, stepped))
-            if stepped.state is MemberState.UNREVOKED_PARTITIONS:
+            if stepped.classic is None and stepped.state is MemberState.UNREVOKED_PARTITIONS:
                 self._timers.await_revocation(group.group_id, stepped, effects)
             else:
                 self._timers.revoked(group.group_id, stepped.member_id, effects)
