@@ -15,7 +15,14 @@ from ottla.partitions.compaction import CleanedGroup, CompactionPlan, Compaction
 from ottla.partitions.environment import Environment
 from ottla.partitions.journal import JournalFailed
 from ottla.partitions.partition import Partition
-from ottla.partitions.segment import CLEANED_SUFFIX, INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, Segment
+from ottla.partitions.segment import (
+    CLEANED_SUFFIX,
+    INDEX_SUFFIX,
+    LOG_SUFFIX,
+    TIME_INDEX_SUFFIX,
+    TRANSACTION_INDEX_SUFFIX,
+    Segment,
+)
 from ottla.partitions.upkeep import remove_segments
 
 logger = structlog.get_logger(__name__)
@@ -53,12 +60,8 @@ class Cleaner:
             segment_bytes=partition.config.segment_bytes,
             now_ms=now_ms,
             delete_retention_ms=partition.config.delete_retention_ms,
-            aborted=tuple((a.producer_id, a.first_offset, a.last_offset) for a in partition.aborted),
-            last_sequence_offsets=frozenset(
-                producer.batches[-1].last_offset
-                for producer in partition.producers.producers.values()
-                if producer.batches
-            ),
+            aborted=tuple(partition.aborted),
+            producers=partition.producers.snapshot(),
             max_bytes_per_second=max_bytes_per_second,
         )
         self.busy = partition.compacting = True
@@ -91,12 +94,24 @@ class Cleaner:
                 for group in result.groups:
                     log.replace(group.sources, _segment(log.directory, group))
                 partition.cleaned_to = result.cleaned_to
+                _forget_aborted(partition, result)
             log.release_reads()
 
         log.replacing(lambda: install(files, log.directory, result.groups), installed)
 
     def _end(self, partition: Partition) -> None:
         self.busy = partition.compacting = False
+
+
+def _forget_aborted(partition: Partition, result: CompactionResult) -> None:
+    """Nothing is left of some aborted transactions. Their markers will go, too, and who is told of a transaction but
+    finds no marker would leave out what the producer wrote later.
+    """
+    if result.groups:
+        end = result.groups[-1].next_offset
+        left = [entry for group in result.groups for entry in group.aborted]
+        partition.aborted = left + [entry for entry in partition.aborted if entry.last_offset >= end]
+        partition.log.tail.leave_to_files(end)  # it holds their batches still
 
 
 def install(files: Files, directory: str, groups: list[CleanedGroup]) -> None:
@@ -107,7 +122,8 @@ def install(files: Files, directory: str, groups: list[CleanedGroup]) -> None:
             if files.exists(first.path(suffix)):
                 files.remove(first.path(suffix))
         files.sync_directory(directory)
-        for suffix in (LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX):
+        # The transaction index goes first: it must not name a transaction whose marker is gone already.
+        for suffix in (TRANSACTION_INDEX_SUFFIX, LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX):
             files.rename(first.path(suffix + CLEANED_SUFFIX), first.path(suffix))
             files.sync_directory(directory)
         for base_offset in group.sources[1:]:

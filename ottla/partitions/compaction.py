@@ -4,18 +4,31 @@ Two passes over the part below the cleanable end. The first remembers the last o
 the second writes what survives into `.cleaned` files, and the loop puts these in the place of their group of segments
 (`install`). Kept besides: records without a key never existed here; each producer's last batch, emptied if need be,
 so that its sequence is known; tombstones and transaction markers until `delete.retention.ms` after they were first
-seen by a compaction, as the delete horizon in their batch says. Records of aborted transactions go.
+seen by a compaction, as the delete horizon in their batch says. Records of aborted transactions go; a marker counts as
+seen only once nothing of its transaction is left, for without it whoever reads the rest takes the transaction for open.
 
 A batch keeps its base offset, last offset, producer and sequence, so offsets have gaps afterwards and never change.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from operator import attrgetter
 
 from ottla.core.ports import File, Files
 from ottla.core.types import Buffer
-from ottla.partitions.segment import CLEANED_SUFFIX, INDEX_SUFFIX, LOG_SUFFIX, TIME_INDEX_SUFFIX, Segment
+from ottla.partitions.idle_producers import ROW
+from ottla.partitions.producer_snapshot import encode_aborted
+from ottla.partitions.producer_state import AbortedTransaction, ProducerSnapshot
+from ottla.partitions.segment import (
+    CLEANED_SUFFIX,
+    INDEX_SUFFIX,
+    LOG_SUFFIX,
+    TIME_INDEX_SUFFIX,
+    TRANSACTION_INDEX_SUFFIX,
+    Segment,
+)
 from ottla.partitions.segment_files import INDEX_INTERVAL_BYTES, walk_headers
 from ottla.records.control import read_end_transaction_marker
 from ottla.records.filtering import filter_batch
@@ -49,8 +62,8 @@ class CompactionPlan:
     segment_bytes: int
     now_ms: int
     delete_retention_ms: int
-    aborted: tuple[tuple[int, int, int], ...]  # (producer id, first offset, last offset)
-    last_sequence_offsets: frozenset[int]  # last offsets of live producers' last batches
+    aborted: tuple[AbortedTransaction, ...]  # by last offset
+    producers: ProducerSnapshot  # whose last batches stay
     max_bytes_per_second: float = 0.0  # 0: without limit
 
 
@@ -61,6 +74,7 @@ class CleanedGroup:
     sources: tuple[int, ...]  # base offsets
     size_bytes: int
     next_offset: int
+    aborted: list[AbortedTransaction] = field(default_factory=list)  # that end in it, and of which something was left
     max_timestamp: int = -1
     max_timestamp_offset: int = -1
 
@@ -79,8 +93,9 @@ def compact(files: Files, plan: CompactionPlan, pause: Callable[[float], None] =
     offsets, cleaned_to = _last_offsets(files, plan, throttle)
     result = CompactionResult(cleaned_to=cleaned_to)
     sources = [segment for segment in plan.segments if segment.base_offset < cleaned_to]
+    cleaner = _Cleaner(files, plan, offsets, throttle)
     for group in _groups(sources, plan.segment_bytes):
-        result.groups.append(_Cleaner(files, plan, offsets, throttle, cleaned_to).clean(group))
+        result.groups.append(cleaner.clean(group))
     if sources:
         files.sync_directory(sources[0].directory)
     return result
@@ -89,6 +104,7 @@ def compact(files: Files, plan: CompactionPlan, pause: Callable[[float], None] =
 def _last_offsets(files: Files, plan: CompactionPlan, throttle: "_Throttle") -> tuple[dict[bytes, int], int]:
     """Digest of each key of the dirty part → its last offset; and how far that reaches."""
     offsets: dict[bytes, int] = {}
+    aborted = _Aborted(plan.aborted)
     cleaned_to = plan.dirty_offset
     for segment in plan.segments:
         if segment.next_offset <= plan.dirty_offset:
@@ -98,7 +114,7 @@ def _last_offsets(files: Files, plan: CompactionPlan, throttle: "_Throttle") -> 
         for header, batch in _batches(files, segment, throttle):
             if header.is_control or header.last_offset < plan.dirty_offset:
                 continue
-            if _is_aborted(plan, header):
+            if aborted.find(header) is not None:
                 continue
             for entry in scan_batch(batch, check_crc=False):
                 if entry.key is not None:
@@ -124,13 +140,13 @@ def _groups(segments: Sequence[SealedSegment], segment_bytes: int) -> list[list[
 
 
 class _Cleaner:
-    """The second pass, over one group."""
+    """The second pass, group by group."""
 
-    def __init__(
-        self, files: Files, plan: CompactionPlan, offsets: dict[bytes, int], throttle: "_Throttle", cleaned_to: int
-    ) -> None:
+    def __init__(self, files: Files, plan: CompactionPlan, offsets: dict[bytes, int], throttle: "_Throttle") -> None:
         self.files, self.plan, self.offsets, self.throttle = files, plan, offsets, throttle
-        self.cleaned_to = cleaned_to
+        self.last_batches, self.last_epochs = _last_of_producers(plan)
+        self.aborted = _Aborted(plan.aborted)
+        self.with_batches: set[int] = set()  # producers of whose transaction under way a batch was seen
 
     def clean(self, group: list[SealedSegment]) -> CleanedGroup:
         cleaned = CleanedGroup(tuple(segment.base_offset for segment in group), 0, group[-1].next_offset)
@@ -150,9 +166,11 @@ class _Cleaner:
         self.scratch.seal()
         assert self.scratch.index is not None
         assert self.scratch.time_index is not None
+        cleaned.aborted = self.aborted.seen_until(cleaned.next_offset)
         for suffix, data in (
             (INDEX_SUFFIX, self.scratch.index.data),
             (TIME_INDEX_SUFFIX, self.scratch.time_index.data),
+            (TRANSACTION_INDEX_SUFFIX, encode_aborted(cleaned.aborted)),
         ):
             self.files.write_atomically(group[0].path(suffix + CLEANED_SUFFIX), bytes(data))
         return cleaned
@@ -167,27 +185,86 @@ class _Cleaner:
 
     def _clean_batch(self, header: BatchHeader, batch: bytes) -> Buffer | None:
         plan = self.plan
+        if header.is_control:
+            return self._clean_marker(header, batch)
         horizon = header.delete_horizon_ms
         expired = horizon is not None and plan.now_ms >= horizon
-        last_of_producer = header.last_offset in plan.last_sequence_offsets
-        aborted = _is_aborted(plan, header)
+        aborted = self.aborted.see(header)
+        if header.is_transactional:
+            self.with_batches.add(header.producer_id)
 
         def keep(entry: Entry) -> bool:
-            if header.is_control:
-                return last_of_producer or not expired
             if aborted or entry.key is None or (expired and not entry.has_value):
                 return False
             return self.offsets.get(_digest(entry.key), -1) <= entry.offset
 
-        if header.is_control:
-            read_end_transaction_marker(batch)  # a marker of an unknown kind is not ours to touch
         return filter_batch(
             batch,
             keep=keep,
             new_delete_horizon_ms=plan.now_ms + plan.delete_retention_ms,
-            is_empty_transaction_marker=header.is_control,
-            retain_empty=last_of_producer,
+            retain_empty=header.producer_id >= 0 and header.last_offset in self.last_batches,
         )
+
+    def _clean_marker(self, header: BatchHeader, batch: bytes) -> Buffer | None:
+        """A marker stays while a batch of its transaction does, and for a while after."""
+        is_last = (header.producer_id, header.producer_epoch) in self.last_epochs
+        if not header.record_count:
+            return batch if is_last else None
+        read_end_transaction_marker(batch)  # a marker of an unknown kind is not ours to touch
+        if header.producer_id in self.with_batches:
+            self.with_batches.discard(header.producer_id)
+            return batch
+        horizon = header.delete_horizon_ms
+        expired = horizon is not None and self.plan.now_ms >= horizon
+        return filter_batch(
+            batch,
+            keep=lambda _: is_last or not expired,
+            new_delete_horizon_ms=self.plan.now_ms + self.plan.delete_retention_ms,
+            is_empty_transaction_marker=True,
+        )
+
+
+class _Aborted:
+    """Which batches belong to aborted transactions; and of which transactions there were any."""
+
+    def __init__(self, entries: Sequence[AbortedTransaction]) -> None:
+        self._by_producer: dict[int, list[AbortedTransaction]] = {}
+        for entry in entries:
+            self._by_producer.setdefault(entry.producer_id, []).append(entry)
+        self._seen: dict[int, AbortedTransaction] = {}  # by the offset of the marker
+
+    def find(self, header: BatchHeader) -> AbortedTransaction | None:
+        if not header.is_transactional:
+            return None
+        entries = self._by_producer.get(header.producer_id, ())
+        place = bisect_left(entries, header.base_offset, key=attrgetter("last_offset"))
+        if place == len(entries) or header.base_offset < entries[place].first_offset:
+            return None
+        return entries[place]
+
+    def see(self, header: BatchHeader) -> bool:
+        """As `find`, and remembers it."""
+        found = self.find(header)
+        if found is not None:
+            self._seen[found.last_offset] = found
+        return found is not None
+
+    def seen_until(self, offset: int) -> list[AbortedTransaction]:
+        """The transactions whose marker is before `offset`, once."""
+        return [self._seen.pop(last_offset) for last_offset in sorted(self._seen) if last_offset < offset]
+
+
+def _last_of_producers(plan: CompactionPlan) -> tuple[set[int], set[tuple[int, int]]]:
+    """Last offsets of producers' last batches; (producer id, epoch) of those that are known by a marker only."""
+    batches, epochs = set(), set()
+    end = plan.segments[-1].next_offset
+    for chunk in plan.producers.rows:
+        for producer_id, epoch, _, last_offset, *_ in ROW.iter_unpack(chunk):
+            if last_offset < 0:
+                epochs.add((producer_id, epoch))
+            elif last_offset < end:
+                batches.add(last_offset)
+    return batches, epochs
 
 
 def _batches(files: Files, segment: SealedSegment, throttle: "_Throttle") -> Iterator[tuple[BatchHeader, bytes]]:
@@ -200,13 +277,6 @@ def _batches(files: Files, segment: SealedSegment, throttle: "_Throttle") -> Ite
             yield header, batch
     finally:
         file.close()
-
-
-def _is_aborted(plan: CompactionPlan, header: BatchHeader) -> bool:
-    return header.is_transactional and any(
-        producer_id == header.producer_id and first <= header.base_offset <= last
-        for producer_id, first, last in plan.aborted
-    )
 
 
 def _digest(key: bytes) -> bytes:

@@ -4,7 +4,9 @@ At once when handles, index and bytes are at hand, else in a job; what was found
 shortened is looked for again. Everything but the jobs happens on the loop.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from ottla.core.error_codes import ErrorCode
@@ -21,6 +23,7 @@ Find = Callable[[list[Segment], int, int], TimestampOffset]
 """In these segments, between these offsets; may block."""
 
 _CURSORS = 32
+_LAST_OFFSET = attrgetter("last_offset")
 
 
 def read_batches(partition: "Partition", wanted: Wanted, isolation: Isolation, done: ReadDone) -> ReadResult | None:
@@ -85,12 +88,19 @@ def _result(partition: "Partition", found: Found, wanted: Wanted, isolation: Iso
 
 
 def aborted_between(partition: "Partition", offset: int, end_offset: int) -> list[tuple[int, int]]:
-    """(producer id, first offset) of the transactions aborted there."""
-    return [
-        (aborted.producer_id, aborted.first_offset)
-        for aborted in partition.aborted
-        if aborted.last_offset >= offset and aborted.first_offset < end_offset
-    ]
+    """(producer id, first offset) of the transactions aborted there.
+
+    Entries are in the order of their markers, and none after one begins before its last stable offset.
+    """
+    entries = partition.aborted
+    found = []
+    for n in range(bisect_left(entries, offset, key=_LAST_OFFSET), len(entries)):
+        entry = entries[n]
+        if entry.first_offset < end_offset:
+            found.append((entry.producer_id, entry.first_offset))
+        if entry.last_stable_offset >= end_offset:
+            break
+    return found
 
 
 def look_up(

@@ -42,6 +42,7 @@ CLEAN_STOP_FILE = ".kafka_cleanshutdown"
 _NO_EPOCH: Final = -1
 DELETE_SUFFIX = "-delete"
 _MAX_NAME_BYTES = 255
+_PRODUCERS_A_SECOND = 4096
 
 
 class PartitionManager:
@@ -65,6 +66,7 @@ class PartitionManager:
         self._log_starts: dict[TopicPartition, int] = {}
         self._cleaned: dict[TopicPartition, int] = {}
         self._directories: set[str] = set()
+        self._expiring: Iterator[int] | None = None
         self._checkpointing = False
         self._checkpoint_waiters: list[Callable[[Exception | None], None]] = []
         self._stopped = True
@@ -225,6 +227,7 @@ class PartitionManager:
             config,
             recovery_point=self._recovery_points.get(key, 0),
             log_start_offset=self._log_starts.get(key, 0),
+            now_ms=self.environment.clock.time_ms(),
             clean=self._clean,
         )
         if recovered.error is not None:
@@ -248,6 +251,7 @@ class PartitionManager:
         if self._stopped:
             return
         self._flush_old()
+        self._go_on_expiring()
         if not self._checkpointing:
             self.checkpoint(lambda _: None)
         self._schedule()
@@ -325,11 +329,34 @@ class PartitionManager:
 
     def housekeeping(self) -> None:
         """Retention and the expiry of producers: to be called every `log.retention.check.interval.ms`."""
-        now_ms = self.environment.clock.time_ms()
         for partition in list(self._partitions.values()):
             if partition.error is None:
                 expire(partition)
-                partition.producers.expire(now_ms, self.producer_expiration_ms)
+        if self._expiring is None:
+            self._expiring = self._expire_producers()
+        self._go_on_expiring()
+
+    def _expire_producers(self) -> Iterator[int]:
+        """Those that were silent for too long; yields how many were looked at since the last time."""
+        now_ms = self.environment.clock.time_ms()
+        for partition in list(self._partitions.values()):
+            if partition.error is None:
+                partition.verifications.expire(now_ms, self.producer_expiration_ms)
+                yield from partition.producers.expire(now_ms, self.producer_expiration_ms)
+
+    def _go_on_expiring(self) -> None:
+        """There may be millions: some thousands now, about a millisecond's work, and more in a second."""
+        looked_at = 0
+        for count in self._expiring or ():
+            looked_at += count + 1
+            if looked_at >= _PRODUCERS_A_SECOND:
+                return
+        self._expiring = None
+
+    @property
+    def producer_count(self) -> int:
+        """Producers that are remembered, in all partitions."""
+        return sum(len(partition.producers) for partition in self._partitions.values())
 
     def compact(self, max_bytes_per_second: float = 0.0) -> None:
         """Begin with the dirtiest partition, if one is dirty enough: to be called every `log.cleaner.backoff.ms`.

@@ -22,8 +22,7 @@ from ottla.partitions.epoch_cache import EpochCache
 from ottla.partitions.file_reads import ReadDone
 from ottla.partitions.log import Log
 from ottla.partitions.log_reader import Wanted
-from ottla.partitions.producer_snapshot import encode_snapshot
-from ottla.partitions.producer_state import AbortedTransaction, ProducerStates
+from ottla.partitions.producer_state import AbortedTransaction, ProducerSnapshot, ProducerStates
 from ottla.partitions.recompression import recompress
 from ottla.partitions.recovery import RecoveredLog
 from ottla.partitions.results import Appended, Isolation, Origin, ReadResult, State, TimestampOffset
@@ -137,7 +136,7 @@ class Partition:
         self.last_stable_offset = self._stable_offset()
         # What is to be saved beside the log.
         self.unsaved: list[Segment] = [s for s in recovered.segments[:-1] if s.index is not None]
-        self.snapshots: list[tuple[int, bytes]] = []
+        self.snapshots: list[tuple[int, ProducerSnapshot]] = []
         self.saved_size = recovered.saved_size
         self.aborted_changed = bool(recovered.aborted)
         self.epochs_changed = recovered.epochs_changed
@@ -222,10 +221,17 @@ class Partition:
         """
         if not self.is_leader:
             raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
-        self.producers.check_epoch(producer_id, epoch)
-        ongoing, now_ms = self.producers.is_ongoing(producer_id, epoch), self.environment.clock.time_ms()
+        producers = self.producers
+        producers.check_epoch(producer_id, epoch)
         return self.verifications.admit(
-            producer_id, epoch, sequence, ongoing=ongoing, adds=adds, now_ms=now_ms, resume=resume
+            producer_id,
+            epoch,
+            sequence,
+            ongoing=producers.is_ongoing(producer_id, epoch),
+            is_known=producers.is_known(producer_id),
+            adds=adds,
+            now_ms=self.environment.clock.time_ms(),
+            resume=resume,
         )
 
     def append(
@@ -302,7 +308,7 @@ class Partition:
         producer_id, epoch, producers = header.producer_id, header.producer_epoch, self.producers
         if not producers.is_ongoing(producer_id, epoch):
             producers.check_epoch(producer_id, epoch)
-            is_known = producers.is_sequenced(producer_id)
+            is_known = producers.is_known(producer_id)
             self.verifications.check(producer_id, epoch, header.base_sequence, guard, is_known=is_known)
 
     def append_replicated(self, batch: memoryview) -> None:
@@ -323,7 +329,9 @@ class Partition:
                 ErrorCode.CORRUPT_MESSAGE,
                 f"{self.name} got offsets {base_offset} to {header.last_offset} where {log.log_end_offset} was due",
             )
-        marker = read_end_transaction_marker(batch) if header.producer_id >= 0 and header.is_control else None
+        marker = None
+        if header.producer_id >= 0 and header.is_control and header.record_count:  # Kafka's compaction may empty one
+            marker = read_end_transaction_marker(batch)
         if epoch != self.epochs.latest:
             self.epochs_changed |= self.epochs.assign(epoch, base_offset)
         log.append(batch, header, header.last_offset, now_ms)
@@ -370,8 +378,11 @@ class Partition:
 
     def on_roll(self, sealed: Segment) -> None:
         self.unsaved.append(sealed)
-        self.snapshots.append((self.log.log_end_offset, encode_snapshot(self.producers)))
-        self.saved_size = 0
+        grown = sealed.size - self.saved_size
+        if grown >= self.producers.size_bytes:  # else there would be more written of producers than of records
+            self.snapshots.append((self.log.log_end_offset, self.producers.snapshot()))
+            grown = 0
+        self.saved_size = -grown
 
     def on_failed(self, error: Exception) -> None:
         self.state, self.error = State.OFFLINE, error
@@ -394,7 +405,9 @@ class Partition:
 
     def _stable_offset(self) -> int:
         unstable = self.producers.first_unstable_offset(self.high_watermark)
-        return self.high_watermark if unstable is None else min(unstable, self.high_watermark)
+        if unstable is None or unstable >= self.high_watermark:
+            return self.high_watermark
+        return max(unstable, self.log_start_offset)  # the beginning of a transaction may have been deleted
 
     def _notify(self) -> None:
         for watcher in tuple(self.watchers):
@@ -455,6 +468,7 @@ class Partition:
         self.epochs.truncate_start(offset)
         self.epochs_changed = True
         self.aborted = [aborted for aborted in self.aborted if aborted.last_offset >= offset]
+        self.last_stable_offset = self._stable_offset()
         self._notify()
 
     def delete_records(self, offset: int, done: Callable[[int | ApiError], None]) -> None:
@@ -507,14 +521,4 @@ class Partition:
 
     def close(self, done: Callable[[], None]) -> None:
         """Write and sync what is queued, then call `done`; nothing may be appended any more."""
-        self.is_leader = self.is_aside = False
-        log = self.log
-
-        def settled(_: object, __: Exception | None) -> None:
-            log.flush()
-            log.exclusive(lambda: None, lambda _, __: done())
-
-        if self.error is not None or (log.idle and not log.dirty):
-            done()
-        else:
-            log.exclusive(lambda: None, settled)
+        upkeep.close(self, done)

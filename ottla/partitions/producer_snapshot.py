@@ -1,4 +1,9 @@
-"""Producer states and aborted transactions as files, in Kafka's layouts (`.snapshot`, `.txnindex`)."""
+"""Producer states and aborted transactions as files, in Kafka's layouts (`.snapshot`, `.txnindex`).
+
+Kafka's snapshot ends with one row for each producer. What Ottla remembers besides follows it, where Kafka does not look
+(its CRC covers it): the batches before each producer's last one, and transactions whose marker was not below the high
+watermark. A file without that part, Kafka's own, is a whole snapshot too.
+"""
 
 from collections.abc import Iterable
 from struct import Struct
@@ -6,54 +11,52 @@ from struct import Struct
 from crc32c import crc32c
 
 from ottla.core.ports import Files
-from ottla.partitions.producer_state import AbortedTransaction, ProducedBatch, Producer, ProducerStates
+from ottla.partitions.idle_producers import EARLIER, ROW
+from ottla.partitions.producer_state import AbortedTransaction, ProducerSnapshot, ProducerStates
 from ottla.partitions.segment import SNAPSHOT_SUFFIX, file_name
 from ottla.partitions.segment_files import read_optional
 
 _VERSION = 1
 _HEADER = Struct(">hIi")
-_PRODUCER = Struct(">qhiqiqiq")
+_MORE = Struct(">hii")  # version, rows of earlier batches, ended transactions
+_MORE_VERSION = 1
+_ENDED = Struct(">qq")
 _ABORTED = Struct(">hqqqq")
 _CRC_FROM = 6  # version and the CRC itself are not covered
 
 
-def encode_snapshot(states: ProducerStates) -> bytes:
-    """Kafka's layout keeps only the last batch of each producer."""
-    rows = []
-    for producer in states.producers.values():
-        last = producer.batches[-1] if producer.batches else ProducedBatch(-1, -1, 0, producer.last_timestamp)
-        first = producer.transaction_first_offset
-        rows.append(
-            _PRODUCER.pack(
-                producer.producer_id,
-                producer.epoch,
-                last.last_sequence,
-                last.last_offset,
-                last.offset_delta,
-                producer.last_timestamp,
-                producer.coordinator_epoch,
-                -1 if first is None else first,
-            )
-        )
-    body = len(rows).to_bytes(4, "big") + b"".join(rows)
-    return _VERSION.to_bytes(2, "big") + crc32c(body).to_bytes(4, "big") + body
+def encode_snapshot(snapshot: ProducerSnapshot) -> bytes:
+    """The file; to be made off the loop, as there may be millions of rows."""
+    rows, earlier = b"".join(snapshot.rows), b"".join(snapshot.earlier)
+    more = _MORE.pack(_MORE_VERSION, len(earlier) // EARLIER.size, len(snapshot.ended))
+    ended = b"".join([_ENDED.pack(*entry) for entry in snapshot.ended])
+    parts = ((len(rows) // ROW.size).to_bytes(4, "big"), rows, more, earlier, ended)
+    crc = 0
+    for part in parts:
+        crc = crc32c(part, crc)
+    return b"".join((_VERSION.to_bytes(2, "big"), crc.to_bytes(4, "big"), *parts))
 
 
-def decode_snapshot(data: bytes) -> list[Producer] | None:
+def decode_snapshot(data: bytes) -> ProducerSnapshot | None:
     """None when the file is not a whole snapshot: an older one, or the log itself, serves instead."""
     if len(data) < _HEADER.size:
         return None
+    view = memoryview(data)
     version, crc, count = _HEADER.unpack_from(data)
-    if version != _VERSION or crc32c(data[_CRC_FROM:]) != crc or len(data) != _HEADER.size + count * _PRODUCER.size:
+    if version != _VERSION or count < 0 or crc32c(view[_CRC_FROM:]) != crc:
         return None
-    producers = []
-    for row in _PRODUCER.iter_unpack(data[_HEADER.size :]):
-        producer_id, epoch, sequence, offset, delta, timestamp, coordinator_epoch, first = row
-        producer = Producer(producer_id, epoch, coordinator_epoch, timestamp, None if first < 0 else first)
-        if offset >= 0:
-            producer.batches.append(ProducedBatch(sequence, offset, delta, timestamp))
-        producers.append(producer)
-    return producers
+    end = _HEADER.size + count * ROW.size
+    rows = bytes(view[_HEADER.size : end])
+    if len(data) == end:
+        return ProducerSnapshot([rows], [], ())
+    if len(data) < end + _MORE.size:
+        return None
+    version, earlier_count, ended_count = _MORE.unpack_from(data, end)
+    start = end + _MORE.size
+    middle = start + earlier_count * EARLIER.size
+    if version != _MORE_VERSION or len(data) != middle + ended_count * _ENDED.size:
+        return None
+    return ProducerSnapshot([rows], [bytes(view[start:middle])], tuple(_ENDED.iter_unpack(view[middle:])))
 
 
 def snapshot_offsets(names: Iterable[str]) -> list[int]:
@@ -74,9 +77,9 @@ def restore_snapshot(files: Files, directory: str, names: set[str], limit: int, 
             files.remove(path)
             removed = True
             continue
-        producers = decode_snapshot(files.read_bytes(path))
-        if producers is not None:
-            states.restore(producers, offset)
+        snapshot = decode_snapshot(files.read_bytes(path))
+        if snapshot is not None:
+            states.restore(snapshot, offset)
             found = offset
             break
     if removed:

@@ -73,16 +73,18 @@ def recover(
     *,
     recovery_point: int,
     log_start_offset: int,
+    now_ms: int,
     clean: bool = False,
     gaps: bool = False,
 ) -> RecoveredLog:
     """Read the directory. A damaged log comes back with `error` set; nothing of it was changed.
 
     `gaps`: what lies past the recovery point may have been compacted (a truncation reads such segments again).
-    `clean`: the last stop made everything durable; otherwise what is found here is made durable first.
+    `clean`: the last stop made everything durable; otherwise what is found here is made durable first. `now_ms`: when
+    producers whose batches are read count as last seen; their own timestamps may be anything.
     """
     try:
-        return _Recovery(files, directory, config, recovery_point, log_start_offset, clean, gaps).run()
+        return _Recovery(files, directory, config, recovery_point, log_start_offset, now_ms, clean, gaps).run()
     except (StorageError, CorruptBatch, OSError) as error:
         failed = empty_log(directory, log_start_offset)
         failed.error = error
@@ -97,10 +99,11 @@ class _Recovery:
         config: LogConfig,
         recovery_point: int,
         log_start_offset: int,
+        now_ms: int,
         clean: bool,
         gaps: bool,
     ) -> None:
-        self.clean = clean
+        self.now_ms, self.clean = now_ms, clean
         self.gaps = gaps or (config.cleanup_compact and not recovery_point)
         self.files, self.directory, self.config = files, directory, config
         self.recovery_point, self.log_start_offset = recovery_point, log_start_offset
@@ -279,13 +282,13 @@ class _Recovery:
         if epoch >= 0 and (not self.scanned_epochs or self.scanned_epochs[-1][0] != epoch):
             self.scanned_epochs.append((epoch, header.base_offset))
         if header.producer_id >= 0 and header.base_offset >= self.snapshot_offset:
-            if header.is_control:
+            if not header.is_control:
+                self.producers.record(header, header.base_offset, self.now_ms)
+            elif header.record_count:  # Kafka's compaction may leave a marker's batch without the marker
                 marker = read_end_transaction_marker(file.pread(header.size_bytes, segment.size))
-                aborted = self.producers.record_marker(header, header.base_offset, header.max_timestamp, marker)
+                aborted = self.producers.record_marker(header, header.base_offset, self.now_ms, marker)
                 if aborted is not None:
                     self.scanned_aborted.append(aborted)
-            else:
-                self.producers.record(header, header.base_offset, header.max_timestamp)
         segment.add(header.size_bytes, header.last_offset, header.max_timestamp, self.config.index_interval_bytes)
 
     @staticmethod
@@ -345,5 +348,6 @@ class _Recovery:
             if len(kept) != len(entries):  # of a log end that is gone; other records may get these offsets
                 self.files.write_atomically(path, encode_aborted(kept))
             aborted += kept
-        known = {(entry.producer_id, entry.last_offset) for entry in aborted}
-        return aborted + [e for e in self.scanned_aborted if (e.producer_id, e.last_offset) not in known]
+        # In the log as well, or in two files when a crash came while one segment took the place of several.
+        by_marker = {entry.last_offset: entry for entry in (*self.scanned_aborted, *aborted)}
+        return [by_marker[last_offset] for last_offset in sorted(by_marker)]

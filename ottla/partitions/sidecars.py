@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from ottla.core.ports import Files
 from ottla.partitions.checkpoints import LEADER_EPOCH_FILE
-from ottla.partitions.producer_snapshot import snapshot_offsets
+from ottla.partitions.producer_snapshot import encode_snapshot, snapshot_offsets
+from ottla.partitions.producer_state import ProducerSnapshot
 from ottla.partitions.segment import (
     INDEX_SUFFIX,
     SNAPSHOT_SUFFIX,
@@ -40,7 +41,7 @@ class SidecarJob:
     directory: str
     indexes: list[IndexTail] = field(default_factory=list)
     transaction_indexes: list[tuple[str, bytes]] = field(default_factory=list)
-    snapshots: list[tuple[int, bytes]] = field(default_factory=list)
+    snapshots: list[tuple[int, ProducerSnapshot]] = field(default_factory=list)
     epochs: bytes | None = None
     kept_snapshots: set[int] = field(default_factory=set)  # base offsets of segments: their snapshots stay
 
@@ -73,8 +74,8 @@ class SidecarJob:
         files.sync_directory(directory)
         if not self.snapshots:
             return
-        for offset, data in self.snapshots:
-            replace_file(files, f"{directory}/{file_name(offset, SNAPSHOT_SUFFIX)}", data)
+        for offset, snapshot in self.snapshots:
+            replace_file(files, f"{directory}/{file_name(offset, SNAPSHOT_SUFFIX)}", encode_snapshot(snapshot))
         files.sync_directory(directory)
         for offset in snapshot_offsets(files.list_directory(directory))[:-_SNAPSHOTS_KEPT]:
             if offset not in self.kept_snapshots:

@@ -33,7 +33,7 @@ class Tail:
         head = self._head
         self._views[head : head + count] = [_NOTHING] * count
         head += count
-        self.base_offset = self._lasts[head - 1] + 1
+        self.base_offset = max(self.base_offset, self._lasts[head - 1] + 1)
         if head == len(self._lasts):
             self._lasts.clear()
             self._views.clear()
@@ -43,6 +43,10 @@ class Tail:
             del self._views[:head]
             head = 0
         self._head = head
+
+    def leave_to_files(self, offset: int) -> None:
+        """Serve nothing before `offset` any more: the files say it otherwise since a compaction."""
+        self.base_offset = max(self.base_offset, offset)
 
     def __len__(self) -> int:
         return len(self._lasts) - self._head

@@ -11,7 +11,7 @@ from ottla.core.errors import ApiError
 from ottla.core.ports import File, Files
 from ottla.partitions.checkpoints import encode_epochs
 from ottla.partitions.log_reader import floor
-from ottla.partitions.producer_snapshot import encode_aborted, encode_snapshot
+from ottla.partitions.producer_snapshot import encode_aborted
 from ottla.partitions.reading import locate
 from ottla.partitions.recovery import RecoveredLog, empty_log, recover
 from ottla.partitions.retention import expired
@@ -34,7 +34,9 @@ def prepare_sidecars(partition: "Partition", *, final: bool = False) -> SidecarJ
         return None
     grown = active.size - partition.saved_size
     save_active = active.created and grown >= (
-        environment.save_at_stop_bytes if final else environment.save_every_bytes
+        environment.save_at_stop_bytes
+        if final
+        else max(environment.save_every_bytes, partition.producers.size_bytes)  # which are written each time
     )
     if not (save_active or partition.unsaved or partition.snapshots or partition.aborted_changed):
         return None
@@ -48,9 +50,9 @@ def prepare_sidecars(partition: "Partition", *, final: bool = False) -> SidecarJ
     partition.snapshots = [snapshot for snapshot in partition.snapshots if snapshot[0] > durable]
     if save_active:
         job.add_index(active)
-        job.snapshots.append((log.log_end_offset, encode_snapshot(partition.producers)))
+        job.snapshots.append((log.log_end_offset, partition.producers.snapshot()))
         partition.saved_size = active.size
-    if partition.aborted_changed:
+    if partition.aborted_changed and not partition.compacting:  # which is about to write these files itself
         partition.aborted_changed = False
         for segment in log.segments:
             entries = [
@@ -159,7 +161,8 @@ def truncate(partition: "Partition", offset: int, done: Callable[[Exception | No
                 file.sync()
             finally:
                 file.close()
-        return _cut(environment.disk.files, log.segments, offset, partition.config, partition.log_start_offset)
+        now_ms = environment.clock.time_ms()
+        return _cut(environment.disk.files, log.segments, offset, partition.config, partition.log_start_offset, now_ms)
 
     def finished(recovered: RecoveredLog | None, error: Exception | None) -> None:
         partition.recovery_limit = None
@@ -184,7 +187,7 @@ def truncate(partition: "Partition", offset: int, done: Callable[[Exception | No
 
 
 def _cut(
-    files: Files, segments: list[Segment], offset: int, config: "LogConfig", log_start_offset: int
+    files: Files, segments: list[Segment], offset: int, config: "LogConfig", log_start_offset: int, now_ms: int
 ) -> RecoveredLog:
     directory = segments[0].directory
     if not segments[0].created and not segments[-1].created:
@@ -211,5 +214,21 @@ def _cut(
         config,
         recovery_point=last.base_offset,
         log_start_offset=min(log_start_offset, offset),
+        now_ms=now_ms,
         gaps=True,
     )
+
+
+def close(partition: "Partition", done: Callable[[], None]) -> None:
+    """Write and sync what is queued, then call `done`."""
+    partition.is_leader = partition.is_aside = False
+    log = partition.log
+
+    def settled(_: object, __: Exception | None) -> None:
+        log.flush()
+        log.exclusive(lambda: None, lambda _, __: done())
+
+    if partition.error is not None or (log.idle and not log.dirty):
+        done()
+    else:
+        log.exclusive(lambda: None, settled)

@@ -18,8 +18,8 @@ Two things are kept safe by it.
   counts for nothing: what the coordinator agreed to is over. A marker of transaction version 2 bears the epoch *after*
   the one that it ends, so it takes away only lower epochs: the next transaction of that very epoch is a new one.
 - *The order.* Batches that come while their producer's first one is being asked about wait behind it and share its
-  fate. After a refusal nothing above the lowest sequence that was asked for begins a transaction: it would leave a gap
-  that the producer can never fill, as a producer that is not known here may begin anywhere.
+  fate. When their producer is not known here, it may begin anywhere: so after a refusal nothing above the lowest
+  sequence that was asked for begins a transaction. It would leave a gap that the producer could never fill.
 
 Pure: a partition drives it, and whoever produces asks the coordinator.
 """
@@ -82,13 +82,23 @@ class Verifications:
     # -- before a batch is appended
 
     def admit(
-        self, producer_id: int, epoch: int, sequence: int, *, ongoing: bool, adds: bool, now_ms: int, resume: Resume
+        self,
+        producer_id: int,
+        epoch: int,
+        sequence: int,
+        *,
+        ongoing: bool,
+        is_known: bool,
+        adds: bool,
+        now_ms: int,
+        resume: Resume,
     ) -> int:
         """What is to happen with a transactional batch: `APPEND` it now; `WAIT` until `resume`; or ask the coordinator.
 
         A positive number is the guard under which to ask: then `resume` comes too, after `answered`. `ongoing`: the
-        producer has an open transaction in this epoch here. Raises ApiError OUT_OF_ORDER_SEQUENCE_NUMBER for a batch
-        that must come after one which was refused: the producer sends both again, in order.
+        producer has an open transaction in this epoch here; `is_known`: there is a sequence to compare with. Raises
+        ApiError OUT_OF_ORDER_SEQUENCE_NUMBER for a batch that must come after one which was refused: the producer sends
+        both again, in order.
         """
         known = self._resuming
         if known is not None and known.producer_id == producer_id and known.epoch == epoch:
@@ -104,7 +114,8 @@ class Verifications:
             known = Verification(producer_id, epoch, sequence, adds, NO_GUARD, now_ms)
             self._by_producer.setdefault(producer_id, []).append(known)
         else:
-            self._check_order(known, sequence)
+            if not is_known:
+                self._check_order(known, sequence)
             known.lowest_sequence = sequence
         self._guards += 1
         known.step, known.guard, known.adds, known.asked_ms = Step.ASKING, self._guards, adds, now_ms
@@ -138,7 +149,9 @@ class Verifications:
             raise ApiError(
                 ErrorCode.INVALID_TXN_STATE, f"the batch of producer {producer_id} is part of no transaction under way"
             )
-        if known.adds and sequence > 0 and not is_known:  # every transaction of version 2 has sequences of its own
+        if is_known:
+            return
+        if known.adds and sequence > 0:  # every transaction of version 2 has sequences of its own
             raise ApiError(
                 ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
                 f"producer {producer_id} is not known here: its transaction cannot begin with sequence {sequence}",

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ottla.core.ports import Files
+from ottla.core.ports import File, Files
 from ottla.partitions.checkpoints import LEADER_EPOCH_FILE
 from ottla.partitions.recovery import empty_log
 from ottla.partitions.segment import LOG_SUFFIX, SEGMENT_SUFFIXES
+from ottla.partitions.write_job import open_or_create
 
 if TYPE_CHECKING:
     from ottla.partitions.partition import Partition
@@ -16,23 +17,31 @@ def start_anew(partition: "Partition", offset: int, done: Callable[[Exception | 
     """Forget every record; `offset` is log start and log end when `done(None)` comes, before which nothing is appended.
 
     The new log start is durable before the first file goes: a crash in between finds a log that ends before its start,
-    and recovery takes that for this very thing.
+    and recovery takes that for this very thing. A file of the new log is there at the end, though it is empty: a
+    replica without any would begin at 0 after a restart, and might have been counted as one that ends at `offset`.
     """
     log, environment = partition.log, partition.environment
     partition.recovery_limit = 0  # whatever is left of the old records after a crash is not damaged, it is gone
     partition.move_log_start(offset)
 
-    def remove() -> None:
-        _remove_files(environment.disk.files, log.directory)
+    begun = empty_log(log.directory, offset)
+    [segment] = begun.segments
 
-    def removed(_: None, error: Exception | None) -> None:
+    def remove() -> File:
+        _remove_files(environment.disk.files, log.directory)
+        return open_or_create(environment.disk, segment, partition.topic_id)
+
+    def removed(file: File | None, error: Exception | None) -> None:
         partition.recovery_limit = None
         if error is not None:
             log.fail(error)
         else:
+            assert file is not None
             partition.cleaned_to = 0
             log.abandon()
-            partition.restart(empty_log(log.directory, offset))
+            segment.created = True
+            environment.open_files.adopt(segment, file)
+            partition.restart(begun)
             partition.start_replicated(offset)
             partition.epochs_changed = True
         done(error)

@@ -156,7 +156,7 @@ class Replicas:
         elif high_watermark > self._committed_end.get(key, 0):
             raise Violation("high watermark of a leader", f"{where} follows with {high_watermark}, which no leader had")
         self._check_contents(where, key, partition, seen)
-        for producer in partition.producers.producers.values():
+        for producer in partition.producers:
             if producer.batches and producer.batches[-1].last_offset >= log.log_end_offset:
                 raise Violation("producers are in the log", f"{where} remembers a batch that it does not have")
 

@@ -145,7 +145,7 @@ class Checker:
             raise Violation(f"{where} follows with a high watermark {high_watermark} that no leader had")
         seen.leader_epoch = partition.leader_epoch
         self._check_contents(where, key, partition, seen)
-        for producer in partition.producers.producers.values():
+        for producer in partition.producers:
             if producer.batches and producer.batches[-1].last_offset >= log.log_end_offset:
                 raise Violation(f"{where} remembers a batch of a producer that it does not have")
 

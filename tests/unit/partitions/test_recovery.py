@@ -92,7 +92,7 @@ def test_producers_whose_records_a_crash_took_are_not_remembered_later() -> None
     node = node_that_lost(range(5000, 5001), size=1000, producer_id=5, producer_epoch=0, base_sequence=0)
     write_others(node, range(200, 290))
     assert node.partition.log_end_offset == 100
-    assert not node.partition.producers.producers
+    assert len(node.partition.producers) == 0
 
 
 @pytest.mark.parametrize("clean", [True, False])
@@ -162,7 +162,7 @@ def test_a_stop_saves_nothing_that_a_start_soon_learns_from_a_small_log() -> Non
     assert node.files.list_directory(DIRECTORY) == [file_name(0, LOG_SUFFIX), PARTITION_METADATA_FILE]
     node.kill()
     assert node.partition.epochs.entries == [(0, 0)]
-    assert list(node.partition.producers.producers) == [5]
+    assert [producer.producer_id for producer in node.partition.producers] == [5]
     assert node.find(100).offset == 0
 
 

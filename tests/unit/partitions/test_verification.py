@@ -15,12 +15,15 @@ class Case:
         self.verifications = Verifications()
         self.told: list[tuple[int, ErrorCode, int]] = []
 
-    def admit(self, sequence: int, *, epoch: int = EPOCH, ongoing: bool = False, adds: bool = True) -> int:
+    def admit(
+        self, sequence: int, *, epoch: int = EPOCH, ongoing: bool = False, is_known: bool = False, adds: bool = True
+    ) -> int:
         return self.verifications.admit(
             ID,
             epoch,
             sequence,
             ongoing=ongoing,
+            is_known=is_known,
             adds=adds,
             now_ms=0,
             resume=lambda code, guard: self.told.append((sequence, code, guard)),
@@ -55,7 +58,14 @@ def test_the_first_batch_is_asked_about_and_later_ones_wait_behind_it(case: Case
 def test_a_batch_is_let_in_only_while_its_guard_counts(case: Case) -> None:
     seen: list[ErrorCode | None] = []
     guard = case.verifications.admit(
-        ID, EPOCH, 0, ongoing=False, adds=True, now_ms=0, resume=lambda _, guard: seen.append(case.refused(0, guard))
+        ID,
+        EPOCH,
+        0,
+        ongoing=False,
+        is_known=False,
+        adds=True,
+        now_ms=0,
+        resume=lambda _, guard: seen.append(case.refused(0, guard)),
     )
     assert case.refused(0, guard) is ErrorCode.INVALID_TXN_STATE  # not answered yet
     case.verifications.answered(guard, ErrorCode.NONE)
@@ -84,6 +94,12 @@ def test_after_a_refusal_nothing_above_its_sequence_begins(case: Case) -> None:
     case.verifications.answered(again, ErrorCode.NOT_ENOUGH_REPLICAS)
     assert case.admit(5) > 0  # one that was sent before came later
     assert case.admit(20) == WAIT
+
+
+def test_a_producer_that_is_known_is_held_to_its_own_sequence_only(case: Case) -> None:
+    """A duplicate that was sent late must not keep out what follows."""
+    case.verifications.answered(case.admit(0, is_known=True), ErrorCode.INVALID_TXN_STATE)
+    assert case.admit(30, is_known=True) > 0
 
 
 def test_the_order_holds_where_sequences_wrap(case: Case) -> None:
@@ -132,6 +148,7 @@ def test_a_producer_without_state_begins_a_transaction_of_version_2_with_sequenc
             EPOCH,
             sequence,
             ongoing=False,
+            is_known=is_known,
             adds=adds,
             now_ms=0,
             resume=lambda _, guard, s=sequence, k=is_known: results.append(  # type: ignore[misc]
@@ -148,6 +165,7 @@ def test_once_a_batch_is_in_the_log_nothing_is_remembered(case: Case) -> None:
         EPOCH,
         0,
         ongoing=False,
+        is_known=False,
         adds=True,
         now_ms=0,
         resume=lambda code, _: case.verifications.begun(ID, EPOCH),
@@ -164,7 +182,7 @@ def test_a_batch_that_comes_while_others_go_on_waits_behind_them(case: Case) -> 
         case.verifications.begun(ID, EPOCH)
         steps.append(case.admit(2, ongoing=True))
 
-    guard = case.verifications.admit(ID, EPOCH, 0, ongoing=False, adds=True, now_ms=0, resume=first)
+    guard = case.verifications.admit(ID, EPOCH, 0, ongoing=False, is_known=False, adds=True, now_ms=0, resume=first)
     case.admit(1)
     case.verifications.answered(guard, ErrorCode.NONE)
     assert steps == [WAIT]
