@@ -270,14 +270,14 @@ class Partition:
                 marker = read_end_transaction_marker(batch)
                 self.producers.check_marker(header, marker, transaction_version)
             else:
-                if origin is Origin.CLIENT:  # batches of coordinators have no sequence, and are verified before
+                if origin is Origin.CLIENT:  # only clients repeat batches; those of coordinators have no sequence
                     duplicate = self.producers.find_duplicate(header)
                     if duplicate is not None:
                         if done is not None:
                             self._wait(acks, duplicate.last_offset + 1, done)
                         return Appended(duplicate.base_offset, duplicate.last_offset, -1, self.log_start_offset)
-                    if header.attributes & TRANSACTIONAL_FLAG:
-                        self._check_verified(header, guard)
+                if header.attributes & TRANSACTIONAL_FLAG:
+                    self._check_verified(header, guard)
                 self.producers.check(header, origin)
         log = self.log
         base_offset = log.log_end_offset

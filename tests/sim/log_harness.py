@@ -9,7 +9,7 @@ from ottla.core.types import Uuid
 from ottla.partitions.config import LogConfig
 from ottla.partitions.manager import PartitionManager
 from ottla.partitions.partition import Partition
-from ottla.partitions.results import Isolation, Origin, ReadResult, TimestampOffset
+from ottla.partitions.results import Appended, Isolation, Origin, ReadResult, TimestampOffset
 from ottla.partitions.verification import APPEND, NO_GUARD
 from ottla.records.batch import Record, encode_batch
 from ottla.records.control import encode_end_transaction_marker
@@ -42,6 +42,38 @@ class Ack:
     def __call__(self, code: ErrorCode) -> None:
         assert self.code is None, "acknowledged twice"
         self.code = code
+
+
+def append_verified(
+    partition: Partition,
+    batch: bytes,
+    *,
+    done: Callable[[ErrorCode], None] | None = None,
+    adds: bool = True,
+    origin: Origin = Origin.CLIENT,
+) -> Appended:
+    """Append a transactional batch whose coordinator, asked if need be, agrees at once."""
+    header = read_header(batch)
+    outcomes: list[Appended | ApiError] = []
+
+    def append(guard: int) -> Appended:
+        return partition.append(memoryview(bytearray(batch)), acks=-1, done=done, origin=origin, guard=guard)
+
+    def resume(code: ErrorCode, guard: int) -> None:
+        assert code is ErrorCode.NONE
+        try:
+            outcomes.append(append(guard))
+        except ApiError as error:
+            outcomes.append(error)
+
+    guard = partition.admit(header.producer_id, header.producer_epoch, header.base_sequence, adds=adds, resume=resume)
+    if guard == APPEND:
+        return append(NO_GUARD)
+    partition.verifications.answered(guard, ErrorCode.NONE)
+    [outcome] = outcomes
+    if isinstance(outcome, ApiError):
+        raise outcome
+    return outcome
 
 
 class Node:
@@ -120,26 +152,8 @@ class Node:
 
     def append_transactional(self, batch: bytes, *, adds: bool = True) -> tuple[Any, Ack]:
         """The coordinator agrees at once."""
-        header = read_header(batch)
-        outcomes: list[tuple[Any, Ack] | ApiError] = []
-
-        def resume(code: ErrorCode, guard: int) -> None:
-            assert code is ErrorCode.NONE
-            try:
-                outcomes.append(self.append(batch, guard=guard))
-            except ApiError as error:
-                outcomes.append(error)
-
-        guard = self.partition.admit(
-            header.producer_id, header.producer_epoch, header.base_sequence, adds=adds, resume=resume
-        )
-        if guard == APPEND:
-            return self.append(batch)
-        self.partition.verifications.answered(guard, ErrorCode.NONE)
-        [outcome] = outcomes
-        if isinstance(outcome, ApiError):
-            raise outcome
-        return outcome
+        ack = Ack()
+        return append_verified(self.partition, batch, done=ack, adds=adds), ack
 
     def end_transaction(
         self, producer_id: int, epoch: int, *, committed: bool, coordinator_epoch: int = 0, transaction_version: int = 2

@@ -11,7 +11,7 @@ from ottla.controller.requests import NewTopic
 from ottla.core.errors import ErrorCode
 from ottla.core.types import NodeId
 from ottla.partitions.partition import Partition
-from ottla.partitions.results import Isolation, Origin
+from ottla.partitions.results import Isolation
 from ottla.protocol.messages.write_txn_markers_request import (
     WritableTxnMarker,
     WritableTxnMarkerTopic,
@@ -21,6 +21,7 @@ from ottla.protocol.messages.write_txn_markers_response import WriteTxnMarkersRe
 from ottla.records.batch import encode_batch
 from ottla.records.control import EndTransactionMarker, read_end_transaction_marker
 from ottla.records.record import Record
+from tests.sim.log_harness import append_verified
 from tests.unit.broker.one_broker import LISTENER, start_broker
 
 OTHER_NODE = RequestContext(listener="", api_version=2, node=NodeId(2))
@@ -45,7 +46,7 @@ def append(broker: Broker, producer_id: int, epoch: int = 0) -> None:
     batch = encode_batch(
         [record], producer_id=producer_id, producer_epoch=epoch, base_sequence=0, is_transactional=True
     )
-    partition(broker).append(memoryview(bytearray(batch)), acks=-1, done=None, origin=Origin.COORDINATOR)
+    append_verified(partition(broker), batch)
 
 
 def marker(

@@ -30,6 +30,7 @@ from ottla.protocol.messages.init_producer_id_request import InitProducerIdReque
 from ottla.protocol.messages.list_transactions_request import ListTransactionsRequest
 from ottla.records.batch import encode_batch
 from ottla.records.record import Record
+from tests.sim.log_harness import append_verified
 from tests.unit.broker.one_broker import context, start_broker
 
 ID = "an id"
@@ -108,7 +109,7 @@ class Rig:
             is_transactional=True,
         )
         partition = self.partition(index)
-        partition.append(memoryview(bytearray(batch)), acks=-1, done=None, origin=Origin.COORDINATOR)
+        append_verified(partition, batch, origin=Origin.COORDINATOR)
         return partition
 
     def partition(self, index: int = 0) -> Partition:

@@ -61,9 +61,15 @@ class FakeLog:
     def admit(self, producer_id: int, epoch: int, sequence: int, *, adds: bool, resume: Resume) -> int:
         """As a partition does."""
         self.producers.check_epoch(producer_id, epoch)
-        ongoing, now_ms = self.producers.is_ongoing(producer_id, epoch), self.clock.time_ms()
         return self.verifications.admit(
-            producer_id, epoch, sequence, ongoing=ongoing, adds=adds, now_ms=now_ms, resume=resume
+            producer_id,
+            epoch,
+            sequence,
+            ongoing=self.producers.is_ongoing(producer_id, epoch),
+            is_known=self.producers.is_known(producer_id),
+            adds=adds,
+            now_ms=self.clock.time_ms(),
+            resume=resume,
         )
 
     def append(

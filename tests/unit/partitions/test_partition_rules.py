@@ -128,9 +128,17 @@ def test_silent_producers_are_forgotten(node: Node) -> None:
 
 
 def test_takes_batches_of_coordinators_without_a_sequence_for_no_duplicates(node: Node) -> None:
-    for _ in range(2):
-        batch = make_batch([b"v"], producer_id=5, producer_epoch=0, is_transactional=True)
-        node.partition.append(memoryview(bytearray(batch)), acks=-1, done=None, origin=Origin.COORDINATOR)
+    batch = make_batch([b"v"], producer_id=5, producer_epoch=0, is_transactional=True)
+
+    def append(code: ErrorCode, guard: int) -> None:
+        node.partition.append(memoryview(bytearray(batch)), acks=-1, done=None, origin=Origin.COORDINATOR, guard=guard)
+
+    with pytest.raises(ApiError) as unverified:
+        append(ErrorCode.NONE, 0)
+    assert unverified.value.code is ErrorCode.INVALID_TXN_STATE
+    guard = node.partition.admit(5, 0, -1, adds=True, resume=append)
+    node.partition.verifications.answered(guard, ErrorCode.NONE)
+    append(ErrorCode.NONE, 0)
     assert node.partition.log_end_offset == 2
 
 

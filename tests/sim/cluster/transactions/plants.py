@@ -19,6 +19,7 @@ from ottla.coordinators.transactions.states import TransactionState
 from ottla.coordinators.transactions.transaction import check_free
 from ottla.core.errors import ErrorCode
 from ottla.partitions import file_reads, recovery
+from ottla.partitions.idle_producers import EARLIER, ROW, PackedTable
 from ottla.partitions.partition import Partition
 from ottla.partitions.producer_snapshot import restore_snapshot
 from ottla.partitions.producer_state import ProducerStates
@@ -235,10 +236,11 @@ def after_the_marker() -> Iterator[None]:
     """Markers do not raise the epoch, and the coordinator is not asked once it has been."""
 
     def record(self: ProducerStates, header: Any, offset: int, timestamp: int, marker: Any) -> Any:
-        epoch = self.producers[header.producer_id].epoch if header.producer_id in self.producers else None
+        producer = self.get(header.producer_id)
+        epoch = producer.epoch if producer is not None else -1
         aborted = honest(self, header, offset, timestamp, marker)
-        if epoch is not None:
-            self.producers[header.producer_id].epoch = epoch
+        if producer is not None:
+            producer.epoch = epoch
         return aborted
 
     def verified(self: Partition, header: Any, guard: int) -> None:
@@ -257,9 +259,9 @@ def after_the_marker() -> Iterator[None]:
 @plant("a new leader forgets the sequences of producers")
 def sequences_lost() -> Iterator[None]:
     def become_leader(self: Partition, *arguments: Any) -> None:
-        producers = self.producers.producers
-        for one in [p.producer_id for p in producers.values() if p.transaction_first_offset is None]:
-            del producers[one]
+        states = self.producers
+        states._recent = {one.producer_id: one for one in states if one.transaction_first_offset is not None}
+        states._older, states.idle, states.earlier = {}, PackedTable(ROW.size), PackedTable(EARLIER.size)
         honest(self, *arguments)
 
     honest = Partition.become_leader
@@ -271,7 +273,8 @@ def sequences_lost() -> Iterator[None]:
 def open_ones_lost() -> Iterator[None]:
     def become_leader(self: Partition, *arguments: Any) -> None:
         self.producers._open.clear()
-        for one in self.producers.producers.values():
+        for one in [self.producers.get(one.producer_id) for one in list(self.producers)]:
+            assert one is not None
             one.transaction_first_offset = None
         honest(self, *arguments)
 
