@@ -62,19 +62,14 @@ class Topics:
 
 
 def batches(offset_count: int, in_batch: int) -> list[bytes]:
-    """Commits of all groups, in no order."""
+    """Commits of all groups, in no order; each is one of all partitions of a topic."""
     now_ms = time.time_ns() // 1_000_000
     groups = offset_count // (TOPICS * PARTITIONS)
-    places = [
-        (f"group-of-somebody-{group}", f"jobs-{topic}", partition)
-        for group in range(groups)
-        for topic in range(TOPICS)
-        for partition in range(PARTITIONS)
-    ]
-    random.Random(1).shuffle(places)
+    commits = [(f"group-of-somebody-{group}", f"jobs-{topic}") for group in range(groups) for topic in range(TOPICS)]
+    random.Random(1).shuffle(commits)
     codec = records.GroupRecordCodec()
     made = []
-    rest = iter(places)
+    rest = ((group, topic, partition) for group, topic in commits for partition in range(PARTITIONS))
     while piece := list(islice(rest, in_batch)):
         encoded = []
         for group, topic, partition in piece:

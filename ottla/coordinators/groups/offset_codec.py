@@ -48,6 +48,29 @@ def encode_key(group_id: str, topic: str, partition: int) -> bytes:
     )
 
 
+class KeyDecoder:
+    """Reads keys of a log: the partitions of one commit stand side by side, so the names are often those before."""
+
+    __slots__ = ("_group", "_names", "_topic")
+
+    def __init__(self) -> None:
+        self._names = b"none"
+        """Of the last key, all of it before the partition."""
+        self._group = self._topic = ""
+
+    def decode(self, key: bytes) -> OffsetCommitKey:
+        """Of either kind of offset key; DecodeError when it is none."""
+        names = key[:-4]
+        if names != self._names:
+            decoded = decode_key(key)
+            self._names, self._group, self._topic = names, decoded.group, decoded.topic
+            return decoded
+        decoded = OffsetCommitKey.__new__(OffsetCommitKey)
+        decoded.group, decoded.topic = self._group, self._topic
+        (decoded.partition,) = _PARTITION.unpack_from(key, len(names))
+        return decoded
+
+
 def decode_key(key: bytes) -> OffsetCommitKey:
     """Of either kind of offset key; DecodeError when it is none."""
     try:
@@ -56,7 +79,7 @@ def decode_key(key: bytes) -> OffsetCommitKey:
         decoded = OffsetCommitKey.__new__(OffsetCommitKey)
         decoded.group = key[4:topic_at].decode()
         decoded.topic = key[topic_at + 2 : partition_at].decode()
-        (decoded.partition,) = _PARTITION.unpack_from(key, partition_at)
+        (decoded.partition,) = _PARTITION.unpack(key[partition_at:])  # and nothing behind it
     except (IndexError, struct_error, UnicodeDecodeError) as error:
         raise DecodeError(f"the key of an offset: {error}") from None
     return decoded

@@ -28,6 +28,9 @@ _OFFSET_KINDS = frozenset(map(_prefix.pack, (OFFSET_COMMIT, LEGACY_OFFSET_COMMIT
 class GroupRecordCodec:
     """Records of groups as bytes and back. The value of an offset is bytes already, see `offset_codec`."""
 
+    def __init__(self) -> None:
+        self._keys = offset_codec.KeyDecoder()
+
     def encode(self, record: CoordinatorRecord) -> tuple[bytes, bytes | None]:
         """Raises EncodeError when a name is longer than the format can hold."""
         if type(record.key) is OffsetCommitKey:
@@ -46,7 +49,7 @@ class GroupRecordCodec:
         if key[:2] in _OFFSET_KINDS:
             if value is not None:
                 offset_codec.check_value(value)
-            return _new_record(CoordinatorRecord, (offset_codec.decode_key(key), value, 0))
+            return _new_record(CoordinatorRecord, (self._keys.decode(key), value, 0))
         try:
             (kind,) = _prefix.unpack_from(key)
             version = -1 if value is None else _prefix.unpack_from(value)[0]

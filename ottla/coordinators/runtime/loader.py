@@ -10,8 +10,8 @@ from ottla.partitions.results import Isolation, ReadResult
 from ottla.records.batch import Record, iterate_headers, iterate_records
 from ottla.records.control import read_end_transaction_marker
 
-SLICE_MS = 1.0
-READ_BYTES = 1 << 20
+SLICE_MS = 0.8  # so that what comes around a slice, such as reading the next piece, still ends within one
+READ_BYTES = 256 << 10
 RECORDS_BETWEEN_LOOKS = 16  # at the clock
 
 
