@@ -304,6 +304,48 @@ def _produce(
     pytest.fail("nobody leads the partition")
 
 
+def test_a_topic_that_is_deleted_in_the_middle_holds_nothing_up(
+    cluster: Cluster, new_topic: Callable[[], str], name: str
+) -> None:
+    kept, doomed = new_topic(), new_topic()
+    producer = transactional(cluster, name)
+    producer.begin_transaction()
+    for topic in (kept, doomed):
+        producer.produce(topic, b"first", partition=0)
+    assert producer.flush(WAIT_S) == 0
+    admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
+    admin.delete_topics([doomed])[doomed].result(WAIT_S)
+    producer.commit_transaction(WAIT_S)
+    write(producer, kept, "second")
+    assert read(cluster, kept) == [Counter(first=1, second=1), *[Counter(second=1)] * (PARTITIONS - 1)]
+
+
+def test_nodes_that_do_not_vote_lead_and_coordinate_too(name: str) -> None:
+    """So nodes 4 and 5, which the quorum does not link, ask each other."""
+    with Cluster(nodes=3) as cluster:
+        for node in (4, 5):
+            cluster.add_node(node)
+        admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
+        deadline = time.monotonic() + WAIT_S
+        while len(admin.list_topics(timeout=WAIT_S).brokers) < 5:
+            assert time.monotonic() < deadline, "the new nodes do not take part"
+            time.sleep(0.1)
+        replicas = [[4], [5], [4], [5]]
+        topic = NewTopic(name, PARTITIONS, replica_assignment=replicas, config={"min.insync.replicas": "1"})
+        admin.create_topics([topic])[name].result(WAIT_S)
+        coordinators: set[int] = set()
+        count = 0
+        while not {4, 5} <= coordinators:
+            assert count < 60, f"transactional ids have coordinators {coordinators} only"
+            find = FindCoordinatorRequest(key_type=1, coordinator_keys=[f"{name}-{count}"])
+            (found,) = ask(cluster.node_address(1), ApiKey.FIND_COORDINATOR, find).coordinators
+            if found.node_id in (4, 5) and found.node_id not in coordinators:
+                write(transactional(cluster, f"{name}-{count}"), name, str(found.node_id))
+                coordinators.add(found.node_id)
+            count += 1
+        assert read(cluster, name) == [Counter({"4": 1, "5": 1})] * PARTITIONS
+
+
 def test_transactions_are_all_or_nothing_while_nodes_die(new_topic: Any, name: str) -> None:
     """Each node, so also the coordinator and every leader, is killed once while transactions are under way."""
     with Cluster(nodes=3) as cluster:
