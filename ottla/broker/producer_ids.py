@@ -5,6 +5,7 @@ the first of them comes.
 """
 
 import asyncio
+from typing import Final
 
 from ottla.broker.broker import Broker
 from ottla.broker.context import RequestContext
@@ -19,6 +20,11 @@ from ottla.protocol.messages.init_producer_id_response import InitProducerIdResp
 
 NO_PRODUCER_ID = -1
 NO_PRODUCER_EPOCH = -1
+PRODUCERS_AT_MOST: Final = 10_000_000
+"""That this node remembers, over all partitions: about a gigabyte. Beyond it new ones come slowly, until old ones have
+been silent for `producer.id.expiration.ms`; what is known of a producer is never given up before."""
+THROTTLED_S: Final = 0.1
+"""How long each new id takes then: a million a day."""
 
 
 class ProducerIds:
@@ -33,6 +39,8 @@ class ProducerIds:
     async def next(self) -> int:
         """A new id. Raises ApiError when the controller gives no block."""
         async with self._lock:
+            if self._broker.partitions.producer_count >= PRODUCERS_AT_MOST:
+                await asyncio.sleep(THROTTLED_S)
             if self._used == self._block.size:
                 self._block = await self._broker.controller.allocate_producer_ids(self._broker.epoch)
                 self._used = 0

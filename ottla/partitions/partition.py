@@ -49,41 +49,12 @@ _JOIN_FROM_VIEWS = 32  # more buffers than this cost a socket more than one copy
 class Partition:
     """See the module. `watchers` are called when an offset that readers see, or the leadership, moved."""
 
-    __slots__ = (
-        "_committed_waiters",
-        "_written_waiters",
-        "aborted",
-        "aborted_changed",
-        "cleaned_to",
-        "compacting",
-        "compaction_failed_at",
-        "config",
-        "environment",
-        "epochs",
-        "epochs_changed",
-        "error",
-        "high_watermark",
-        "index",
-        "is_aside",
-        "is_leader",
-        "last_stable_offset",
-        "leader_epoch",
-        "log",
-        "log_start_offset",
-        "producers",
-        "recovery_limit",
-        "recovery_point",
-        "role",
-        "saved_size",
-        "snapshots",
-        "state",
-        "topic",
-        "topic_id",
-        "unsaved",
-        "verifications",
-        "was_truncated",
-        "watchers",
-    )
+    __slots__ = ("_committed_waiters", "_written_waiters", "aborted", "aborted_changed", "cleaned_to", "compacting",
+                 "compaction_failed_at", "config", "environment", "epochs", "epochs_changed", "error",
+                 "high_watermark", "index", "is_aside", "is_leader", "last_stable_offset", "leader_epoch", "log",
+                 "log_start_offset", "producers", "recovery_limit", "recovery_point", "role", "saved_size",
+                 "snapshots", "state", "topic", "topic_id", "unsaved", "verifications", "was_truncated",
+                 "watchers")  # fmt: skip
 
     log: Log
 
