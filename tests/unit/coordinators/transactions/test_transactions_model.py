@@ -186,11 +186,15 @@ class History:
         if client.flow == NEW:
             self._may_come_late(client)
         client.answer = client.ask(client.connection)
+        if self.random.random() < 0.15:
+            self.a_connection_breaks(client)
         self._look()
 
     def _may_come_late(self, client: Client) -> None:
         assert client.ask is not None
-        self.late = [*self.late, (client, client.connection, client.ask)][-10:]
+        same = [item for item in self.late if item[0] is client][-4:]
+        others = [item for item in self.late if item[0] is not client]
+        self.late = [*others, *same, (client, client.connection, client.ask)]
 
     def _connect(self, client: Client) -> None:
         self.connections += 1
