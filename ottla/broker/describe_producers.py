@@ -13,12 +13,13 @@ from ottla.protocol.messages.describe_producers_response import (
 )
 
 NO_TRANSACTION = -1
+NO_EPOCH = -1
 
 
 async def describe_producers(
     broker: Broker, request: DescribeProducersRequest, context: RequestContext
 ) -> DescribeProducersResponse:
-    """Of partitions that this node leads."""
+    """Of partitions that are on this node, led or not: to find transactions that hang, each broker is asked for its own."""
     return DescribeProducersResponse(
         topics=[
             TopicResponse(
@@ -31,7 +32,7 @@ async def describe_producers(
 
 def _partition(broker: Broker, topic: str, index: int) -> PartitionResponse:
     try:
-        partition = broker.replicas.leader(topic, index)
+        partition = broker.replicas.readable(topic, index, NO_EPOCH)
     except ApiError as error:
         return PartitionResponse(partition_index=index, error_code=error.code, error_message=error.message or None)
     return PartitionResponse(partition_index=index, active_producers=[_state(one) for one in partition.producers])

@@ -23,6 +23,8 @@ from ottla.protocol.messages.add_partitions_to_txn_request import (
     AddPartitionsToTxnTopic,
     AddPartitionsToTxnTransaction,
 )
+from ottla.protocol.messages.describe_producers_request import DescribeProducersRequest
+from ottla.protocol.messages.describe_producers_request import TopicRequest as DescribeProducersTopic
 from ottla.protocol.messages.describe_transactions_request import DescribeTransactionsRequest
 from ottla.protocol.messages.end_txn_request import EndTxnRequest
 from ottla.protocol.messages.find_coordinator_request import FindCoordinatorRequest
@@ -32,6 +34,7 @@ from ottla.records.batch import encode_batch
 from ottla.records.record import Record
 from tests.sim.log_harness import append_verified
 from tests.unit.broker.one_broker import context, start_broker
+from tests.unit.broker.test_several_replicas import Follower
 
 ID = "an id"
 
@@ -264,3 +267,23 @@ async def test_transactions_are_listed(rig: Rig) -> None:
     await rig.add(("t", 0))
     (listed,) = (await rig.ask(ApiKey.LIST_TRANSACTIONS, ListTransactionsRequest())).transaction_states
     assert (listed.transactional_id, listed.producer_id, listed.transaction_state) == (ID, rig.producer_id, "Ongoing")
+
+
+async def test_a_partition_tells_of_its_producers_and_their_open_transactions(rig: Rig) -> None:
+    topic = DescribeProducersTopic(name="t", partition_indexes=[0, 9])
+
+    async def described() -> list[tuple[int, int, int]]:
+        answer = await rig.ask(ApiKey.DESCRIBE_PRODUCERS, DescribeProducersRequest(topics=[topic]))
+        known, unknown = answer.topics[0].partitions
+        assert (known.error_code, unknown.error_code) == (0, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+        return [(one.producer_id, one.producer_epoch, one.current_txn_start_offset) for one in known.active_producers]
+
+    await rig.add(("t", 0))
+    partition = rig.write(0)
+    assert await described() == [(rig.producer_id, 0, 0)]
+    partition.become_follower(1, Follower())
+    assert await described() == [(rig.producer_id, 0, 0)]
+    partition.become_leader(2, None)
+    await rig.end(version=5)
+    await rig.until(lambda: partition.last_stable_offset == 2)
+    assert await described() == [(rig.producer_id, 1, -1)]
