@@ -19,7 +19,7 @@ NO_EPOCH = -1
 async def describe_producers(
     broker: Broker, request: DescribeProducersRequest, context: RequestContext
 ) -> DescribeProducersResponse:
-    """Of partitions that are on this node, led or not: to find transactions that hang, each broker is asked for its own."""
+    """Of partitions that are here, led or not: who looks for transactions that hang asks each broker for its own."""
     return DescribeProducersResponse(
         topics=[
             TopicResponse(
