@@ -28,10 +28,19 @@ class ProduceRequest:
     """What is to be appended: for each topic and partition one record batch, which the log may change in place.
 
     `adds_partitions`: what it writes to becomes part of the transaction by that (transaction version 2, Produce from 12
-    on); else the producer has added it before.
+    on); else the producer has added it before. `knows_abortable`: it understands TRANSACTION_ABORTABLE (from 11 on),
+    and aborts where older ones could only give up.
     """
 
-    __slots__ = ("acks", "adds_partitions", "allows_zstd", "timeout_ms", "topics", "transactional_id")
+    __slots__ = (
+        "acks",
+        "adds_partitions",
+        "allows_zstd",
+        "knows_abortable",
+        "timeout_ms",
+        "topics",
+        "transactional_id",
+    )
 
     def __init__(
         self,
@@ -42,6 +51,7 @@ class ProduceRequest:
         transactional_id: str | None = None,
         allows_zstd: bool = True,
         adds_partitions: bool = False,
+        knows_abortable: bool = False,
     ) -> None:
         self.acks = acks
         self.timeout_ms = timeout_ms
@@ -49,6 +59,7 @@ class ProduceRequest:
         self.transactional_id = transactional_id
         self.allows_zstd = allows_zstd
         self.adds_partitions = adds_partitions
+        self.knows_abortable = knows_abortable
 
 
 class ProducedPartition:
@@ -231,7 +242,7 @@ class Produce:
         if self._transactions is None or request.transactional_id is None:
             # Nobody could end it: the last stable offset would stand still for ever.
             raise ApiError(ErrorCode.INVALID_TXN_STATE, "the batch belongs to no transaction that is under way")
-        acks = request.acks
+        acks, knows_abortable = request.acks, request.knows_abortable
 
         def settle(guard: int | ApiError) -> None:
             pending.outstanding += 1  # the answer goes when it is whole, also that of a duplicate
@@ -243,6 +254,8 @@ class Produce:
                 if not acks:
                     produced.acknowledged(ErrorCode.NONE)
             except ApiError as error:
+                if knows_abortable and error.code is ErrorCode.INVALID_TXN_STATE:
+                    error = ApiError(ErrorCode.TRANSACTION_ABORTABLE, error.message)
                 produced.refused(error)
             pending.settled()
 

@@ -113,6 +113,7 @@ class Produce(ProduceServicer):
                 topics=topics,
                 transactional_id=transactional_id,
                 adds_partitions=True,
+                knows_abortable=True,
             ),
             answer,
         )

@@ -27,6 +27,7 @@ _FIRST_WITH_ZSTD: Final = 7
 _FIRST_WITH_MESSAGES: Final = 8
 _FIRST_WITH_LOG_START: Final = 5
 _FIRST_WITH_LEADERS: Final = 10
+_FIRST_WITH_ABORTABLE: Final = 11
 _FIRST_THAT_ADDS_PARTITIONS: Final = 12
 _FIRST_WITH_IDS: Final = 13
 _CURRENT_LEADER_TAG: Final = 0
@@ -112,6 +113,7 @@ def _decode_flexible(frame: bytearray, position: int, version: int) -> ProduceRe
         topics=topics,
         transactional_id=transactional_id,
         adds_partitions=version >= _FIRST_THAT_ADDS_PARTITIONS,
+        knows_abortable=version >= _FIRST_WITH_ABORTABLE,
     )
 
 

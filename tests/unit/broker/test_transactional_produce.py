@@ -54,7 +54,15 @@ class Transactional:
         return self.broker.partition("t")
 
     def send(
-        self, sequence: int, *, epoch: int = 0, count: int = 1, index: int = 0, adds: bool = True, acks: int = -1
+        self,
+        sequence: int,
+        *,
+        epoch: int = 0,
+        count: int = 1,
+        index: int = 0,
+        adds: bool = True,
+        acks: int = -1,
+        knows_abortable: bool = False,
     ) -> list[ProducedTopics]:
         records = [Record(key=b"k", value=b"%d" % (sequence + n), timestamp=1) for n in range(count)]
         encoded = encode_batch(
@@ -66,6 +74,7 @@ class Transactional:
             timeout_ms=1000,
             transactional_id=TRANSACTIONAL_ID,
             adds_partitions=adds,
+            knows_abortable=knows_abortable,
         )
 
     def end(self, epoch: int, *, version: int, committed: bool = True) -> None:
@@ -239,6 +248,18 @@ def test_partitions_are_asked_about_each_for_itself(one: Transactional) -> None:
     one.coordinator.answer(ErrorCode.INVALID_TXN_STATE)
     one.coordinator.answer()
     assert [one.error(outcome) for outcome in outcomes] == [ErrorCode.INVALID_TXN_STATE, ErrorCode.NONE]
+
+
+@pytest.mark.parametrize(
+    ("knows_abortable", "told"), [(False, ErrorCode.INVALID_TXN_STATE), (True, ErrorCode.TRANSACTION_ABORTABLE)]
+)
+def test_who_can_abort_is_told_to(one: Transactional, knows_abortable: bool, told: ErrorCode) -> None:
+    outcome = one.send(0, knows_abortable=knows_abortable)
+    one.coordinator.answer(ErrorCode.INVALID_TXN_STATE)
+    assert one.error(outcome) is told
+    fenced = one.send(0, knows_abortable=knows_abortable)
+    one.coordinator.answer(ErrorCode.INVALID_PRODUCER_EPOCH)
+    assert one.error(fenced) is ErrorCode.INVALID_PRODUCER_EPOCH
 
 
 def test_a_late_marker_of_the_last_transaction_does_not_end_the_next(one: Transactional) -> None:

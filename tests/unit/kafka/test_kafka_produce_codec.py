@@ -57,6 +57,7 @@ def test_requests_are_read_as_the_generated_codec_writes_them(
     assert (request.acks, request.timeout_ms) == (message.acks, message.timeout_ms)
     assert request.transactional_id == message.transactional_id
     assert request.allows_zstd == (version >= 7)
+    assert (request.knows_abortable, request.adds_partitions) == (version >= 11, version >= 12)
     assert flat(request) == [
         (
             topic.name if version < 13 else topic.topic_id,
