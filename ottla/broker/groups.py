@@ -5,6 +5,7 @@ A broker's coordinator starts with the first of these requests: a node without g
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -111,11 +112,29 @@ async def describe_groups(
 async def consumer_group_heartbeat(
     broker: Broker, request: ConsumerGroupHeartbeatRequest, context: RequestContext
 ) -> ConsumerGroupHeartbeatResponse:
-    if not broker.image.features.get(GROUP_VERSION, 0):
-        return ConsumerGroupHeartbeatResponse(
-            error_code=ErrorCode.UNSUPPORTED_VERSION, error_message=f"The cluster's {GROUP_VERSION} is 0."
-        )
-    return await _ask(group_coordinator(broker).consumer_group_heartbeat, request, context)
+    return await _ask(partial(_beat, broker), request, context)
+
+
+def take_consumer_group_heartbeat(
+    broker: Broker,
+    request: ConsumerGroupHeartbeatRequest,
+    context: RequestContext,
+    done: Callable[[ConsumerGroupHeartbeatResponse], None],
+) -> None:
+    _beat(broker, request, _caller(context), done)
+
+
+def _beat(
+    broker: Broker,
+    request: ConsumerGroupHeartbeatRequest,
+    caller: Caller,
+    done: Callable[[ConsumerGroupHeartbeatResponse], object],
+) -> None:
+    if broker.image.features.get(GROUP_VERSION, 0):
+        group_coordinator(broker).consumer_group_heartbeat(request, caller, done)
+    else:
+        message = f"The cluster's {GROUP_VERSION} is 0."
+        done(ConsumerGroupHeartbeatResponse(error_code=ErrorCode.UNSUPPORTED_VERSION, error_message=message))
 
 
 async def consumer_group_describe(

@@ -71,9 +71,11 @@ BETWEEN_NODES: Final[dict[ApiKey, str]] = {
 
 TAKERS: Final[dict[ApiKey, str]] = {
     ApiKey.OFFSET_COMMIT: "groups.take_offset_commit",
+    ApiKey.CONSUMER_GROUP_HEARTBEAT: "groups.take_consumer_group_heartbeat",
 }
 """The same for doors that can do without a task: these answer by a callback, and the order in which requests come is
-kept without waiting for the answers. A commit waits for a sync, and a client may have many under way.
+kept without waiting for the answers. A commit waits for a sync, and a client may have many under way; heartbeats come
+from every member all the time.
 """
 
 Taker = Callable[..., None]
