@@ -224,25 +224,31 @@ class Nemesis:
             worker.kill()
         elif random.random() < options.zombies:
             worker.hang(random.expovariate(1 / options.lasts_s))
-        if random.random() < options.strikes and not self._striking:
+        strikes = options.strikes * (2 if name == "end" else 1)
+        if random.random() < strikes and not self._striking:
             self._striking = True
             find = random.choice(coordinators(self.setting.checker, worker.transactional_id))
             after_s = random.choice([0.0, 0.002, 0.01])
             self.setting.world.call_later(after_s, self._unless_stopped, lambda: self._strike(name, find()))
+            if random.random() < 0.3:  # nobody asks again how it ended
+                self.setting.world.call_later(random.random() * 0.01, self._unless_stopped, worker.kill)
             self._after(options.lasts_s, self._strike_again)
 
     def _strike_again(self) -> None:
         self._striking = False
+
+    def _die(self, host: Host) -> None:
+        host.kill()
+        self._start_later(host)
 
     def _strike(self, step: str, node: NodeId | None) -> None:
         if node is None:
             return
         self.setting.coverage.note(f"struck at {step}")
         host = self.hosts[node - 1]
-        match self.random.choice(["kill", "power cut", "pause", "stop", "cut"]):
+        match self.random.choice(["kill", "power cut", "pause", "stop", "cut", "silence", "silence"]):
             case "kill":
-                host.kill()
-                self._start_later(host)
+                self._die(host)
             case "power cut":
                 host.power_cut(silent=self.random.random() < 0.5)
                 self._start_later(host)
@@ -250,6 +256,9 @@ class Nemesis:
                 if (process := host.process) is not None:
                     process.loop.pause()
                     self._after(self.setting.options.lasts_s, process.loop.resume)
+            case "silence":  # its followers hear no more of it, everybody else does; then it dies
+                self._cut(set(), {way for way in self._ways() if way[0] == node})
+                self._after(0.05, lambda: self._die(host))
             case "stop":
                 host.stop(lambda: self._start_later(host))
             case _:

@@ -64,7 +64,7 @@ class Options:
     save_bytes: int
     """So much of a log's end is read at a start; what is known of producers is saved before."""
     late_requests: float
-    """The part of their requests that arrive seconds later, when they have been repeated and more."""
+    """The part of the requests of transactions that arrive seconds later, when they have been repeated and more."""
 
     @classmethod
     def draw(cls, random: Random) -> "Options":
@@ -100,7 +100,7 @@ class Options:
             workers=random.choice([0, 1, 2, 2, 3]),
             kills=random.choice([0.0, 0.0, 0.02, 0.05]),
             zombies=random.choice([0.0, 0.0, 0.02, 0.05]),
-            strikes=random.choice([0.0, 0.0, 0.02, 0.05]),
+            strikes=random.choice([0.0, 0.05, 0.15]),
             save_bytes=random.choice([1000, 4000, 1_000_000]),
-            late_requests=random.choice([0.0, 0.0, 0.03, 0.1]),
+            late_requests=random.choice([0.0, 0.05, 0.15]),
         )

@@ -3,6 +3,7 @@
 - one process leads in an epoch; what was committed anywhere is the same everywhere below every high watermark
 - nobody's high watermark falls, nor passes what leaders have shown; a new leader that shows one shows no less than its
   predecessors
+- no leader's last stable offset is below what one before it has shown
 - an acknowledged batch is durable on every member of the ISR, and stays on whoever is or was one
 - no batch of an idempotent producer is committed twice
 """
@@ -50,6 +51,7 @@ class Replicas:
         self._leaders: dict[tuple[PartitionId, int], tuple[int, int]] = {}  # → node, life
         self._committed_end: dict[PartitionId, int] = {}
         self._shown: dict[PartitionId, dict[int, int]] = {}  # epoch → highest that its leader showed
+        self._stable: dict[PartitionId, dict[int, int]] = {}  # epoch → the last stable offset that its leader showed
         self._offsets: dict[tuple[PartitionId, int], int] = {}  # by CRC: where it is committed
         self._seen: dict[tuple[int, int], dict[Partition, Seen]] = {}  # by node and life
         self._owed: dict[tuple[int, int], dict[PartitionId, int]] = {}  # how many acknowledged ones it must have
@@ -185,6 +187,13 @@ class Replicas:
                     "high watermark stays", f"{partition.name}: epoch {epoch} shows {high_watermark}, before {before}"
                 )
             shown[epoch] = max(shown.get(epoch, 0), high_watermark)
+            stable, stables = partition.last_stable_offset, self._stable.setdefault(key, {})
+            before = max((offset for e, offset in stables.items() if e <= epoch), default=0)
+            if stable < before:
+                raise Violation(
+                    "stable offset stays", f"{partition.name}: epoch {epoch} shows {stable}, before {before}"
+                )
+            stables[epoch] = stable
 
     def _check_contents(self, where: str, key: PartitionId, partition: Partition, seen: Seen) -> None:
         log = partition.log

@@ -15,7 +15,9 @@ from tests.sim.cluster.clients import FAILURES, Client
 from tests.sim.cluster.host import LISTENER, Host
 
 WITHIN_S: Final = 0.7
-LATEST_S: Final = 4.0
+LATEST_S: Final = 3.0
+
+OF_TRANSACTIONS: Final = frozenset({ApiKey.INIT_PRODUCER_ID, ApiKey.PRODUCE, ApiKey.TXN_OFFSET_COMMIT, ApiKey.END_TXN})
 
 GROUP: Final = 0
 TRANSACTION: Final = 1
@@ -54,10 +56,11 @@ class Line(Client):
             listener=LISTENER, api_version=version, client_id=self.name, connection_id=self.connection, peer_host="c"
         )
 
-    def late_s(self) -> float:
+    def late_s(self, api_key: ApiKey) -> float:
         """How much later than usual the next request arrives."""
         setting = self.checker.setting
-        if setting.healed or self.random.random() >= setting.options.late_requests:
+        part = setting.options.late_requests * (1.0 if api_key in OF_TRANSACTIONS else 0.1)
+        if setting.healed or self.random.random() >= part:
             return 0.0
         setting.coverage.note("request late")
         return self.random.random() * LATEST_S
@@ -74,7 +77,7 @@ class Line(Client):
         context = self.context(version if version is not None else VERSIONS[api_key][1])
         try:
             return await self.calls.ask(
-                host, api_key, request, within_s=within_s, context=context, late_s=self.late_s()
+                host, api_key, request, within_s=within_s, context=context, late_s=self.late_s(api_key)
             )
         except FAILURES as error:
             if isinstance(error, (Unanswered, Unreached)):

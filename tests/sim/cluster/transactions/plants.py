@@ -3,7 +3,8 @@
 They join the others in `tests.sim.cluster.plants`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 from unittest.mock import patch
@@ -23,6 +24,7 @@ from ottla.partitions.idle_producers import EARLIER, ROW, PackedTable
 from ottla.partitions.partition import Partition
 from ottla.partitions.producer_snapshot import restore_snapshot
 from ottla.partitions.producer_state import ProducerStates
+from ottla.partitions.verification import APPEND
 from ottla.records.header import read_header
 from tests.sim.cluster.planting import Plants
 
@@ -218,40 +220,62 @@ def past_the_marker() -> Iterator[None]:
 
 @plant("epochs of producers are not checked on append")
 def any_epoch() -> Iterator[None]:
-    """Nor whether a transaction is under way."""
+    """Batches of an older epoch go into the log, and the coordinator is not asked about them."""
 
-    def verified(self: Partition, header: Any, guard: int) -> None:
-        """It is."""
+    def is_older(self: Partition, producer_id: int, epoch: int) -> bool:
+        known = self.producers.get(producer_id)
+        return known is not None and epoch < known.epoch
 
-    with (
-        patch.object(ProducerStates, "check", lambda self, header, origin: None),
-        patch.object(ProducerStates, "check_epoch", lambda self, producer_id, epoch: None),
-        patch.object(Partition, "_check_verified", verified),
-    ):
+    with _not_asked_about(is_older):
         yield
 
 
 @plant("a batch that comes after the marker of its transaction is accepted")
 def after_the_marker() -> Iterator[None]:
-    """Markers do not raise the epoch, and the coordinator is not asked once it has been."""
+    """Markers do not raise the epoch, and what the coordinator has agreed to once stays agreed."""
 
     def record(self: ProducerStates, header: Any, offset: int, timestamp: int, marker: Any) -> Any:
-        producer = self.get(header.producer_id)
-        epoch = producer.epoch if producer is not None else -1
+        known = self.get(header.producer_id)
+        before = (known.epoch, list(known.batches)) if known is not None else None
         aborted = honest(self, header, offset, timestamp, marker)
-        if producer is not None:
-            producer.epoch = epoch
+        if known is not None and before is not None:
+            known.epoch, batches = before
+            known.batches.clear()
+            known.batches.extend(batches)
         return aborted
 
-    def verified(self: Partition, header: Any, guard: int) -> None:
-        """It is."""
+    def has_ended(self: Partition, producer_id: int, epoch: int) -> bool:
+        known = self.producers.get(producer_id)
+        return known is not None and epoch <= known.epoch and known.transaction_first_offset is None
 
     honest = ProducerStates.record_marker
+    with patch.object(ProducerStates, "record_marker", record), _not_asked_about(has_ended):
+        yield
+
+
+@contextmanager
+def _not_asked_about(accepted: Callable[[Partition, int, int], bool]) -> Iterator[None]:
+    """Batches of these producers and epochs are appended as if their transaction was under way."""
+
+    def admit(self: Partition, producer_id: int, epoch: int, *arguments: Any, **more: Any) -> int:
+        if accepted(self, producer_id, epoch):
+            return APPEND
+        return honest_admit(self, producer_id, epoch, *arguments, **more)
+
+    def verified(self: Partition, header: Any, guard: int) -> None:
+        if not accepted(self, header.producer_id, header.producer_epoch):
+            honest_verified(self, header, guard)
+
+    def check(self: ProducerStates, header: Any, origin: Any) -> None:
+        known = self.get(header.producer_id)
+        if known is None or header.producer_epoch >= known.epoch:
+            honest_check(self, header, origin)
+
+    honest_admit, honest_verified, honest_check = Partition.admit, Partition._check_verified, ProducerStates.check
     with (
-        patch.object(ProducerStates, "record_marker", record),
-        patch.object(ProducerStates, "check", lambda self, header, origin: None),
+        patch.object(Partition, "admit", admit),
         patch.object(Partition, "_check_verified", verified),
-        patch.object(Partition, "admit", lambda self, *arguments, **more: -1),
+        patch.object(ProducerStates, "check", check),
     ):
         yield
 

@@ -113,7 +113,7 @@ class TransactionalProducer:
 
         try:
             code: ErrorCode = await line.calls.call(
-                line.hosts[state.leader - 1], begin, within_s=WITHIN_S, late_s=line.late_s()
+                line.hosts[state.leader - 1], begin, within_s=WITHIN_S, late_s=line.late_s(ApiKey.PRODUCE)
             )
         except (Unanswered, Unreached):
             line.reconnect()
