@@ -220,10 +220,12 @@ class Consumer(GroupConsumer, Generic[K, V]):
         limit = max_records or self._config.max_poll_records
         deadline = asyncio.get_running_loop().time() + timeout_ms / 1000
         self._check_open()
-        self._poll_begins()
+        if self._commits is not None:
+            self._poll_begins()
         try:
             while True:
-                if not await self._settled(deadline):
+                session = self._session
+                if session is not None and not session.is_quiet and not await session.settle(deadline):
                     return {}
                 self._check_open()
                 found = self._take(limit)
@@ -245,14 +247,19 @@ class Consumer(GroupConsumer, Generic[K, V]):
         if self._state in ("leaving", "closed"):
             raise StopAsyncIteration
         self._check_usable()
-        self._poll_begins()
+        in_group = self._commits is not None
+        if in_group:
+            self._poll_begins()
         try:
             while True:
-                await self._settled(None)
+                session = self._session
+                if session is not None and not session.is_quiet:
+                    await session.settle(None)
                 if self._state != "open":
                     raise StopAsyncIteration
                 for state in self._readable():
-                    self._given.append(state)
+                    if in_group:
+                        self._given.append(state)
                     record = state.peek()
                     if record is not None:
                         converted = self._convert(record)
@@ -428,7 +435,8 @@ class Consumer(GroupConsumer, Generic[K, V]):
         found: dict[TopicPartition, list[ConsumerRecord[K, V]]] = {}
         try:
             for state in self._readable():
-                self._given.append(state)  # also when nothing comes: markers of transactions move the position
+                if self._commits is not None:
+                    self._given.append(state)  # also when nothing comes: markers of transactions move the position
                 while limit > 0 and (records := self._take_batch(state, limit)):
                     found.setdefault(state.topic_partition, []).extend(records)
                     limit -= len(records)

@@ -114,10 +114,8 @@ class GroupConsumer(ABC):
     # --- around a poll
 
     def _poll_begins(self) -> None:
-        """The application is done with what it got before."""
+        """The application is done with what it got before. For consumers that have a group."""
         self._mark_processed()
-        if self._commits is None:
-            return
         if self._session is not None:
             self._session.poll_begins()
         if self._config.enable_auto_commit and asyncio.get_running_loop().time() >= self._commit_at:
@@ -129,9 +127,6 @@ class GroupConsumer(ABC):
     def _poll_ends(self) -> None:
         if self._session is not None:
             self._session.poll_ends()
-
-    async def _settled(self, deadline: float | None) -> bool:
-        return self._session is None or await self._session.settle(deadline)
 
     async def _leave_group(self) -> None:
         """Commit, tell the application, and leave."""

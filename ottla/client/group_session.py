@@ -77,6 +77,11 @@ class GroupSession:
         self._polling -= 1
         self._polled_at = self._loop.time()
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether `settle` has nothing to do or to tell."""
+        return self.membership.is_settled and self._settling is None and self.error is None
+
     async def settle(self, deadline: float | None) -> bool:
         """Give up and take partitions; False when that is not done by `deadline`.
 
@@ -147,7 +152,7 @@ class GroupSession:
     async def _lose(self, partitions: list[TopicPartition]) -> None:
         logger.warning("group %s: this member was dropped, and lost %s", self.membership.group_id, partitions)
         self._fetcher.assign(self.membership.owned)
-        self.membership.lost.clear()
+        self.membership.told_lost()
         told = self._config.on_lost or self._config.on_revoked
         if told is not None:
             await told(partitions)

@@ -54,6 +54,7 @@ class Membership:
         self.owned: dict[TopicPartition, bytes] = {}
         self.lost: dict[TopicPartition, bytes] = {}  # until the application is told
         self._target: dict[TopicPartition, bytes] = {}
+        self.is_settled = True  # nothing is lost, or to be given up or taken: looked at for each record
         self._known_topics: tuple[str, ...] | None = None  # what the coordinator knows; None: it must be told anew
         self._known_owned: dict[TopicPartition, bytes] | None = None
 
@@ -121,6 +122,7 @@ class Membership:
                 if topic.name  # else it was deleted meanwhile
                 for index in indexes
             }
+            self._look()
 
     def failed(self) -> None:
         """Nobody knows whether the coordinator heard the last heartbeat: the next one says everything."""
@@ -141,6 +143,7 @@ class Membership:
         self.owned, self._target = {}, {}
         self.epoch = JOIN_EPOCH
         self.failed()
+        self._look()
 
     # --- what there is to do
 
@@ -152,19 +155,24 @@ class Membership:
         added = [one for one, topic_id in self._target.items() if self.owned.get(one) != topic_id]
         return sorted(revoked), sorted(added)
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether there is nothing to do."""
-        return not self.lost and self.owned == self._target
+    def _look(self) -> None:
+        self.is_settled = not self.lost and self.owned == self._target
+
+    def told_lost(self) -> None:
+        """The application knows what it has lost, or is about to be told."""
+        self.lost = {}
+        self._look()
 
     def gave_up(self, partitions: Iterable[TopicPartition]) -> None:
         """The application is done with them."""
         for one in partitions:
             self.owned.pop(one, None)
+        self._look()
 
     def took(self, partitions: Iterable[TopicPartition]) -> None:
         """They are read from now on, unless the target changed meanwhile."""
         self.owned |= {one: self._target[one] for one in partitions if one in self._target}
+        self._look()
 
     def metadata(self) -> GroupMetadata:
         """Under which membership to commit."""

@@ -105,7 +105,8 @@ class FakeGroups:
             member.held = set(offered)
             member.epoch = self.epoch
         assignment: dict[TopicIdAndName, tuple[int, ...]] | None = None
-        if member.told != offered:
+        whole = request.owned is not None and request.topics is not None  # it may not have heard the last answer
+        if whole or member.told != offered:
             member.told = offered
             assignment = {}
             for topic, index in sorted(offered):
