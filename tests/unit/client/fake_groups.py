@@ -25,7 +25,7 @@ class FakeMember:
 
     def __init__(self, topics: Sequence[str]) -> None:
         self.topics = tuple(topics)
-        self.epoch = 0
+        self.epoch = self.previous_epoch = 0
         self.held: set[TopicPartition] = set()  # what it has, or was offered and may have
         self.told: set[TopicPartition] | None = None
 
@@ -87,7 +87,7 @@ class FakeGroups:
             assert request.topics is not None
             assert request.owned == {}
             member = self.join(request.member_id, *request.topics)
-        elif request.member_epoch not in (0, member.epoch):
+        elif request.member_epoch not in (0, member.epoch, member.previous_epoch):
             raise ClientError(ErrorCode.FENCED_MEMBER_EPOCH)
         if request.topics is not None and tuple(request.topics) != member.topics:
             member.topics = tuple(request.topics)
@@ -103,7 +103,8 @@ class FakeGroups:
         offered = target - others
         if member.held <= target:  # nothing is left to give up
             member.held = set(offered)
-            member.epoch = self.epoch
+            if member.epoch != self.epoch:
+                member.previous_epoch, member.epoch = member.epoch, self.epoch
         assignment: dict[TopicIdAndName, tuple[int, ...]] | None = None
         whole = request.owned is not None and request.topics is not None  # it may not have heard the last answer
         if whole or member.told != offered:
@@ -112,7 +113,8 @@ class FakeGroups:
             for topic, index in sorted(offered):
                 key = TopicIdAndName(topic.encode(), topic)
                 assignment[key] = (*assignment.get(key, ()), index)
-        member.epoch = max(member.epoch, 1)
+        if not member.epoch:
+            member.previous_epoch, member.epoch = 0, 1
         return HeartbeatAnswer(
             member_id=request.member_id, member_epoch=member.epoch, heartbeat_interval_ms=10, assignment=assignment
         )
