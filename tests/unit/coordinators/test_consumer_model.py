@@ -4,10 +4,12 @@ and the coordinator moves. No partition ever has two owners, whatever is answere
 
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+import pytest
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from ottla.coordinators.groups.consumer.group import ConsumerGroup
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.types import Uuid
 from ottla.protocol.messages.consumer_group_heartbeat_request import ConsumerGroupHeartbeatRequest
@@ -291,3 +293,19 @@ TestHistories = Histories.TestCase
 TestHistories.settings = settings(
     max_examples=150, stateful_step_count=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+
+
+def test_histories_convict_a_coordinator_that_gives_partitions_out_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before their former owners have given them up: the seam for this bug."""
+    monkeypatch.setattr(ConsumerGroup, "is_free", lambda *_: True)
+    quick = settings(
+        max_examples=100,
+        stateful_step_count=30,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(Histories, settings=quick)
