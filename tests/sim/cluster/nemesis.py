@@ -9,7 +9,7 @@ from tests.sim.cluster.administrator import Administrator
 from tests.sim.cluster.host import Host
 from tests.sim.cluster.setting import Setting
 from tests.sim.cluster.transactions.worker import Worker
-from tests.sim.cluster.transactions.workload import Workload, coordinators
+from tests.sim.cluster.transactions.workload import Workload, supports
 
 Ways = set[tuple[NodeId, NodeId]]
 MAIN_TOPIC = "t"
@@ -227,7 +227,7 @@ class Nemesis:
         strikes = options.strikes * (2 if name == "end" else 1)
         if random.random() < strikes and not self._striking:
             self._striking = True
-            find = random.choice(coordinators(self.setting.checker, worker.transactional_id))
+            find = random.choice(supports(self.setting.checker, worker.transactional_id))
             after_s = random.choice([0.0, 0.002, 0.01])
             self.setting.world.call_later(after_s, self._unless_stopped, lambda: self._strike(name, find()))
             if random.random() < 0.3:  # nobody asks again how it ended

@@ -18,6 +18,7 @@ from tests.sim.cluster.host import Host, directory_id
 from tests.sim.cluster.nemesis import MAIN_TOPIC, Nemesis
 from tests.sim.cluster.options import Options
 from tests.sim.cluster.setting import Setting
+from tests.sim.cluster.transactions.judge import one_member_each
 from tests.sim.cluster.transactions.worker import OUTPUT, OUTPUT_PARTITIONS
 from tests.sim.cluster.transactions.workload import Workload
 from tests.sim.raft.scenario import drop
@@ -124,6 +125,7 @@ class Run:
 
     def _end_transactions(self) -> None:
         """Everything is processed by one settled group; then no transaction stays open."""
+        one_member_each(self.workload.history.assigned)
         self._expect("everything is processed", lambda: self.workload.is_settled)
         for client in self.workload.clients:
             client.stopped = True

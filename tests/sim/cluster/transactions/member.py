@@ -17,8 +17,8 @@ from ottla.protocol.messages.sync_group_request import SyncGroupRequest, SyncGro
 from tests.sim.cluster.transactions.history import Assigned, History
 from tests.sim.cluster.transactions.line import GROUP, RETRIABLE, Line
 
-SESSION_MS: Final = 1500
-REBALANCE_MS: Final = 1500
+SESSION_MS: Final = 700
+REBALANCE_MS: Final = 1000
 PROTOCOL: Final = "by turns"
 BY_NAME: Final = 9
 """The newest version of OffsetFetch that names topics."""

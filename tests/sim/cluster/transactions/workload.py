@@ -3,7 +3,6 @@ of that, and at the end the judgement.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from ottla.controller.image import NO_LEADER
 from ottla.coordinators.groups.service import CONSUMER_OFFSETS
@@ -21,8 +20,6 @@ from tests.sim.cluster.transactions.member import Member
 from tests.sim.cluster.transactions.reader import Reader, read_committed
 from tests.sim.cluster.transactions.worker import GROUP, OUTPUT, OUTPUT_PARTITIONS, Step, Worker
 from tests.sim.raft.violation import Violation
-
-COORDINATED: Final = ((CONSUMER_OFFSETS, GROUP),)
 
 
 class Workload:
@@ -169,18 +166,21 @@ class Workload:
         return self.checker.setting.world.now_s + 60.0
 
 
-def coordinator(checker: Checker, topic: str, key: str) -> NodeId | None:
-    """Who coordinates a key, as last committed; `topic`: the coordinators' own."""
+def leader(checker: Checker, topic: str, index: int | None = None, *, key: str = "") -> NodeId | None:
+    """Of a partition, as last committed; without `index` of the one that coordinates `key`."""
     found = checker.topic(topic)
     if found is None:
         return None
-    leader = found.partitions[coordinator_partition(key, len(found.partitions))].leader
-    return leader if leader != NO_LEADER else None
+    index = coordinator_partition(key, len(found.partitions)) if index is None else index
+    node = found.partitions[index].leader
+    return node if node != NO_LEADER else None
 
 
-def coordinators(checker: Checker, transactional_id: str) -> list[Callable[[], NodeId | None]]:
-    """Whoever a transaction rests on: its own coordinator, and its group's."""
+def supports(checker: Checker, transactional_id: str) -> list[Callable[[], NodeId | None]]:
+    """Whoever a transaction rests on: its own coordinator, its group's, and the leaders of what it writes to."""
     return [
-        lambda: coordinator(checker, TRANSACTION_STATE, transactional_id),
-        lambda: coordinator(checker, CONSUMER_OFFSETS, GROUP),
+        lambda: leader(checker, TRANSACTION_STATE, key=transactional_id),
+        lambda: leader(checker, TRANSACTION_STATE, key=transactional_id),
+        lambda: leader(checker, CONSUMER_OFFSETS, key=GROUP),
+        lambda: leader(checker, OUTPUT, 0),
     ]
