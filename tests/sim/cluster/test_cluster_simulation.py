@@ -37,7 +37,13 @@ def test_the_same_seed_replays_the_same_history_in_another_process() -> None:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    "name", ["a fenced broker is elected", "the high watermark comes from appended ends, not from durable ones"]
+    "name",
+    [
+        "a fenced broker is elected",
+        "the high watermark comes from appended ends, not from durable ones",
+        "readers are not told of aborted transactions",
+        "offsets of a transaction count before it commits",
+    ],
 )
 def test_a_planted_bug_is_found(name: str) -> None:
     with PLANTS[name]():
