@@ -101,9 +101,11 @@ class Following:
         self._do(self.state.lead(leader if self.link is not None else NO_LEADER, leader_epoch, online=online))
 
     def end(self) -> None:
-        """Follow no more."""
+        """Follow no more. A cut that is under way ends later, and then nobody is to be followed either."""
         self._leave()
-        self.link = None
+        self.link = self._when_idle = None
+        if self.state.step is not Step.OFFLINE:
+            self.state.lead(NO_LEADER, self.state.leader_epoch, online=False)
 
     # -- what the connection tells
 

@@ -72,7 +72,9 @@ class Replicas:
     def ended(self, process: "Process") -> None:
         self._seen.pop((process.host.node, process.life), None)
         self._owed.pop((process.host.node, process.life), None)
-        process.host.durable_ends.update({(p.topic_id, p.index): p.log.durable_end_offset for p in process.logs})
+        process.host.durable_ends.update(
+            {(p.topic_id, p.index): p.log.durable_end_offset for p in process.logs if not _is_unread(p)}
+        )
 
     def moved(self, key: PartitionId, replicas: tuple[NodeId, ...]) -> None:
         """Whoever has no replica any more owes nothing, also if it gets a new one."""
@@ -258,9 +260,14 @@ class Replicas:
 
     def _durable_end(self, node: NodeId, key: PartitionId) -> int:
         found = self.replica(node, key)
-        if found is not None:
+        if found is not None and not _is_unread(found):
             return found.log.durable_end_offset
         return self.checker.hosts[node].durable_ends.get(key, 0)
+
+
+def _is_unread(partition: Partition) -> bool:
+    """Its files could not be opened at this start: what they hold is as it was before."""
+    return partition.error is not None and partition.log_end_offset == 0
 
 
 def holds(partition: Partition, held: Held) -> bool:

@@ -6,6 +6,7 @@ from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.types import NodeId
 from ottla.partitions.config import LogConfig
 from ottla.partitions.replication.anew import start_anew
+from ottla.partitions.replication.follower import Step
 from ottla.partitions.replication.following import Following
 from ottla.partitions.replication.leading import Leading
 from ottla.partitions.replication.throttle import Throttle
@@ -333,3 +334,17 @@ def test_no_rate_is_no_bound() -> None:
     throttle = Throttle()
     throttle.took(1 << 40)
     assert throttle.wait_ms(0.0) == 0.0
+
+
+def test_a_cut_that_ends_after_the_role_was_ended_follows_nobody() -> None:
+    node = Node(1, CONFIG)
+    link = FakeLink()
+    following = follow(node, 2, link)
+    fill(node, 1, 0, 4)
+    following.diverged(1, 2)
+    assert following.busy
+    following.when_idle(lambda: None)
+    following.end()
+    node.clock.run_until(lambda: not following.busy)
+    assert node.partition.log_end_offset == 2
+    assert following.state.step is Step.NO_LEADER
