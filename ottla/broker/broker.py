@@ -26,7 +26,7 @@ from ottla.broker.replica_selector import RACK_AWARE, RackAwareSelector
 from ottla.broker.replicas import Replicas
 from ottla.broker.settings import BrokerSettings
 from ottla.broker.strays import set_strays_aside
-from ottla.broker.verification import verification_of
+from ottla.broker.transactions.verification import verification_of
 from ottla.controller.effective import EffectiveConfigs
 from ottla.controller.features import SUPPORTED_FEATURES
 from ottla.controller.image import Endpoint, MetadataDelta, MetadataImage
@@ -48,7 +48,7 @@ DISK_LOOK_MS: Final = 100.0
 
 COORDINATORS: Final = {
     "__consumer_offsets": ("groups", "ottla.broker.groups", "group_coordinator"),
-    "__transaction_state": ("transactions", "ottla.broker.transactions", "transaction_coordinator"),
+    "__transaction_state": ("transactions", "ottla.broker.transactions.handlers", "transaction_coordinator"),
 }
 """By internal topic: where among a broker's extensions its coordinator is, and what makes it."""
 

@@ -6,7 +6,7 @@ from enum import IntEnum
 from ottla.broker.broker import Broker
 from ottla.broker.context import GRPC_LISTENER, RequestContext
 from ottla.broker.groups import group_coordinator
-from ottla.broker.verification import TRANSACTION_STATE
+from ottla.broker.transactions.verification import TRANSACTION_STATE
 from ottla.controller.image import NO_LEADER, Endpoint, TopicImage
 from ottla.coordinators.groups.service import CONSUMER_OFFSETS
 from ottla.coordinators.partitioning import coordinator_partition

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from ottla.broker.deadlines import Bucket, Deadlines
 from ottla.broker.replicas import Replicas, TopicKey
-from ottla.broker.transactional_produce import Transactions
-from ottla.broker.verifying import Verifier
+from ottla.broker.transactions.produce import Transactions
+from ottla.broker.transactions.verifying import Verifier
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.ports import Clock
 from ottla.partitions.partition import Partition

@@ -61,9 +61,9 @@ async def init_producer_id(
 ) -> InitProducerIdResponse:
     """A producer without a transactional id gets a new id with epoch 0 each time, whatever id it had."""
     if request.transactional_id is not None:
-        from ottla.broker import transactions
+        from ottla.broker.transactions import handlers
 
-        return await transactions.init_producer_id(broker, request, context)
+        return await handlers.init_producer_id(broker, request, context)
     try:
         return InitProducerIdResponse(producer_id=await producer_ids(broker).next(), producer_epoch=0)
     except ApiError as error:

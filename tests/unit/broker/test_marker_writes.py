@@ -6,7 +6,7 @@ import pytest
 
 from ottla.broker.broker import Broker
 from ottla.broker.context import RequestContext
-from ottla.broker.marker_writes import WAIT_MS, write_markers, write_txn_markers
+from ottla.broker.transactions.marker_writes import WAIT_MS, write_markers, write_txn_markers
 from ottla.controller.requests import NewTopic
 from ottla.core.errors import ErrorCode
 from ottla.core.types import NodeId

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from ottla.broker.transaction_markers import IN_FLIGHT, RETRY_MAX_MS, Answer, TransactionMarkers
+from ottla.broker.transactions.markers import IN_FLIGHT, RETRY_MAX_MS, Answer, TransactionMarkers
 from ottla.controller.image import MetadataImage
 from ottla.coordinators.transactions.ports import EndedTransaction, TopicPartition
 from ottla.core.errors import ApiError, ErrorCode

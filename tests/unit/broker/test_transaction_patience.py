@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ottla.broker.transaction_patience import Patient
+from ottla.broker.transactions.patience import Patient
 from ottla.testing.sim.clock import SimClock
 
 

@@ -10,7 +10,7 @@ import pytest
 from ottla.broker.broker import Broker
 from ottla.broker.context import RequestContext
 from ottla.broker.find_coordinator import KeyType
-from ottla.broker.transactions import PATIENCE_MS
+from ottla.broker.transactions.handlers import PATIENCE_MS
 from ottla.controller.requests import NewTopic
 from ottla.core.errors import ErrorCode
 from ottla.core.types import NodeId

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from ottla.broker.verification import PATIENCE_MS, TRANSACTION_STATE, Answer, Verification
+from ottla.broker.transactions.verification import PATIENCE_MS, TRANSACTION_STATE, Answer, Verification
 from ottla.controller.image import MetadataImage
 from ottla.coordinators.partitioning import coordinator_partition
 from ottla.core.errors import ApiError, ErrorCode

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
-from ottla.broker.verifying import Verifier
+from ottla.broker.transactions.verifying import Verifier
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.ports import Clock
 from ottla.partitions.partition import Partition

@@ -14,11 +14,11 @@ import structlog
 from ottla.broker.broker import Broker
 from ottla.broker.context import RequestContext
 from ottla.broker.leaderships import Leaderships
-from ottla.broker.marker_writes import write_markers
 from ottla.broker.producer_ids import producer_ids
-from ottla.broker.transaction_markers import Answer, TransactionMarkers
-from ottla.broker.transaction_partitions import Unknown
-from ottla.broker.transaction_patience import Patient
+from ottla.broker.transactions.marker_writes import write_markers
+from ottla.broker.transactions.markers import Answer, TransactionMarkers
+from ottla.broker.transactions.partitions import Unknown
+from ottla.broker.transactions.patience import Patient
 from ottla.controller.image import MetadataDelta, MetadataImage
 from ottla.coordinators.transactions.config import TransactionConfig
 from ottla.coordinators.transactions.ports import Caller

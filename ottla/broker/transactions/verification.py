@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, Union
 
-from ottla.broker.verifying import VerificationDone
+from ottla.broker.transactions.verifying import VerificationDone
 from ottla.controller.image import NO_LEADER, MetadataImage
 from ottla.coordinators.partitioning import coordinator_partition
 from ottla.core.errors import ApiError, ErrorCode
@@ -187,7 +187,7 @@ def verification_of(broker: "Broker") -> Verification:
         node: NodeId, version: int, request: "AddPartitionsToTxnRequest", done: Callable[[Answer], None]
     ) -> None:
         if node == broker.settings.node_id:
-            from ottla.broker.transactions import add_partitions_of_leader
+            from ottla.broker.transactions.handlers import add_partitions_of_leader
 
             add_partitions_of_leader(broker, version, request, done)
         else:
