@@ -14,7 +14,7 @@ NODES ?= 3
 UP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up env test test-oldest soak rolling stall sim check format proto protocol bench system docs wheel-check clean
+.PHONY: help up env test test-oldest soak rolling transactions stall sim check format proto protocol bench system docs wheel-check clean
 
 help:  ## Say what there is.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -58,6 +58,10 @@ soak: env  ## Shake the log and the coordinators with many new random histories.
 
 rolling: env  ## Restart, grow, shrink and cut the power of a cluster under load, and look for every record.
 	$(BIN)/python -m chaos.rolling
+
+transactions: env  ## Copy a topic in transactions for ten minutes while copiers and nodes are killed, with each client.
+	$(BIN)/python -m chaos.transactions --client confluent
+	$(BIN)/python -m chaos.transactions --client aiokafka
 
 stall: env  ## Stall one node's disk for ten seconds under load (Linux, gcc).
 	$(BIN)/python -m chaos.stall
