@@ -221,7 +221,8 @@ class Nemesis:
         if self._stopped:
             return
         if random.random() < options.kills:
-            worker.kill()
+            assert self.workload is not None
+            worker.kill(for_good=random.random() < 0.2 and self.workload.can_spare(worker))
         elif random.random() < options.zombies:
             worker.hang(random.expovariate(1 / options.lasts_s))
         strikes = options.strikes * (2 if name == "end" else 1)

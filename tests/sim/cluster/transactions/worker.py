@@ -184,8 +184,9 @@ class Worker(Client):
             where = "".join(format_exception(error)[-4:])
             self.checker.fail(Violation("nothing unexpected", f"{instance.name}: {where}"))
 
-    def kill(self) -> None:
-        """It ends at once, wherever it is; the next life begins soon."""
+    def kill(self, *, for_good: bool = False) -> None:
+        """It ends at once, wherever it is; the next life begins soon, unless it is `for_good`."""
+        self.stopped |= for_good
         task = self.lives.get(self.instance) if self.instance is not None else None
         if task is not None:
             self.note("producer killed")

@@ -51,6 +51,10 @@ class Workload:
     def clients(self) -> list[Client]:
         return [*self.workers, *self.readers]
 
+    def can_spare(self, worker: Worker) -> bool:
+        """Whether another one is left when it goes for good: its transaction, if it has one, ends by its timeout."""
+        return any(not other.stopped for other in self.workers if other is not worker)
+
     # -- conditions of progress
 
     @property
@@ -60,7 +64,7 @@ class Workload:
         A zombie that has nothing to do does not notice what it is.
         """
         lives = [instance for worker in self.workers for instance in worker.lives]
-        if any(worker.instance not in worker.lives for worker in self.workers):
+        if any(worker.instance not in worker.lives for worker in self.workers if not worker.stopped):
             return False
         if len({one.member.generation for one in lives}) != 1 or lives[0].member.generation < 0:
             return False
