@@ -2,14 +2,21 @@
 
 A partition's batches move from `waiting` to `in_flight` and, when they fail for now, back to the front in their order.
 With idempotence each batch gets its producer id, epoch and sequence when it is first sent, and keeps them over retries,
-so that the leader can tell a repeated batch. When the leader misses a sequence which no batch under way will fill (the
-one before was given up), the partition goes on under its next epoch from sequence 0 (as KIP-360 for producers without
-transactions); until every request of the partition is answered it waits.
+so that the leader can tell a repeated batch. Three rules keep every record from being written twice:
+
+- A leader remembers a producer's last five batches. So while a batch is not settled, at most four are given sequences
+  after it, whoever leads: it can always be told when it comes again.
+- A leader that does not know the producer takes any sequence. So until it has acknowledged a first batch only one is
+  under way: else it might take the second without the first.
+- When the leader misses a sequence which no batch under way will fill (the one before was given up), the partition goes
+  on under its next epoch from sequence 0 (as KIP-360 for producers without transactions). That would write anew what is
+  in the log already, so it is done only from the first batch on which is surely not there: nothing after such a one can
+  be there either. Those before it, which may be, are given up.
 """
 
 from collections import deque
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, takewhile
 
 from ottla.client.batches import Batch, Delivery
 from ottla.client.types import TopicPartition
@@ -17,17 +24,22 @@ from ottla.records.batch import HEADER_BYTES, Record
 
 _MAX_SEQUENCE = 0x7FFFFFFF
 MAX_EPOCH = 0x7FFF
+BATCHES_REMEMBERED = 5  # by a leader, of each producer (KIP-98)
 
 
 class PartitionQueue:
     """The batches of one partition, and the sequence of the next one."""
 
     __slots__ = (
+        "has_gap",
         "in_flight",
+        "is_known",
+        "next_position",
         "next_sequence",
         "producer_epoch",
         "producer_id",
         "resetting",
+        "sequenced",
         "topic_partition",
         "waiting",
     )
@@ -36,27 +48,51 @@ class PartitionQueue:
         self.topic_partition = topic_partition
         self.waiting: deque[Batch] = deque()
         self.in_flight: list[Batch] = []
+        self.sequenced: deque[Batch] = deque()  # all that have a sequence and are not settled, in order
         self.producer_id = self.producer_epoch = -1
-        self.next_sequence = 0
-        self.resetting = False
+        self.next_sequence = self.next_position = 0
+        self.is_known = False  # a batch was acknowledged under this producer id, so every leader knows it
+        self.has_gap = False  # a sequence was given up that is surely not written: nothing after it can be, then
+        self.resetting = False  # until no request is under way; then the sequences start anew
+
+    @property
+    def may_send(self) -> bool:
+        """Whether the first batch that waits may be sent, as far as the rules above are concerned."""
+        if self.resetting:
+            return False
+        if self.producer_id < 0:  # no idempotence, or nothing was sent
+            return True
+        if self.in_flight and not self.is_known:
+            return False
+        if self.waiting[0].base_sequence >= 0 or not self.sequenced:
+            return True
+        return self.next_position - self.sequenced[0].position < BATCHES_REMEMBERED
 
     def assign_sequence(self, batch: Batch) -> None:
         """Give a batch its sequence, unless it has one."""
         if batch.base_sequence < 0:
             batch.producer_id, batch.producer_epoch = self.producer_id, self.producer_epoch
-            batch.base_sequence = self.next_sequence
+            batch.base_sequence, batch.position = self.next_sequence, self.next_position
             self.next_sequence = (self.next_sequence + len(batch.records)) & _MAX_SEQUENCE
+            self.next_position += 1
+            batch.is_unwritable = self.has_gap
+            self.sequenced.append(batch)
 
     def take_back_sequence(self, batch: Batch) -> None:
-        """A batch was refused: its sequence is free again, when none was given after it."""
-        after = (batch.base_sequence + len(batch.records)) & _MAX_SEQUENCE
-        if batch.base_sequence >= 0 and batch.producer_epoch == self.producer_epoch and after == self.next_sequence:
-            self.next_sequence = batch.base_sequence
+        """A batch is given up that is surely not written: its sequence is free again, when none was given after it."""
+        if batch.base_sequence < 0:
+            return
+        if batch.position == self.next_position - 1:
+            self.next_sequence, self.next_position = batch.base_sequence, batch.position
+            return
+        self.has_gap = True
+        for other in self.sequenced:
+            if other.position > batch.position:
+                other.is_unwritable, other.may_be_written = True, False
 
     def is_first_unsettled(self, batch: Batch) -> bool:
         """Whether no earlier batch of the partition is unsettled."""
-        others = [other for other in (*self.in_flight, *self.waiting) if other.attempts and other is not batch]
-        return all(batch.number < other.number for other in others)
+        return bool(self.sequenced) and self.sequenced[0] is batch
 
     def requeue(self, batch: Batch) -> None:
         """Put a batch that is to be sent again back to its place."""
@@ -67,12 +103,22 @@ class PartitionQueue:
             position += 1
         self.waiting.insert(position, batch)
 
+    def doubtful(self) -> list[Batch]:
+        """The batches that must not be sent under another epoch, as they may be written."""
+        return list(takewhile(lambda batch: batch.may_be_written, self.sequenced))
+
     def restart_sequences(self, producer_id: int, producer_epoch: int) -> None:
-        """Go on from sequence 0; whatever waits is encoded anew."""
-        self.producer_id, self.producer_epoch, self.next_sequence = producer_id, producer_epoch, 0
-        self.resetting = False
+        """Go on from sequence 0; whatever waits, and is surely not written, is encoded anew."""
+        if producer_id != self.producer_id:
+            self.is_known = False
+        self.producer_id, self.producer_epoch = producer_id, producer_epoch
+        self.next_sequence = self.next_position = 0
+        self.resetting = self.has_gap = False
+        self.sequenced.clear()
         for batch in self.waiting:
-            batch.producer_id = batch.producer_epoch = batch.base_sequence = -1
+            batch.producer_id = batch.producer_epoch = batch.base_sequence = batch.position = -1
+            batch.may_be_written = batch.is_unwritable = False
+            batch.refused_since_ms = None
             batch.encoded = None
 
 
@@ -119,8 +165,12 @@ class Accumulator:
     def ready(self, now_ms: float) -> Iterator[PartitionQueue]:
         """The partitions whose first batch may be sent now."""
         for queue in list(self.busy.values()):
-            if not queue.resetting and self.ready_at(queue) <= now_ms:
+            if self.is_ready(queue, now_ms):
                 yield queue
+
+    def is_ready(self, queue: PartitionQueue, now_ms: float) -> bool:
+        """Whether batches wait there and the first may be sent now."""
+        return bool(queue.waiting) and queue.may_send and self.ready_at(queue) <= now_ms
 
     def ready_at(self, queue: PartitionQueue) -> float:
         """When the first batch of a queue may be sent."""
@@ -133,22 +183,24 @@ class Accumulator:
 
     def next_ready_at(self) -> float | None:
         """When to look again; None: when something happens."""
-        times = [self.ready_at(queue) for queue in self.busy.values() if not queue.resetting]
+        times = [self.ready_at(queue) for queue in self.busy.values() if queue.may_send]
         return min(times, default=None)
 
-    def take(self, queue: PartitionQueue) -> Batch:
-        """Move the first batch under way."""
+    def take(self, queue: PartitionQueue, node_id: int) -> Batch:
+        """Move the first batch under way, to that node."""
         batch = queue.waiting.popleft()
         batch.waiting = False
         if not queue.waiting:
             del self.busy[queue.topic_partition]
         batch.attempts += 1
+        batch.node_id = node_id
         queue.in_flight.append(batch)
         return batch
 
     def put_back(self, batch: Batch, retry_at_ms: float) -> None:
         """A batch that was under way is to be sent again."""
         queue = self.queues[batch.topic_partition]
+        queue.in_flight.remove(batch)
         batch.retry_at_ms = retry_at_ms
         batch.waiting = True
         queue.requeue(batch)
@@ -161,5 +213,9 @@ class Accumulator:
             queue.waiting.remove(batch)
             if not queue.waiting:
                 del self.busy[batch.topic_partition]
+        else:
+            queue.in_flight.remove(batch)
+        if batch.base_sequence >= 0:
+            queue.sequenced.remove(batch)
         if self.unsettled.pop(batch, False) is None:
             self.used_bytes -= batch.size_bytes - HEADER_BYTES

@@ -27,11 +27,16 @@ class Batch:
         "done",
         "encoded",
         "error",
+        "is_unwritable",
         "log_append_time_ms",
+        "may_be_written",
+        "node_id",
         "number",
+        "position",
         "producer_epoch",
         "producer_id",
         "records",
+        "refused_since_ms",
         "retry_at_ms",
         "size_bytes",
         "topic_partition",
@@ -46,8 +51,13 @@ class Batch:
         self.size_bytes = HEADER_BYTES
         self.waiting = True  # in its partition's queue; else under way
         self.attempts = 0
+        self.node_id = -1  # to which it was sent last
+        self.may_be_written = False  # an attempt's outcome is not known, and perhaps never will be
+        self.is_unwritable = False  # under its sequence: an earlier one is missing, and nobody will fill it
+        self.refused_since_ms: float | None = None  # since when leaders say that they miss what came before it
         self.retry_at_ms = 0.0
         self.producer_id, self.producer_epoch, self.base_sequence = -1, -1, -1
+        self.position = -1  # in the partition, under the producer's epoch
         self.encoded: bytes | None = None
         self.done = False
         self.error: ClientError | None = None
@@ -60,6 +70,10 @@ class Batch:
         self.records.append(record)
         self.size_bytes += size_bytes
         return Delivery(self, len(self.records) - 1)
+
+    def doubt(self) -> None:
+        """An attempt had no answer, or one that leaves open whether the batch is in the log."""
+        self.may_be_written = not self.is_unwritable
 
     def complete(self, base_offset: int, log_append_time_ms: int) -> None:
         """Acknowledged."""

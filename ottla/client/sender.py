@@ -1,5 +1,11 @@
 """Sends a producer's batches and settles them: grouping by leader, limits in flight, retries, idempotence, time-outs.
 
+When a partition gets another leader, its batches that are under way go to that one at once, in order and before newer
+ones: a request to a node that hangs would be answered after a long time, and by then the new leader may have forgotten
+the batch. With `acks=all` an answer that comes yet from the old leader still counts when it says that the batch is
+written, for then every later leader has it; its errors tell nothing. `accumulator` says what keeps repeated batches
+from being written twice.
+
 It runs in callbacks on the loop, at most one round in each turn, and makes no task for a record or a request.
 """
 
@@ -25,6 +31,9 @@ logger = logging.getLogger("ottla.client")
 _SEQUENCE_ERRORS = frozenset({ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, ErrorCode.UNKNOWN_PRODUCER_ID})
 # The leader will not have this producer id and epoch at all.
 _PRODUCER_ERRORS = frozenset({ErrorCode.INVALID_PRODUCER_EPOCH, ErrorCode.INVALID_PRODUCER_ID_MAPPING})
+# Retriable, and told before anything was appended. Others may be told of a batch that is in the log all the same: a
+# leader that is replaced while it waits for its followers says NOT_LEADER_OR_FOLLOWER.
+_UNWRITTEN_RETRIABLE = frozenset({ErrorCode.NOT_ENOUGH_REPLICAS, ErrorCode.CORRUPT_MESSAGE})
 # Retriable, and nothing that new metadata would mend.
 _NOT_METADATA_ERRORS = frozenset(
     {ErrorCode.CORRUPT_MESSAGE, ErrorCode.THROTTLING_QUOTA_EXCEEDED, ErrorCode.CONCURRENT_TRANSACTIONS}
@@ -56,7 +65,7 @@ class Sender:
         self._transactional_id = config.transactional_id
         self.has_sent = False  # something, since the transaction began
         self._closed = False
-        metadata.on_update(self.wake)
+        metadata.on_update(self._on_metadata)
 
     def now_ms(self) -> float:
         """The loop's clock."""
@@ -75,7 +84,8 @@ class Sender:
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at_ms = at_ms
-        self._timer = self._loop.call_at(at_ms / 1000, self._on_timer)
+        # A microsecond later: by the rounding of floats it would be too early, again and again.
+        self._timer = self._loop.call_at((at_ms + 0.001) / 1000, self._on_timer)
 
     def wake_in(self, delay_ms: float) -> None:
         """Look after a while, or earlier."""
@@ -110,13 +120,28 @@ class Sender:
             self._timer.cancel()
         if self._producer_id_task is not None:
             self._producer_id_task.cancel()
-        for batch in list(self._accumulator.unsettled):
+        for batch in list(self._accumulator.unsettled):  # closed, so that no partition begins anew
             error = ClientClosed("the producer was closed before the record was acknowledged")
             self._fail(batch, located(error, batch.topic_partition))
 
     def _on_timer(self) -> None:
         self._timer = None
         self.wake()
+
+    def _on_metadata(self) -> None:
+        if self._config.enable_idempotence:  # else whoever waits for the old leader's answer makes no duplicate
+            for queue in self._accumulator.queues.values():
+                leader = self._metadata.leader_id(queue.topic_partition) if queue.in_flight else -1
+                if leader >= 0:
+                    self._follow_leader(queue, leader)
+        self.wake()
+
+    def _follow_leader(self, queue: PartitionQueue, leader: int) -> None:
+        now = self.now_ms()
+        for batch in [batch for batch in queue.in_flight if batch.node_id != leader]:
+            batch.doubt()
+            self._accumulator.put_back(batch, now)
+        self._restart_when_drained(queue)
 
     def _round(self) -> None:
         self._scheduled = False
@@ -147,10 +172,10 @@ class Sender:
                 by_node.setdefault(leader, []).append(queue)
         for node_id, queues in by_node.items():
             while queues and self._in_flight[node_id] < limit:
-                self._send(node_id, self._take(queues))
-                queues = [queue for queue in queues if queue.waiting and self._accumulator.ready_at(queue) <= now]
+                self._send(node_id, self._take(queues, node_id))
+                queues = [queue for queue in queues if self._accumulator.is_ready(queue, now)]
 
-    def _take(self, queues: list[PartitionQueue]) -> list[Batch]:
+    def _take(self, queues: list[PartitionQueue], node_id: int) -> list[Batch]:
         """The first batch of each queue, as far as they fit into one request."""
         batches: list[Batch] = []
         size = 0
@@ -159,7 +184,7 @@ class Sender:
             if batches and size + first.size_bytes > self._config.max_request_size:
                 break
             size += first.size_bytes
-            batches.append(self._accumulator.take(queue))
+            batches.append(self._accumulator.take(queue, node_id))
         return batches
 
     def _send(self, node_id: int, batches: list[Batch]) -> None:
@@ -172,7 +197,7 @@ class Sender:
         self.has_sent = True
         self._in_flight[node_id] += 1
         answer = self._transport.produce(node_id, request)
-        answer.add_done_callback(partial(self._on_answer, node_id, batches))
+        answer.add_done_callback(partial(self._on_answer, node_id, [(batch, batch.attempts) for batch in batches]))
 
     def _encoded(self, batch: Batch) -> bytes:
         if batch.encoded is None:
@@ -192,7 +217,10 @@ class Sender:
         return batch.encoded
 
     def _on_answer(
-        self, node_id: int, batches: list[Batch], answer: "asyncio.Future[dict[TopicPartition, ProduceResult]]"
+        self,
+        node_id: int,
+        sent: list[tuple[Batch, int]],  # each with the number of the attempt
+        answer: "asyncio.Future[dict[TopicPartition, ProduceResult]]",
     ) -> None:
         self._in_flight[node_id] -= 1
         lost: ClientError | None = None
@@ -209,30 +237,42 @@ class Sender:
                 # A defect, not a state of the network: tell it, and fail what was sent.
                 lost = ClientError(ErrorCode.UNKNOWN_SERVER_ERROR, f"{type(error).__name__}: {error}")
         missing = ProduceResult(ClientError(ErrorCode.UNKNOWN_SERVER_ERROR, "the answer leaves it out"), -1, -1)
-        for batch in batches:
+        for batch, attempt in sent:
+            if batch.done or self._closed:
+                continue
+            result = results.get(batch.topic_partition, missing) if lost is None else ProduceResult(lost, -1, -1)
+            if batch.waiting or batch.attempts != attempt:  # sent to another leader meanwhile, or to be
+                if result.error is None:
+                    self._acknowledge(batch, result)
+                continue
             queue = self._accumulator.queues[batch.topic_partition]
-            queue.in_flight.remove(batch)
-            if not batch.done and not self._closed:
-                result = results.get(batch.topic_partition, missing) if lost is None else ProduceResult(lost, -1, -1)
-                self._on_result(queue, batch, result)
-            if queue.resetting and not queue.in_flight:
-                self._restart(queue)
+            # What ends a connection says nothing of the single requests on it.
+            if result.error is not None and (lost is not None or not _is_unwritten(result.error)):
+                batch.doubt()
+            self._on_result(queue, batch, result)
+            self._restart_when_drained(queue)
         self.wake()
 
     def _on_result(self, queue: PartitionQueue, batch: Batch, result: ProduceResult) -> None:
         error = result.error
         if error is None or error.code is ErrorCode.DUPLICATE_SEQUENCE_NUMBER:
-            self._settle(batch)
-            batch.complete(result.base_offset, result.log_append_time_ms)
+            self._acknowledge(batch, result)
             return
         now = self.now_ms()
+        retry_at = now + self._backoff.delay_ms(batch.attempts)
         # A transaction ends with such an error: what was lost of it must not be missing in silence.
         goes_on_alone = self._config.enable_idempotence and self._transactional_id is None
-        if goes_on_alone and error.code in _SEQUENCE_ERRORS:
-            if queue.is_first_unsettled(batch):
+        is_out_of_order = error.code in _SEQUENCE_ERRORS and batch.base_sequence >= 0
+        if is_out_of_order and not queue.is_first_unsettled(batch):
+            self._accumulator.put_back(batch, retry_at)  # it comes after those before it
+        elif is_out_of_order and goes_on_alone:
+            if batch.may_be_written and self._is_in_doubt(batch, now):
+                self._metadata.request_update()
+                logger.debug("%s: sending again", error)
+            else:
                 logger.warning("%s: the partition goes on under a new producer epoch", error)
                 queue.resetting = True
-            self._accumulator.put_back(batch, now)
+            self._accumulator.put_back(batch, retry_at)
         elif goes_on_alone and error.code in _PRODUCER_ERRORS:
             logger.warning("%s: the partition goes on under a new producer id", error)
             queue.resetting = True
@@ -242,16 +282,33 @@ class Sender:
             if error.code not in _NOT_METADATA_ERRORS:
                 self._metadata.request_update()
             logger.debug("%s: sending again", error)
-            self._accumulator.put_back(batch, now + self._backoff.delay_ms(batch.attempts))
+            self._accumulator.put_back(batch, retry_at)
         else:
-            if batch.attempts == 1 and not error.retriable and error.code is not ErrorCode.UNKNOWN_SERVER_ERROR:
-                # Surely not written. After an earlier attempt whose answer got lost it might be, and then the next
-                # batch under this sequence would be taken for its duplicate.
+            if not batch.may_be_written:  # else the next batch under this sequence could be taken for its duplicate
                 queue.take_back_sequence(batch)
             self._fail(batch, located(error, batch.topic_partition))
 
-    def _restart(self, queue: PartitionQueue) -> None:
-        """No request of the partition is under way: its next epoch, or when there is none a new producer id."""
+    def _is_in_doubt(self, batch: Batch, now: float) -> bool:
+        """Whether it may be a leader that was replaced who misses what came before a batch, so that another knows it.
+
+        That does not last as long as a request may take.
+        """
+        if batch.refused_since_ms is None:
+            batch.refused_since_ms = now
+        return now - batch.refused_since_ms < self._config.request_timeout_ms
+
+    def _restart_when_drained(self, queue: PartitionQueue) -> None:
+        """When no request of the partition is under way: its next epoch, or when there is none a new producer id."""
+        if not queue.resetting or queue.in_flight or self._closed:
+            return
+        queue.resetting = False
+        for batch in queue.doubtful():
+            message = (
+                f"sent {batch.attempts} times and perhaps written, but the leader misses what came before it: "
+                "to send it once more could write it twice"
+            )
+            error = ClientError(ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, message)
+            self._fail(batch, located(error, batch.topic_partition))
         if queue.producer_epoch < MAX_EPOCH:
             queue.restart_sequences(queue.producer_id, queue.producer_epoch + 1)
             return
@@ -259,9 +316,15 @@ class Sender:
             self._producer_id = -1  # the next round asks for another
         queue.restart_sequences(-1, -1)
 
+    def _acknowledge(self, batch: Batch, result: ProduceResult) -> None:
+        self._accumulator.queues[batch.topic_partition].is_known = True
+        self._settle(batch)
+        batch.complete(result.base_offset, result.log_append_time_ms)
+
     def _settle(self, batch: Batch) -> None:
         self._accumulator.settle(batch)
         self._settled_listener()
+        self._restart_when_drained(self._accumulator.queues[batch.topic_partition])
 
     def _fail(self, batch: Batch, error: ClientError) -> None:
         self._settle(batch)
@@ -290,7 +353,8 @@ class Sender:
                 self._producer_id, self._producer_epoch = await self._transport.init_producer_id()
             except ClientError as error:
                 if not error.retriable:
-                    for batch in list(self._accumulator.unsettled):
+                    while self._accumulator.unsettled:
+                        batch = next(iter(self._accumulator.unsettled))
                         self._fail(batch, located(error, batch.topic_partition))
                     return
                 logger.debug("no producer id yet: %s", error)
@@ -305,3 +369,11 @@ class Sender:
 def located(error: ClientError, topic_partition: TopicPartition) -> ClientError:
     """An error of the same kind that tells the partition."""
     return error if error.topic is not None else error.at(*topic_partition)
+
+
+def _is_unwritten(error: ClientError) -> bool:
+    """Whether a batch which a leader answers so is not in the log by this attempt, and never will be."""
+    code = error.code
+    if code in _UNWRITTEN_RETRIABLE:
+        return True
+    return not (error.retriable or code.retriable or code is ErrorCode.UNKNOWN_SERVER_ERROR)

@@ -196,13 +196,14 @@ async def test_order_is_kept_when_the_first_of_five_requests_fails() -> None:
 
 async def test_no_more_than_five_requests_are_in_flight() -> None:
     cluster = FakeCluster(t=1)
-    cluster.always = hang
     producer = Producer(transport=cluster, batch_size=0, **FAST)
     await producer.start()
+    await producer.send_and_wait("t", b"v")
+    cluster.always = hang
     for _ in range(20):
         await producer.send("t", b"v")
     await asyncio.sleep(0.05)
-    assert len(cluster.requests) == 5
+    assert len(cluster.requests) == 1 + 5
     await producer.close(timeout_ms=0)
 
 
@@ -413,7 +414,8 @@ async def test_whatever_fails_an_acknowledged_record_is_there_once_and_in_order(
     cluster.faults.extend(rng.choice(outcomes) for _ in range(60))
     cluster.lose_answers.extend(rng.random() < 0.2 for _ in range(80))
     deliveries: list[tuple[int, bytes, Delivery]] = []
-    async with Producer(transport=cluster, batch_size=rng.choice([0, 100, 400]), **FAST) as producer:
+    settings: dict[str, Any] = {"batch_size": rng.choice([0, 100, 400]), "request_timeout_ms": 20, **FAST}
+    async with Producer(transport=cluster, **settings) as producer:
         for number in range(150):
             partition, value = rng.randrange(2), b"%d" % number
             deliveries.append((partition, value, await producer.send("t", value, partition=partition)))
