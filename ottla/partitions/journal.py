@@ -23,7 +23,7 @@ import structlog
 
 from ottla.core.errors import StorageError
 from ottla.core.ports import Disk, File, Files
-from ottla.core.types import Buffer
+from ottla.core.types import Buffer, Uuid
 from ottla.partitions.checkpoints import PARTITION_METADATA_FILE, read_partition_metadata
 from ottla.partitions.journal_frames import (
     ENTRY_BYTES,
@@ -336,15 +336,19 @@ def _sync(files: Files, segment: Segment) -> None:
 
 
 def _redo(files: Files, entries: Sequence[Redo]) -> int:
-    """Write all entries to their segments and sync these; how many bytes."""
-    opened: dict[str, File | None] = {}
+    """Write all entries to their segments and sync these; how many bytes.
+
+    A topic that was deleted and made anew has entries of both lives under one path: only the present one's count.
+    """
+    opened: dict[tuple[str, Uuid], File | None] = {}
     written = 0
     try:
         for entry in entries:
             path = f"{entry.directory}/{file_name(entry.base_offset, LOG_SUFFIX)}"
-            if path not in opened:
-                opened[path] = _open_for_redo(files, entry, path)
-            file = opened[path]
+            key = (path, entry.topic_id)
+            if key not in opened:
+                opened[key] = _open_for_redo(files, entry, path)
+            file = opened[key]
             if file is not None:
                 file.pwritev([entry.data], entry.position)
                 written += len(entry.data)

@@ -18,7 +18,7 @@ from ottla.partitions.write_job import Run, WriteJob
 from ottla.testing.sim.clock import SimClock
 from ottla.testing.sim.disk import SimDisk
 
-TOPIC_ID = Uuid(b"0123456789abcdef")
+TOPIC_ID, OTHER_TOPIC_ID = Uuid(b"0123456789abcdef"), Uuid(b"fedcba9876543210")
 FILE_BYTES = 4096
 
 
@@ -37,6 +37,7 @@ class Bench:
             self.disk.files.sync_directory(segment.directory)
         self.disk.files.sync_directory("")
         self.durable: list[bytes] = [b"", b""]
+        self.topic_id = TOPIC_ID
         self.start(clean=True)
 
     def start(self, *, clean: bool) -> None:
@@ -58,7 +59,7 @@ class Bench:
             run = Run(segment, segment.size)
             run.views, run.size = [memoryview(piece)], len(piece)
             segment.size += len(piece)
-            job = WriteJob(self.disk, TOPIC_ID, [run], 0)
+            job = WriteJob(self.disk, self.topic_id, [run], 0)
             job.sync = False
             writes.append(JournaledWrite(job, lambda: None, self.note(told, n, piece)))
         self.journal.commit(writes, lambda: None)
@@ -152,6 +153,23 @@ def test_a_deleted_segment_and_a_namesake_of_another_topic_are_passed_over() -> 
     bench.start(clean=False)
     assert bench.redone == 0
     assert not bench.disk.files.exists(bench.segments[0].path())
+
+
+def test_a_topic_made_anew_under_its_name_is_redone_behind_what_the_former_one_left() -> None:
+    bench = Bench()
+    bench.write(b"former")
+    segment = bench.segments[0] = Segment("t-0", 0, created=True)
+    files = bench.disk.files
+    files.remove_tree("t-0")
+    files.make_directory("t-0")
+    files.write_atomically(f"t-0/{PARTITION_METADATA_FILE}", encode_partition_metadata(OTHER_TOPIC_ID))
+    files.open(segment.path(), create=True)
+    files.sync_directory("t-0")
+    files.sync_directory("")
+    bench.topic_id, bench.durable[0] = OTHER_TOPIC_ID, b""
+    bench.write(b"present")
+    bench.crash()
+    assert bench.content(0) == b"present"
 
 
 def test_after_a_failed_sync_nothing_is_taken_and_the_node_redoes_it() -> None:
