@@ -221,8 +221,7 @@ class Nemesis:
         if self._stopped:
             return
         if random.random() < options.kills:
-            assert self.workload is not None
-            worker.kill(for_good=random.random() < 0.2 and self.workload.can_spare(worker))
+            self._end_life(worker)
         elif random.random() < options.zombies:
             worker.hang(random.expovariate(1 / options.lasts_s))
         strikes = options.strikes * (2 if name == "end" else 1)
@@ -232,8 +231,14 @@ class Nemesis:
             after_s = random.choice([0.0, 0.002, 0.01])
             self.setting.world.call_later(after_s, self._unless_stopped, lambda: self._strike(name, find()))
             if random.random() < 0.3:  # nobody asks again how it ended
-                self.setting.world.call_later(random.random() * 0.01, self._unless_stopped, worker.kill)
+                self.setting.world.call_later(
+                    random.random() * 0.01, self._unless_stopped, lambda: self._end_life(worker)
+                )
             self._after(options.lasts_s, self._strike_again)
+
+    def _end_life(self, worker: Worker) -> None:
+        assert self.workload is not None
+        worker.kill(for_good=self.random.random() < 0.3 and self.workload.can_spare(worker))
 
     def _strike_again(self) -> None:
         self._striking = False
