@@ -162,6 +162,7 @@ class Node:
             controller,
             quorum.transport,
             clock,
+            source,
             node_id=identity.node_id,
             cluster_id=identity.cluster_id,
             founders=quorum.founders,

@@ -1,6 +1,7 @@
 """The quorum's links as the mesh on which nodes ask each other things, on real sockets."""
 
 import asyncio
+from random import Random
 
 import pytest
 
@@ -31,7 +32,9 @@ class Links(LinkListener):
 async def two() -> tuple[Node, Node, Calls, Calls, Links]:
     first, second = await Node(1).start(), await Node(2).start()
     links = Links()
-    calls = [Calls(NodeId(n.number), n.transport, LoopClock(asyncio.get_running_loop())) for n in (first, second)]
+    calls = [
+        Calls(NodeId(n.number), n.transport, LoopClock(asyncio.get_running_loop()), Random()) for n in (first, second)
+    ]
     calls[0].listen(links)
     for one in calls:
         one.start()

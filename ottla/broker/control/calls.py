@@ -1,7 +1,8 @@
 """Questions to other nodes and their answers, matched by number over the links of the mesh.
 
-A call fails when its link ends or its time is over; whether it was carried out is then unknown. A question that arrives
-is answered by whoever serves its kind, in a task of its own: an answer may wait for a commit.
+A call fails when its link ends or its time is over; whether it was carried out is then unknown. Its answer may still
+come, over a later link, and even to a later process of this node: so each process counts from a number of its own. A
+question that arrives is answered by whoever serves its kind, in a task of its own: an answer may wait for a commit.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from google.protobuf.message import DecodeError as ProtobufError
 
 from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError
-from ottla.core.ports import Clock, Mesh
+from ottla.core.ports import Clock, Mesh, Random
 from ottla.core.types import NodeId
 from ottla.v1 import control_pb2 as pb
 
@@ -27,6 +28,8 @@ StreamServer = Callable[[NodeId, pb.ControlFrame], Awaitable[None]]
 ANSWERS: Final = frozenset({"refusal", "forwarded", "registered", "beat_answer"})
 STILL_MS: Final = 100.0
 """How often it is looked whether an answer is still wanted."""
+
+_FIRST_CALLS: Final = 1 << 62
 
 MAX_SERVED: Final = 1_000
 """Questions of one node that are being answered at a time; beyond it they are refused."""
@@ -55,10 +58,10 @@ class LinkListener:
 class Calls:
     """Implements `MeshEvents`. A node may ask itself, too: that takes no link."""
 
-    def __init__(self, node_id: NodeId, mesh: Mesh, clock: Clock) -> None:
+    def __init__(self, node_id: NodeId, mesh: Mesh, clock: Clock, random: Random) -> None:
         self.node_id = node_id
         self._mesh, self._clock = mesh, clock
-        self._count = 0
+        self._count = random.randrange(0, _FIRST_CALLS)
         self._waiting: dict[int, tuple[NodeId, asyncio.Future[pb.ControlFrame]]] = {}
         self._streams: dict[tuple[NodeId, int], Callable[[pb.ControlFrame | None], None]] = {}
         self._servers: dict[str, Server] = {}

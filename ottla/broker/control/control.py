@@ -16,7 +16,7 @@ from ottla.broker.control.observed_log import ObservedLog
 from ottla.broker.control.observer import Observer, ObservingNode
 from ottla.controller.controller import Controller
 from ottla.controller.requests import BrokerRegistration
-from ottla.core.ports import Clock, Mesh
+from ottla.core.ports import Clock, Mesh, Random
 from ottla.core.types import NodeId, Uuid
 from ottla.raft.quorum import Quorum
 
@@ -32,6 +32,7 @@ class Control:
         controller: Controller,
         mesh: Mesh,
         clock: Clock,
+        random: Random,
         *,
         node_id: NodeId,
         cluster_id: Uuid,
@@ -39,7 +40,7 @@ class Control:
         session_ms: float,
     ) -> None:
         self._cluster_id, self._founders, self._session_ms, self._clock = cluster_id, founders, session_ms, clock
-        self.calls = Calls(node_id, mesh, clock)
+        self.calls = Calls(node_id, mesh, clock, random)
         self.access = ControllerAccess(controller, node_id, lambda: self.forwarding)
         self.guard = Guard(
             controller, self.calls, clock, cluster_id=cluster_id, founders=founders, session_ms=session_ms

@@ -83,7 +83,7 @@ class Process:
         host.setting.checker.opened(self)
         self.raft.start()
         control = Control(
-            self.controller, self.mesh, self.clock, node_id=host.node, cluster_id=CLUSTER,
+            self.controller, self.mesh, self.clock, random, node_id=host.node, cluster_id=CLUSTER,
             founders=len(host.others) + 1, session_ms=2000.0,
         )  # fmt: skip
         self.logs = PartitionManager(

@@ -31,7 +31,7 @@ async def start_broker(files: SimFiles | None = None, configs: Mapping[str, str]
     controller = Controller(NODE, random=random, static_configs=static)
     controller.attach(await one_voter(disk, controller, directory="metadata"))
     clock = LoopClock(asyncio.get_running_loop())
-    control = Control(controller, Alone(), clock, node_id=NODE, cluster_id=CLUSTER, founders=1, session_ms=2000)
+    control = Control(controller, Alone(), clock, random, node_id=NODE, cluster_id=CLUSTER, founders=1, session_ms=2000)
     partitions = PartitionManager(disk, clock)
     partitions.open()
     broker = Broker(

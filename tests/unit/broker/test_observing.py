@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -42,7 +43,7 @@ class Net:
             is_linked=lambda other: frozenset((node, other)) in self.links,
             send_frame=lambda other, frame: self.send(node, other, frame),
         )
-        return Calls(node, cast(Any, mesh), self.clock)
+        return Calls(node, cast(Any, mesh), self.clock, Random())
 
     def send(self, source: NodeId, target: NodeId, frame: bytes) -> bool:
         if frozenset((source, target)) not in self.links or self.flying >= self.room:
