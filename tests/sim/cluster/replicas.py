@@ -135,6 +135,9 @@ class Replicas:
         if partition.error is None:
             key = (partition.topic_id, partition.index)
             self.has_all(process.host.node, partition, self.acks.get(key, [])[:owed], "starts as a member of the ISR")
+            state = self.checker.partition(key)
+            if state is not None and state.replicas == (process.host.node,):  # what the only one's files hold
+                self._may_have_led(partition)
 
     def _check(self, process: "Process", partition: Partition, seen: Seen) -> None:
         node, log, high_watermark = process.host.node, partition.log, partition.high_watermark
