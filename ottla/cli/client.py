@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ottla.core.errors import ConfigError
+from ottla.node.local.asking import CommandFailed, NotRunning, ask
+from ottla.node.local.control import DEFAULT_DIRECTORY
 
 if TYPE_CHECKING:
     from ottla.client.settings import ConnectionSettings
@@ -16,6 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 DEFAULT_SERVER = "localhost:10092"
+_LOCAL_S = 2.0
 # The first variable is a node's setting too, with the same meaning; a node's own certificate is not a client's.
 _TLS_OPTIONS = {
     "tls-ca": ("OTTLA_TLS_CA", "Speak TLS; the certificates (PEM) of the authority that signs for the nodes"),
@@ -30,9 +33,9 @@ def server_options(command: F) -> F:
         "--server",
         "-s",
         envvar="OTTLA_SERVER",
-        default=DEFAULT_SERVER,
-        show_default=True,
+        show_default=f"the cluster that runs in {DEFAULT_DIRECTORY}, or {DEFAULT_SERVER}",
         metavar="HOST:PORT,...",
+        callback=_or_local,
         help="A node's gRPC address; also in the environment as OTTLA_SERVER.",
     )
     timeout = click.option(
@@ -60,6 +63,18 @@ def tls_options(command: F) -> F:
     return command
 
 
+def _or_local(context: click.Context, _: click.Parameter, server: str | None) -> str:
+    """What is named; else all nodes of the cluster that runs in the default directory, since any one may be down."""
+    if server is not None or context.resilient_parsing:
+        return server or DEFAULT_SERVER
+    try:
+        found = ask(DEFAULT_DIRECTORY, "addresses", timeout_s=_LOCAL_S)
+    except (NotRunning, CommandFailed, PermissionError):
+        return DEFAULT_SERVER  # nothing of ours is there: a node that was started in another way may listen
+    context.meta[f"{__name__}.local_tls_ca"] = found["tls_ca"]
+    return str(found["grpc"]) or DEFAULT_SERVER
+
+
 def _remember(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
     """For `connection`, so that the commands need not pass them on."""
     context.meta[f"{__name__}.{parameter.name}"] = value
@@ -70,7 +85,7 @@ def connection(server: str, timeout: float) -> "ConnectionSettings":
     timeout_ms = max(1, int(timeout * 1000))
     meta = click.get_current_context().meta
     return {
-        "ssl_cafile": meta.get(f"{__name__}.tls_ca"),
+        "ssl_cafile": meta.get(f"{__name__}.tls_ca") or meta.get(f"{__name__}.local_tls_ca"),
         "ssl_certfile": meta.get(f"{__name__}.tls_certificate"),
         "ssl_keyfile": meta.get(f"{__name__}.tls_key"),
         "bootstrap_servers": server,

@@ -90,7 +90,8 @@ class LiveView(PlainView):
     def __init__(self, started_at: float, tls: Certificates | None, log: Path | None) -> None:
         """`log`: where the nodes' logs go, when they do not go to the terminal."""
         super().__init__(started_at, tls)
-        self._log = log
+        where = "" if log is None else f" The nodes' logs: {log}"
+        click.echo(f"Starting.{where}")
         self._live: Live | None = None
         self._before: dict[int, Mapping[str, Any]] = {}
 
@@ -99,8 +100,6 @@ class LiveView(PlainView):
         from rich.live import Live
 
         super().ready(nodes)
-        if self._log is not None:
-            click.echo(f"The nodes' logs: {self._log}")
         click.echo()
         self._live = Live(auto_refresh=False, redirect_stdout=True, redirect_stderr=True)
         self._live.start()

@@ -239,6 +239,19 @@ def test_the_cluster_describes_its_nodes(cluster: Cluster) -> None:
     assert all(node["replication"].startswith("127.0.0.1:") for node in found["nodes"])
 
 
+def test_commands_find_the_cluster_of_the_directory_whichever_node_is_down(
+    cluster: Cluster, topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OTTLA_SERVER", raising=False)
+    monkeypatch.chdir(tmp_path)
+    Path("ottla-data").symlink_to(cluster.directory.absolute())
+    cluster.kill_node(1)  # the one that clients ask first
+    try:
+        assert topic in ottla("topic", "list", "--timeout", WAIT_S)
+    finally:
+        cluster.start_node(1)
+
+
 def test_metrics_and_health_tell_of_replication(cluster: Cluster, topic: str) -> None:
     with Writer(cluster, topic) as writer:
         writer.goes_on()

@@ -1,6 +1,7 @@
 """What the supervisor of a local cluster can be told, and when each command has come true.
 
     {"command": "status"}                                       ──▶ {"nodes": [...], ...}
+    {"command": "addresses"}                                    ──▶ {"grpc": "...", ...}, what clients need, at once
     {"command": "stop|kill|start|pause|resume", "nodes": [2]}   ──▶ {"ok": true}
     {"command": "add", "nodes": [4]}                            ──▶ {"ok": true}, once that node, formatted, is ready
     {"command": "forget", "nodes": [4]}                         ──▶ {"ok": true}: it is none of the cluster's any more
@@ -78,6 +79,8 @@ class Commands:
                 min(until, now + STANDING_TIMEOUT_S),
                 reply,
             )
+        elif command == "addresses":
+            reply(self._addresses())
         elif command == "down":
             self._down(until, reply, kill=bool(request.get("kill")))
         elif command == "add":
@@ -207,15 +210,20 @@ class Commands:
 
     def _status(self) -> Mapping[str, object]:
         cluster = self._cluster
-        ready = [child.ready for _, child in sorted(cluster.children.items()) if child.ready is not None]
         return {
             "dir": str(cluster.directory),
             "uptime_s": round(time.monotonic() - cluster.started_at, 1),
             "members": cluster.members,
-            "tls_ca": cluster.tls_ca,
+            **self._addresses(),
+            "nodes": self.nodes(),
+        }
+
+    def _addresses(self) -> Mapping[str, object]:
+        ready = [child.ready for _, child in sorted(self._cluster.children.items()) if child.ready is not None]
+        return {
+            "tls_ca": self._cluster.tls_ca,
             "bootstrap": ",".join(node.kafka for node in ready),
             "grpc": ",".join(node.grpc for node in ready),
-            "nodes": self.nodes(),
         }
 
 
