@@ -12,7 +12,7 @@ from ottla.client.backoff import Backoff
 from ottla.client.config import ConnectionConfig
 from ottla.client.connect import open_transport
 from ottla.client.coordinators import Coordinators
-from ottla.client.errors import ClientClosed, ClientError, ErrorCode, PartialFailure
+from ottla.client.errors import NOT_STARTED, ClientClosed, ClientError, ErrorCode, PartialFailure
 from ottla.client.forks import check_not_forked, pid
 from ottla.client.settings import ConnectionSettings
 from ottla.client.transport import ConfigChange, Transport
@@ -195,7 +195,7 @@ class Admin(AdminOperations, AdminGroups, AdminTransactions):
     def _usable(self) -> Transport:
         check_not_forked(self._pid)
         if self._state != "open":
-            state = "not started" if self._state == "new" else "closed"
+            state = NOT_STARTED if self._state == "new" else "closed"
             raise ClientClosed(f"the admin client is {state}")
         return self._transport
 

@@ -10,6 +10,7 @@ from ottla.client.connect import open_transport
 from ottla.client.consumer_groups import GroupConsumer
 from ottla.client.coordinators import Coordinators
 from ottla.client.errors import (
+    NOT_STARTED,
     ClientClosed,
     ClientError,
     ErrorCode,
@@ -352,7 +353,8 @@ class Consumer(GroupConsumer, Generic[K, V]):
     def _check_usable(self) -> None:
         check_not_forked(self._pid)
         if self._state not in ("open", "leaving"):
-            raise ClientClosed("the consumer is not started" if self._state == "new" else "the consumer is closed")
+            state = NOT_STARTED if self._state == "new" else "closed"
+            raise ClientClosed(f"the consumer is {state}")
 
     def _check_open(self) -> None:
         self._check_usable()

@@ -24,7 +24,7 @@ time-outs allow, when it raises such an error.
 from collections.abc import Mapping
 from copy import copy
 from enum import Enum
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from ottla.core.errors import ErrorCode, OttlaError
 
@@ -108,6 +108,9 @@ class SerializationFailed(ClientError):
 
 class NoOffset(ClientError):
     """A partition has no valid position, and `auto_offset_reset="none"` forbids to choose one."""
+
+
+NOT_STARTED: Final = "not started: use `async with`, or await its start()"
 
 
 class ClientClosed(ClientError):

@@ -84,6 +84,8 @@ def error_of_status(error: grpc.aio.AioRpcError, address: str) -> ClientError:
                 if packed.Unpack(detail):
                     return error_of_detail(detail)
     message = f"{address}: {error.details()}"
+    if "failed to connect" in message and "Socket closed" in message:  # somebody listens, and understands no HTTP/2
+        message += " (is this a gRPC port? a node's is its Kafka port + 1000, and with TLS it needs ssl_cafile)"
     match error.code():
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED | grpc.StatusCode.INTERNAL:
             # The last without a detail is not our server's: a stream or connection that broke off.

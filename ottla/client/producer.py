@@ -14,6 +14,7 @@ from ottla.client.config import ProducerConfig
 from ottla.client.connect import open_transport
 from ottla.client.coordination import GroupMetadata
 from ottla.client.errors import (
+    NOT_STARTED,
     BufferExhausted,
     ClientClosed,
     ClientError,
@@ -289,7 +290,8 @@ class Producer(Generic[K, V]):
         """Raises ClientForked or ClientClosed. Any thread."""
         check_not_forked(self._pid)
         if self._state != "open":
-            raise ClientClosed("the producer is not started" if self._state == "new" else "the producer is closed")
+            state = NOT_STARTED if self._state == "new" else "closed"
+            raise ClientClosed(f"the producer is {state}")
 
     def prepare(
         self,

@@ -260,3 +260,9 @@ def test_a_client_made_after_the_fork_works(ottla_cluster: Cluster, ottla_topic:
         """
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+
+
+async def test_the_kafka_port_is_told_from_the_grpc_port(ottla_cluster: Cluster) -> None:
+    with pytest.raises(ClientError, match="is this a gRPC port"):
+        async with Admin(bootstrap_servers=ottla_cluster.bootstrap, api_timeout_ms=3000) as admin:
+            await admin.list_topics()
