@@ -17,7 +17,7 @@ from typing import Final
 
 NAMES: Final = ("a", "b")
 TRANSACTION_TIMEOUT_S: Final = 5.0
-STOP_S: Final = 30.0
+STOP_S: Final = 100.0  # a client may be in a call that it repeats
 
 
 @dataclass(slots=True)
@@ -75,8 +75,7 @@ class Copiers:
         self.start()
 
     def stop(self) -> Copied:
-        """Stop all in order. Raises TimeoutError when one does not end, and is killed."""
-        late = []
+        """Stop all in order; whoever does not end in time is killed, and counted."""
         for process in (*self._running.values(), *(process for _, process in self._zombies)):
             process.send_signal(signal.SIGCONT)
             process.terminate()
@@ -84,15 +83,14 @@ class Copiers:
                 process.wait(STOP_S)
             except subprocess.TimeoutExpired:
                 process.kill()
-                late.append(process.pid)
+                process.wait()
+                self._copied.ended["not in time"] += 1
         for path in self._directory.glob("*.steps"):
             for line in path.read_text().splitlines():
                 word, _, rest = line.partition(" ")
                 self._copied.steps[word] += 1
                 if word == "ended":
                     self._copied.ended[rest] += 1
-        if late:
-            raise TimeoutError(f"copiers did not end within {STOP_S} s: {late}")
         return self._copied
 
     def _begin(self, name: str) -> None:

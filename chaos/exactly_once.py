@@ -69,8 +69,14 @@ class Judge:
         self._grpc, self._partitions = grpc, partitions
 
     def wait_until_copied(self) -> bool:
-        """True when the group has committed the source's end on every partition; False when that takes too long."""
-        return self._within(self._is_copied)
+        """True when the group has committed the source's end on every partition; False when it does not go on."""
+        before = -1
+        while not self._within(lambda: self._left() == 0):
+            left = self._left()
+            if 0 <= before <= left:
+                return False
+            before = left
+        return True
 
     def judge(self) -> Judgement:
         """All of it; the copiers have stopped."""
@@ -101,12 +107,15 @@ class Judge:
             time.sleep(0.5)
         return False
 
-    def _is_copied(self) -> bool:
+    def _left(self) -> int:
+        """Offsets of the source that the group has not committed."""
         consumer = Consumer({**self._settings, "isolation.level": "read_committed"})
         try:
             own = [TopicPartition(SOURCE, number) for number in range(self._partitions)]
-            committed = consumer.committed(own, ATTEMPT_S)
-            return all(one.offset >= consumer.get_watermark_offsets(one, ATTEMPT_S)[1] for one in committed)
+            return sum(
+                consumer.get_watermark_offsets(one, ATTEMPT_S)[1] - max(0, one.offset)
+                for one in consumer.committed(own, ATTEMPT_S)
+            )
         finally:
             consumer.close()
 

@@ -28,6 +28,7 @@ from chaos.writers import IMPATIENT, KafkaWriter, Written
 from ottla.testing.cluster import Cluster
 
 NODES = 3
+RECORDS_A_SECOND = 200  # copiers that are killed again and again come after it on a busy machine, too
 QUIET_S = 2.0  # at most, between two faults of nodes
 COPIER_QUIET_S = 8.0  # at most, between two faults of copiers: most transactions must get through
 
@@ -62,6 +63,7 @@ def main(*, seconds: int, seed: int, client: str, protocol: str, partitions: int
             directory,
             Random(seed),
         )
+        writer.records_a_second = RECORDS_A_SECOND
         copiers.start()
         writer.start()
         faults = Faults(cluster, Random(seed), nodes=NODES)

@@ -78,6 +78,8 @@ def share_below(values: list[float], share: float) -> float:
 class Writer(threading.Thread):
     """Writes at a steady pace until it is told to stop, and then waits for what is under way."""
 
+    records_a_second = RECORDS_A_SECOND
+
     def __init__(self, name: str, topic: str, partitions: int) -> None:
         super().__init__(name=name, daemon=True)
         self.written = Written(name)
@@ -108,7 +110,7 @@ class Writer(threading.Thread):
 
     def next(self) -> Iterator[tuple[str, int]]:
         """The values to send now, and to which partition."""
-        for _ in range(max(1, round(RECORDS_A_SECOND * PAUSE_S))):
+        for _ in range(max(1, round(self.records_a_second * PAUSE_S))):
             yield f"{self.name}-{self._count}", self._count % self._partitions
             self._count += 1
 

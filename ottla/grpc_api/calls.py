@@ -5,9 +5,10 @@ from typing import Any
 from ottla.broker.broker import Broker
 from ottla.broker.context import GRPC_LISTENER, RequestContext
 from ottla.broker.handlers import BETWEEN_NODES, HANDLERS
-from ottla.core.errors import ApiError, ErrorCode
+from ottla.core.errors import ApiError, EncodeError, ErrorCode
 from ottla.grpc_api.errors import Context
 from ottla.protocol.apis import VERSIONS, ApiKey
+from ottla.protocol.message import Message
 
 CLIENT_ID_KEY = "ottla-client-id"
 
@@ -20,14 +21,25 @@ def client_id_of(context: Context) -> str | None:
     return None
 
 
-async def ask(broker: Broker, api_key: ApiKey, request: Any, context: Context, api_version: int | None = None) -> Any:
-    """The broker's answer to a request of the common vocabulary, by default in its newest version; raises ApiError."""
+async def ask(
+    broker: Broker, api_key: ApiKey, request: Message, context: Context, api_version: int | None = None
+) -> Any:
+    """The broker's answer to a request of the common vocabulary, by default in its newest version; raises ApiError.
+
+    gRPC's numbers and strings may be larger than that vocabulary's. What does not fit is refused here, in place of the
+    Kafka door's decoder: behind it requests travel on between nodes, and become records.
+    """
     if api_key not in HANDLERS and api_key not in BETWEEN_NODES:
         raise ApiError(ErrorCode.UNSUPPORTED_VERSION, f"this node does not serve {api_key.name}")
+    version = VERSIONS[api_key][1] if api_version is None else api_version
+    try:
+        request.encode(version)
+    except EncodeError as error:
+        raise ApiError(ErrorCode.INVALID_REQUEST, str(error)) from None
     host, _, port = context.peer().rpartition(":")
     request_context = RequestContext(
         listener=GRPC_LISTENER,
-        api_version=VERSIONS[api_key][1] if api_version is None else api_version,
+        api_version=version,
         client_id=client_id_of(context),
         peer_host=host.partition(":")[2].strip("[]") or host,
         peer_port=int(port) if port.isdigit() else 0,

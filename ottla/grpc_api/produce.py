@@ -15,6 +15,7 @@ from ottla.grpc_api.errors import Context, detail, telling_errors
 from ottla.grpc_api.open_streams import OpenStreams
 from ottla.grpc_api.record_forms import batch_of
 from ottla.protocol.apis import ApiKey
+from ottla.protocol.wire import MAX_STRING_BYTES
 from ottla.v1 import produce_pb2
 from ottla.v1.produce_pb2_grpc import ProduceServicer
 
@@ -83,6 +84,8 @@ class Produce(ProduceServicer):
         topics: list[tuple[TopicKey, list[tuple[int, memoryview | None]]]] = []
         now_ms = self._broker.clock.time_ms()
         transactional_id = request.transactional_id if request.HasField("transactional_id") else None
+        if len((transactional_id or "").encode()) > MAX_STRING_BYTES:
+            raise ApiError(ErrorCode.INVALID_REQUEST, f"a transactional id has at most {MAX_STRING_BYTES} bytes")
         for position, partition in enumerate(request.partitions):
             batch: memoryview | None = None
             try:

@@ -8,7 +8,7 @@ from struct import Struct
 from typing import Final
 
 from ottla.core.errors import DecodeError
-from ottla.protocol.wire import bad_length
+from ottla.protocol.wire import bad_length, read_string_length
 
 INT16: Final = Struct(">h")
 INT32: Final = Struct(">i")
@@ -47,7 +47,7 @@ def read_string(frame: Frame, position: int) -> tuple[str | None, int]:
 
 def read_compact_string(frame: Frame, position: int) -> tuple[str | None, int]:
     """A nullable string behind a varint of its length plus one."""
-    length, position = read_varint(frame, position)
+    length, position = read_string_length(frame, position)
     if length == 0:
         return None, position
     end = position + length - 1

@@ -1,5 +1,6 @@
 """The gRPC door with generated stubs: health, typed errors, streams, limits."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,10 +21,14 @@ from ottla.v1 import (
     records_pb2,
     topics_pb2,
     topics_pb2_grpc,
+    transactions_pb2,
+    transactions_pb2_grpc,
 )
 
 UNKNOWN_TOPIC_OR_PARTITION = 3
 INVALID_RECORD = 87
+OUT_OF_RANGE = transactions_pb2.TransactionalProducer(transactional_id="x", producer_id=7, producer_epoch=70_000)
+TOO_LONG = transactions_pb2.TransactionalProducer(transactional_id="x" * 40_000, producer_id=7)
 
 
 @pytest.fixture
@@ -114,6 +119,26 @@ def test_a_call_that_fails_as_a_whole_carries_the_typed_detail(channel: grpc.Cha
     assert status.details[0].Unpack(detail)
     assert (detail.name, detail.retriable) == ("INVALID_REQUEST", False)
     assert "RESOURCE_TYPE_TOPIC" in detail.message
+
+
+@pytest.mark.parametrize(
+    ("method", "request_"),
+    [
+        ("EndTransaction", transactions_pb2.EndTransactionRequest(producer=OUT_OF_RANGE)),
+        ("AddOffsets", transactions_pb2.AddOffsetsRequest(producer=OUT_OF_RANGE, group_id="g")),
+        ("CommitOffsets", transactions_pb2.TransactionalOffsetsRequest(producer=OUT_OF_RANGE, group_id="g")),
+        ("AbortPartition", transactions_pb2.AbortPartitionRequest(producer_id=7, producer_epoch=-40_000)),
+        ("AddOffsets", transactions_pb2.AddOffsetsRequest(producer=TOO_LONG, group_id="g")),
+        ("CommitOffsets", transactions_pb2.TransactionalOffsetsRequest(producer=TOO_LONG, group_id="g")),
+    ],
+)
+def test_what_kafkas_fields_do_not_hold_is_refused_by_name(channel: grpc.Channel, method: str, request_: Any) -> None:
+    """It would be found out where it travels on to another node, or becomes a record."""
+    with pytest.raises(grpc.RpcError) as caught:
+        getattr(transactions_pb2_grpc.TransactionsStub(channel), method)(request_, timeout=10)
+    error: Any = caught.value
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert re.search(r"(producer_epoch: .* is not between|transactional_id: .* bytes of text)", error.details())
 
 
 def test_a_stream_answers_each_request_by_its_id(channel: grpc.Channel, topic: str) -> None:

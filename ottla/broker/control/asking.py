@@ -44,7 +44,8 @@ class Asking:
         timeout_ms: float,
     ) -> None:
         """`done` gets the response, or an ApiError when there is none: NETWORK_EXCEPTION when it is unknown whether the
-        request was carried out. In a later turn of the loop, exactly once.
+        request was carried out. In a later turn of the loop, exactly once. Raises EncodeError for a request that does
+        not fit its fields: doors let none of them in.
         """
 
         def answered(frame: pb.ControlFrame | ApiError) -> None:

@@ -1,7 +1,9 @@
 """WriteTxnMarkers: appends the ends of transactions to partitions that this node leads (KIP-98, KIP-1228).
 
 Coordinators ask for it, over the mesh or on the same node. Clients may only abort, as an operator does with a
-transaction that nobody ends any more (KIP-664); to commit is the coordinator's alone.
+transaction that nobody ends any more (KIP-664), and only what DescribeProducers showed them: a marker with an epoch,
+or of a coordinator, that is yet to come would fence the coordinator's own marker, and its transaction could never be
+completed. To commit is the coordinator's alone.
 """
 
 import asyncio
@@ -26,32 +28,62 @@ if TYPE_CHECKING:
     from ottla.broker.broker import Broker
 
 CONSUMER_OFFSETS: Final = "__consumer_offsets"
+TRANSACTION_STATE: Final = "__transaction_state"
 WAIT_MS: Final = 2_000.0
 """How long an answer waits for replicas. Then it tells which markers are committed; who asked asks again for the rest,
 and a second marker does no harm.
 """
 
+OPERATORS_PARTITIONS_MAX: Final = 1_000
+"""In one request of a client, which names one. Four bytes of a request are a record on every replica."""
+
 Done = Callable[[WriteTxnMarkersResponse], None]
+Check = Callable[[WritableTxnMarker, str, int], None]
 
 
 async def write_txn_markers(
     broker: "Broker", request: WriteTxnMarkersRequest, context: RequestContext
 ) -> WriteTxnMarkersResponse:
-    """The handler; other nodes' requests and this one's come to `write_markers`."""
+    """The handler; other nodes' requests and this one's come to `write_markers`.
+
+    Raises ApiError for a client that names too many partitions.
+    """
+    if context.node is None and _count(request) > OPERATORS_PARTITIONS_MAX:
+        what = f"more than {OPERATORS_PARTITIONS_MAX} partitions, named once or repeatedly"
+        raise ApiError(ErrorCode.INVALID_REQUEST, f"{what}, in a request that writes a record to each of them")
     if context.node is None and any(marker.transaction_result for marker in request.markers):
         return _refused(request, ErrorCode.CLUSTER_AUTHORIZATION_FAILED)
+    check = None if context.node is not None else partial(_check_operators, broker)
     written: asyncio.Future[WriteTxnMarkersResponse] = asyncio.get_running_loop().create_future()
 
     def done(response: WriteTxnMarkersResponse) -> None:
         if not written.done():
             written.set_result(response)
 
-    write_markers(broker, request, done)
+    write_markers(broker, request, done, check)
     return await written
 
 
-def write_markers(broker: "Broker", request: WriteTxnMarkersRequest, done: Done) -> None:
-    """Append all of them now; `done` when every partition's marker is committed, or will not be, or time is over."""
+def _count(request: WriteTxnMarkersRequest) -> int:
+    return sum(len(topic.partition_indexes) for marker in request.markers for topic in marker.topics)
+
+
+def _check_operators(broker: "Broker", marker: WritableTxnMarker, topic: str, index: int) -> None:
+    """Raises ApiError for what DescribeProducers does not show. A repeated abort passes: it does no harm."""
+    producer = broker.replicas.leader(topic, index).producers.get(marker.producer_id)
+    if producer is None or producer.epoch != marker.producer_epoch:
+        raise ApiError(ErrorCode.INVALID_PRODUCER_EPOCH, "the partition knows of no such producer and epoch")
+    coordinators = broker.image.topics.get(TRANSACTION_STATE)
+    newest = max((one.leader_epoch for one in coordinators.partitions), default=0) if coordinators is not None else 0
+    if marker.coordinator_epoch > max(newest, producer.coordinator_epoch):
+        raise ApiError(ErrorCode.INVALID_REQUEST, f"there is no coordinator of epoch {marker.coordinator_epoch} yet")
+
+
+def write_markers(broker: "Broker", request: WriteTxnMarkersRequest, done: Done, check: Check | None = None) -> None:
+    """Append all of them now; `done` when every partition's marker is committed, or will not be, or time is over.
+
+    `check` raises ApiError for a marker that the partition must not take.
+    """
     response = _refused(request, ErrorCode.REQUEST_TIMED_OUT)
     pending = _Pending(response, done)
     for marker, result in zip(request.markers, response.markers, strict=True):
@@ -59,6 +91,8 @@ def write_markers(broker: "Broker", request: WriteTxnMarkersRequest, done: Done)
             for partition in topic.partitions:
                 pending.outstanding += 1
                 try:
+                    if check is not None:
+                        check(marker, topic.name, partition.partition_index)
                     _write(broker, marker, topic.name, partition.partition_index, partial(pending.took, partition))
                 except ApiError as error:
                     pending.took(partition, error.code)

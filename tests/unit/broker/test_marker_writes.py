@@ -8,7 +8,7 @@ from ottla.broker.broker import Broker
 from ottla.broker.context import RequestContext
 from ottla.broker.transactions.marker_writes import WAIT_MS, write_markers, write_txn_markers
 from ottla.controller.requests import NewTopic
-from ottla.core.errors import ErrorCode
+from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.types import NodeId
 from ottla.partitions.partition import Partition
 from ottla.partitions.results import Isolation
@@ -139,5 +139,37 @@ async def test_clients_may_abort_and_not_commit() -> None:
     refused = {(7, "t", 0): ErrorCode.CLUSTER_AUTHORIZATION_FAILED}
     assert await write(broker, marker(7, 0, committed=True), context=CLIENT) == refused
     assert partition(broker).last_stable_offset == 0
-    assert await write(broker, marker(7, 0, committed=False), context=CLIENT) == {(7, "t", 0): ErrorCode.NONE}
-    assert partition(broker).last_stable_offset == 2
+    for _ in range(2):  # its answer may be lost
+        aborted = await write(broker, marker(7, 0, committed=False, coordinator_epoch=0), context=CLIENT)
+        assert aborted == {(7, "t", 0): ErrorCode.NONE}
+    assert partition(broker).last_stable_offset >= 2
+
+
+@pytest.mark.parametrize(
+    ("producer_id", "epoch", "coordinator_epoch", "refusal"),
+    [
+        (8, 0, 0, ErrorCode.INVALID_PRODUCER_EPOCH),
+        (-1, -1, 0, ErrorCode.INVALID_PRODUCER_EPOCH),
+        (7, 32_767, 0, ErrorCode.INVALID_PRODUCER_EPOCH),
+        (7, -1, 0, ErrorCode.INVALID_PRODUCER_EPOCH),
+        (7, 0, 2**31 - 1, ErrorCode.INVALID_REQUEST),
+    ],
+)
+async def test_clients_abort_nothing_that_a_coordinator_could_not_end_after_it(
+    producer_id: int, epoch: int, coordinator_epoch: int, refusal: ErrorCode
+) -> None:
+    broker = await broker_with_topic()
+    append(broker, 7)
+    forged = marker(producer_id, 0, committed=False, epoch=epoch, coordinator_epoch=coordinator_epoch)
+    assert await write(broker, forged, context=CLIENT) == {(producer_id, "t", 0): refusal}
+    assert await write(broker, marker(7, 0, coordinator_epoch=0)) == {(7, "t", 0): ErrorCode.NONE}
+    assert len(partition(broker).producers) == 1
+
+
+async def test_a_client_cannot_have_a_record_written_for_every_four_bytes() -> None:
+    broker = await broker_with_topic()
+    append(broker, 7)
+    often = marker(7, *[0] * 1_001, committed=False, coordinator_epoch=0)
+    with pytest.raises(ApiError, match="more than 1000 partitions"):
+        await write(broker, often, context=CLIENT)
+    assert partition(broker).log_end_offset == 1

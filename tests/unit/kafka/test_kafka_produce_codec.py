@@ -97,6 +97,15 @@ def test_unknown_tagged_fields_are_skipped() -> None:
     assert flat(decode_request(bytearray(tagged), 0, 9)) == [("t", [(7, None)])]
 
 
+def test_a_compact_string_has_no_more_bytes_than_one_behind_two_bytes_of_length() -> None:
+    """Beyond that a transactional id could not travel on to its coordinator."""
+    too_long = bytearray(b"\x81\x80\x02" + b"x" * 32_768 + b"\0\1" + bytes(4) + b"\1\0")
+    with pytest.raises(DecodeError, match="string: length 32768"):
+        decode_request(too_long, 0, 9)
+    longest = bytearray(b"\x80\x80\x02" + b"x" * 32_767 + b"\0\1" + bytes(4) + b"\1\0")
+    assert decode_request(longest, 0, 9).transactional_id == "x" * 32_767
+
+
 def test_batches_are_views_of_the_frame() -> None:
     message = requests.ProduceRequest(
         topic_data=[
