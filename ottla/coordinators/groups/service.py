@@ -230,9 +230,7 @@ class GroupCoordinator:
                 OffsetFetchRequestTopics(name=topic.name, partition_indexes=topic.partition_indexes) for topic in topics
             ],
         )
-        self._fetch_group(
-            group, version, request.require_stable, lambda answer: done(_single_group(request, answer, version))
-        )
+        self._fetch_group(group, version, request.require_stable, lambda answer: done(_single_group(request, answer)))
 
     def _fetch_group(
         self,
@@ -441,12 +439,14 @@ class GroupCoordinator:
         return coordinator_partition(group_id, partition_count)
 
 
-def _single_group(
-    request: OffsetFetchRequest, group: OffsetFetchResponseGroup, api_version: int
-) -> OffsetFetchResponse:
-    """The form before version 8; before version 2 an error stands at each partition."""
+def _single_group(request: OffsetFetchRequest, group: OffsetFetchResponseGroup) -> OffsetFetchResponse:
+    """The form before version 8. What is wrong with the group stands at each partition, too.
+
+    From version 2 on Kafka says it once, without partitions. aiokafka looks at partitions alone (its newest version is
+    3), takes those that are missing for some without a committed offset, and begins to read where its policy says.
+    """
     response = OffsetFetchResponse(error_code=group.error_code)
-    if group.error_code and api_version < 2:
+    if group.error_code:
         response.topics = [
             OffsetFetchResponseTopic(
                 name=topic.name,
