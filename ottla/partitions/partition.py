@@ -12,6 +12,8 @@ A partition without a `role` has one replica: what is durable is committed. With
 from collections.abc import Callable
 from typing import Any
 
+import structlog
+
 from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError
 from ottla.core.types import Uuid
@@ -42,6 +44,8 @@ from ottla.records.header import (
 )
 
 Done = Callable[[ErrorCode], None]
+
+logger = structlog.get_logger(__name__)
 
 _JOIN_FROM_VIEWS = 32  # more buffers than this cost a socket more than one copy does
 
@@ -357,6 +361,7 @@ class Partition:
 
     def on_failed(self, error: Exception) -> None:
         self.state, self.error = State.OFFLINE, error
+        logger.error("a partition is offline until this node starts again", partition=self.name, error=str(error))
         self.environment.failures += 1
         self._written_waiters.fail(ErrorCode.KAFKA_STORAGE_ERROR)
         self._committed_waiters.fail(ErrorCode.KAFKA_STORAGE_ERROR)

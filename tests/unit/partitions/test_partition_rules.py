@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import structlog
 
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.partitions.config import LogConfig
@@ -170,10 +171,12 @@ def test_a_failed_sync_acknowledges_nothing_and_takes_only_the_partition_offline
     _, before = node.append(make_batch([b"before"]))
     node.settle()
     node.fail_next("sync", OSError(5, "injected"))
-    _, lost = node.append(make_batch([b"lost"]))
-    node.settle()
+    with structlog.testing.capture_logs() as told:
+        _, lost = node.append(make_batch([b"lost"]))
+        node.settle()
     assert (before.code, lost.code) == (ErrorCode.NONE, ErrorCode.KAFKA_STORAGE_ERROR)
     assert node.partition.state is State.OFFLINE
+    assert [one["error"] for one in told if one["log_level"] == "error"] == ["[Errno 5] injected"]
     assert refusal(node, make_batch([b"more"])) is ErrorCode.KAFKA_STORAGE_ERROR
     node.kill()  # the pages are in the cache still; what recovery shows must be durable
     assert node.partition.error is None
