@@ -82,6 +82,7 @@ class Broker:
         self.produce = Produce(self.replicas, self.deadlines)
         self.fetch = Fetch(self.replicas, FetchSessions(clock, random), self.deadlines, clock)
         self._selector = RackAwareSelector(settings.node_id, lambda: self.image)
+        self.when_back: list[Callable[[], None]] = []  # called when the disk answers again, and leaders serve again
         self.extensions: dict[str, Any] = {}  # what a module of handlers keeps for one broker, e.g. its coordinators
         self.life: BrokerLife | None = None
         self._disk_timer: Timer | None = None
@@ -183,6 +184,8 @@ class Broker:
             stalls = self.replication.oldest_write_age_ms() >= DISK_STALLED_MS
             if self.life.resigning and not stalls:
                 self.replication.step_back()
+                for callback in self.when_back:
+                    callback()
             self.life.disk_stalls(stalls)
             if self._failures != self.partitions.environment.failures:
                 self._failures = self.partitions.environment.failures

@@ -27,6 +27,7 @@ class Leaderships:
         self._broker, self._topic, self._coordinator = broker, topic, coordinator
         self._awaited: dict[int, Partition] = {}
         self._led: set[int] = set()
+        broker.when_back.append(self.follow)
 
     def follow(self) -> None:
         """Load what this node leads now, unload the rest."""

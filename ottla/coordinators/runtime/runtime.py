@@ -37,13 +37,15 @@ class CoordinatorRuntime(Generic[S]):
         self._logs: dict[int, CoordinatorLog] = {}
 
     def lead(self, index: int, log: CoordinatorLog, leader_epoch: int) -> None:
-        """Partition `index` is led here from now on: load the shard. Nothing happens when the epoch is known.
+        """Partition `index` is led here from now on: load the shard. Nothing happens when the epoch is known, unless
+        the shard failed: a leader that was sent aside for a time, as its disk stalled, leads again in the same epoch.
 
         Epochs are those of one log: of another one (the topic was created anew), any epoch is a new leadership.
         """
         host = self._hosts.get(index)
         if host is not None:
-            if log is self._logs[index] and host.leader_epoch >= leader_epoch:
+            is_known = log is self._logs[index] and host.leader_epoch >= leader_epoch
+            if is_known and host.state is not HostState.FAILED:
                 return
             host.close(ApiError(ErrorCode.NOT_COORDINATOR))
         self._logs[index] = log

@@ -192,6 +192,17 @@ class TestLeadership:
         cluster.coordinator.lead(0, cluster.log, 0)
         assert member in cluster.group().members
 
+    def test_of_a_leader_that_was_sent_aside_and_is_back_loads_its_shard_again(self) -> None:
+        cluster = Cluster(auto_commit=False)
+        answer = cluster.commit({0: 1})
+        cluster.run()
+        cluster.log.fail_waiting(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        assert cluster.committed(answer) == [ErrorCode.NOT_COORDINATOR]
+        cluster.log.commit()
+        cluster.coordinator.lead(0, cluster.log, 0)
+        cluster.run()
+        assert cluster.fetch() == {0: 1}
+
     def test_of_another_log_starts_afresh_whatever_its_epoch(self) -> None:
         cluster = Cluster()
         cluster.committed(cluster.commit({0: 1}))
