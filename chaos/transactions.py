@@ -30,6 +30,13 @@ from ottla.testing.cluster import Cluster
 NODES = 3
 RECORDS_A_SECOND = 200  # copiers that are killed again and again come after it on a busy machine, too
 QUIET_S = 2.0  # at most, between two faults of nodes
+SETTINGS = {
+    # Members that are killed give up their partitions soon: with the defaults most would wait for the dead.
+    "group.min.session.timeout.ms": 1000,
+    "group.consumer.session.timeout.ms": 3000,
+    "group.consumer.heartbeat.interval.ms": 500,
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": 500,
+}
 COPIER_QUIET_S = 8.0  # at most, between two faults of copiers: most transactions must get through
 
 
@@ -49,11 +56,7 @@ def main(*, seconds: int, seed: int, client: str, protocol: str, partitions: int
     seed = seed or int(time.time())
     directory = directory or Path(tempfile.mkdtemp(prefix="ottla-chaos-"))
     click.echo(f"seed {seed}, data in {directory}")
-    settings = {
-        "group.min.session.timeout.ms": 1000,
-        "transaction.abort.timed.out.transaction.cleanup.interval.ms": 500,
-    }
-    with Cluster(directory, nodes=NODES, settings=settings) as cluster:
+    with Cluster(directory, nodes=NODES, settings=SETTINGS) as cluster:
         admin = AdminClient({"bootstrap.servers": cluster.bootstrap, "log_level": 2})
         for future in admin.create_topics([NewTopic(name, partitions, NODES) for name in (SOURCE, COPY)]).values():
             future.result(30)
