@@ -74,6 +74,12 @@ class Copiers:
         self._zombies = [one for one in self._zombies if one[0] > now]
         self.start()
 
+    def kill(self) -> None:
+        """End whatever runs still: none outlives a run that failed."""
+        for process in (*self._running.values(), *(process for _, process in self._zombies)):
+            process.kill()
+            process.wait()
+
     def stop(self) -> Copied:
         """Stop all in order; whoever does not end in time is killed, and counted."""
         for process in (*self._running.values(), *(process for _, process in self._zombies)):

@@ -67,17 +67,20 @@ def main(*, seconds: int, seed: int, client: str, protocol: str, partitions: int
             Random(seed),
         )
         writer.records_a_second = RECORDS_A_SECOND
-        copiers.start()
-        writer.start()
-        faults = Faults(cluster, Random(seed), nodes=NODES)
-        _trouble(faults, copiers, Random(seed + 1), seconds)
-        written = writer.stop()
-        judge = Judge(cluster.bootstrap, cluster.grpc, partitions)
-        copied_all = _meanwhile(copiers, judge.wait_until_copied)
-        copied = copiers.stop()
-        judgement = judge.judge()
-        if not copied_all:
-            judgement.blame("the copiers do not come to the source's end")
+        try:
+            copiers.start()
+            writer.start()
+            faults = Faults(cluster, Random(seed), nodes=NODES)
+            _trouble(faults, copiers, Random(seed + 1), seconds)
+            written = writer.stop()
+            judge = Judge(cluster.bootstrap, cluster.grpc, partitions)
+            copied_all = _meanwhile(copiers, judge.wait_until_copied)
+            copied = copiers.stop()
+            judgement = judge.judge()
+            if not copied_all:
+                judgement.blame("the copiers do not come to the source's end")
+        finally:
+            copiers.kill()
     _summarise(faults, written, copied)
     click.echo(str(judgement))
     return 1 if judgement.problems else 0
