@@ -191,7 +191,8 @@ class Citizen(threading.Thread):
         self.longest_s = 0.0
 
     def run(self) -> None:
-        producer = Producer({"bootstrap.servers": self._servers, "linger.ms": 0})
+        # Idempotent: some frame unregisters the broker, and who leads anew may hold what a producer sends once more.
+        producer = Producer({"bootstrap.servers": self._servers, "linger.ms": 0, "enable.idempotence": True})
         consumer = Consumer({"bootstrap.servers": self._servers, "group.id": "citizen"})
         consumer.assign([TopicPartition(OWN_TOPIC, 0, 0)])
 
