@@ -94,7 +94,8 @@ class NodeProcess:
             self._log = None
 
     def log(self) -> str:
-        return self._log_path.read_text(errors="replace")[-20_000:]
+        """The end of what it printed: nothing as long as it never started."""
+        return self._log_path.read_text(errors="replace")[-20_000:] if self._log_path.exists() else ""
 
 
 class Nodes:

@@ -12,6 +12,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.integration.several_nodes import Nodes, several_nodes, until
+from tests.interop.kafka_clients import stop_aiokafka
 
 WAIT_S = 40.0
 
@@ -164,7 +165,7 @@ async def test_a_group_of_aiokafka_survives_its_coordinator(nodes: Nodes) -> Non
         assert sum(offset or 0 for offset in offsets) == 60
         assert sorted(seen) == sorted(set(seen))
     finally:
-        await consumer.stop()
+        await stop_aiokafka(consumer)
 
 
 def test_idempotent_producers_survive_the_death_of_leaders_without_duplicates(nodes: Nodes) -> None:

@@ -20,6 +20,17 @@ class Sent:
     timestamp_ms: int = 1_700_000_000_000
 
 
+async def stop_aiokafka(consumer: AIOKafkaConsumer) -> None:
+    """Stop a consumer, also one whose fetch waits after a failure.
+
+    aiokafka cancels such a fetch, awaits it without catching the cancellation, and so leaves its own connections open.
+    """
+    try:
+        await consumer.stop()
+    except asyncio.CancelledError:
+        await consumer._client.close()
+
+
 class Client:
     """Writes to and reads from partition 0 of a topic."""
 
