@@ -1,0 +1,59 @@
+"""Histories of clients, and a checker that finds in them what a log with transactions must never show.
+
+with Recorder(directory / "writer.history", "writer") as recorder: ...   # in each process
+verdict = check(read(directory), Expectations())
+"""
+
+from ottla.testing.history.check import check
+from ottla.testing.history.history import BadHistory, History, history_of, read
+from ottla.testing.history.operations import (
+    Assigned,
+    At,
+    Begin,
+    Commit,
+    End,
+    EndOffsets,
+    OffsetFetch,
+    Operation,
+    Outcome,
+    Poll,
+    Revoked,
+    Seek,
+    Seen,
+    Send,
+    Snapshot,
+    TopicPartition,
+)
+from ottla.testing.history.recorder import Recorder, now_ns
+from ottla.testing.history.verdict import Anomaly, Expectations, Kind, Verdict, Window
+
+__all__ = [
+    "Anomaly",
+    "Assigned",
+    "At",
+    "BadHistory",
+    "Begin",
+    "Commit",
+    "End",
+    "EndOffsets",
+    "Expectations",
+    "History",
+    "Kind",
+    "OffsetFetch",
+    "Operation",
+    "Outcome",
+    "Poll",
+    "Recorder",
+    "Revoked",
+    "Seek",
+    "Seen",
+    "Send",
+    "Snapshot",
+    "TopicPartition",
+    "Verdict",
+    "Window",
+    "check",
+    "history_of",
+    "now_ns",
+    "read",
+]
