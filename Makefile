@@ -14,7 +14,7 @@ NODES ?= 3
 UP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up env test test-oldest soak rolling transactions stall sim check format proto protocol bench system docs wheel-check clean
+.PHONY: help up env test test-oldest soak rolling transactions stall interop interop-kafka-python interop-confluent interop-confluent-consumer interop-aiokafka interop-kcat sim check format proto protocol bench system docs wheel-check clean
 
 help:  ## Say what there is.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -65,6 +65,26 @@ transactions: env  ## Copy a topic in transactions for ten minutes while copiers
 
 stall: env  ## Stall one node's disk for ten seconds under load (Linux, gcc).
 	$(BIN)/python -m chaos.stall
+
+# Each outside client on its own. `make test` runs the last four as well.
+interop: interop-kafka-python interop-confluent interop-confluent-consumer interop-aiokafka interop-kcat  ## Hold a cluster to outside clients, one after the other.
+
+interop-kafka-python: env  ## Run kafka-python's own integration tests against three nodes.
+	$(BIN)/python -m tests.interop.kafka_python
+
+INTEROP := $(BIN)/python -m pytest -q tests/integration tests/interop -p no:xdist -m
+
+interop-confluent: env  ## Run what librdkafka is held to: classic groups, transactions.
+	$(INTEROP) confluent
+
+interop-confluent-consumer: env  ## Run what librdkafka is held to with group.protocol=consumer.
+	$(INTEROP) confluent_consumer
+
+interop-aiokafka: env  ## Run what aiokafka is held to: groups, transactions.
+	$(INTEROP) aiokafka
+
+interop-kcat: env system  ## Run what kcat is held to, also as a member of groups (-G).
+	$(INTEROP) kcat
 
 # How many histories `make sim` draws: `make sim SEEDS=10000`.
 SEEDS ?= 1000

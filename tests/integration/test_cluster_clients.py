@@ -88,6 +88,7 @@ def read_all(nodes: Nodes, topic: str, partitions: int = 1) -> list[bytes]:
     return values
 
 
+@pytest.mark.confluent
 def test_a_group_of_librdkafka_survives_its_coordinator(nodes: Nodes) -> None:
     topic, group = create(nodes), f"group-{uuid.uuid4().hex[:8]}"
     produce(nodes, topic, [b"%d" % n for n in range(30)])
@@ -133,6 +134,7 @@ def test_a_group_of_librdkafka_survives_its_coordinator(nodes: Nodes) -> None:
         consumer.close()
 
 
+@pytest.mark.aiokafka
 async def test_a_group_of_aiokafka_survives_its_coordinator(nodes: Nodes) -> None:
     topic, group = create(nodes), f"group-{uuid.uuid4().hex[:8]}"
     produce(nodes, topic, [b"%d" % n for n in range(30)])
@@ -168,6 +170,7 @@ async def test_a_group_of_aiokafka_survives_its_coordinator(nodes: Nodes) -> Non
         await stop_aiokafka(consumer)
 
 
+@pytest.mark.confluent
 def test_idempotent_producers_survive_the_death_of_leaders_without_duplicates(nodes: Nodes) -> None:
     topic = create(nodes, 1)
     producer = confluent_kafka.Producer(

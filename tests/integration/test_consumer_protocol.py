@@ -13,6 +13,8 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from ottla.testing.cluster import Cluster
 
+pytestmark = pytest.mark.confluent_consumer
+
 PARTITIONS = 6
 WAIT_S = 60.0
 

@@ -98,6 +98,7 @@ def all_values() -> list[bytes]:
     return sorted(str(number).encode() for number in range(RECORDS))
 
 
+@pytest.mark.confluent
 @pytest.mark.parametrize("strategy", ["range", "roundrobin", "cooperative-sticky"])
 def test_librdkafka_members_share_the_partitions(cluster: Cluster, topic: str, group: str, strategy: str) -> None:
     settings = {"partition.assignment.strategy": strategy}
@@ -116,6 +117,7 @@ def test_librdkafka_members_share_the_partitions(cluster: Cluster, topic: str, g
     first.consumer.close()
 
 
+@pytest.mark.confluent
 def test_commits_decide_where_the_next_member_begins(cluster: Cluster, topic: str, group: str) -> None:
     member = Confluent(cluster, group, topic)
     until(lambda: len(member.values) == RECORDS, member.poll, "all records")
@@ -131,6 +133,7 @@ def test_commits_decide_where_the_next_member_begins(cluster: Cluster, topic: st
     successor.consumer.close()
 
 
+@pytest.mark.confluent
 @pytest.mark.parametrize("crash", [False, True], ids=["stopped", "killed"])
 def test_offsets_and_generation_are_there_after_a_restart(
     cluster: Cluster, topic: str, group: str, crash: bool
@@ -162,6 +165,7 @@ def test_offsets_and_generation_are_there_after_a_restart(
     member.consumer.close()
 
 
+@pytest.mark.confluent
 def test_a_static_member_comes_back_without_a_rebalance(cluster: Cluster, topic: str, group: str) -> None:
     settings = {"session.timeout.ms": 20_000}
     first = Confluent(cluster, group, topic, **{"group.instance.id": "one", **settings})
@@ -182,6 +186,8 @@ def test_a_static_member_comes_back_without_a_rebalance(cluster: Cluster, topic:
     second.consumer.close()
 
 
+@pytest.mark.kcat
+@pytest.mark.confluent
 @pytest.mark.skipif(shutil.which("kcat") is None, reason="kcat is not installed")
 @pytest.mark.slow
 def test_a_killed_member_loses_its_partitions_after_its_session(cluster: Cluster, topic: str, group: str) -> None:
@@ -209,6 +215,7 @@ def test_a_killed_member_loses_its_partitions_after_its_session(cluster: Cluster
     member.consumer.close()
 
 
+@pytest.mark.aiokafka
 async def test_aiokafka_members_share_the_partitions(cluster: Cluster, topic: str, group: str) -> None:
     def member() -> aiokafka.AIOKafkaConsumer:
         return aiokafka.AIOKafkaConsumer(
@@ -240,6 +247,7 @@ async def test_aiokafka_members_share_the_partitions(cluster: Cluster, topic: st
     await first.stop()
 
 
+@pytest.mark.kafka_python
 def test_kafka_python_members_share_the_partitions(cluster: Cluster, topic: str, group: str) -> None:
     def member() -> closing[kafka.KafkaConsumer]:
         return closing(

@@ -127,6 +127,7 @@ def fetch(cluster: Cluster, group: str, topic: str, *, require_stable: bool) -> 
     return ErrorCode(partition.error_code), partition.committed_offset
 
 
+@pytest.mark.confluent
 @pytest.mark.parametrize("commits", [True, False])
 def test_offsets_show_when_the_transaction_commits_and_not_before(
     cluster: Cluster, topic: str, name: str, commits: bool
@@ -147,6 +148,7 @@ def test_offsets_show_when_the_transaction_commits_and_not_before(
         assert found == (ErrorCode.NONE, 7 if commits else 3)
 
 
+@pytest.mark.confluent
 def test_a_consumer_waits_for_offsets_that_are_about_to_change(cluster: Cluster, topic: str, name: str) -> None:
     """librdkafka asks for stable offsets when it reads committed records only."""
     writer = Producer({"bootstrap.servers": cluster.bootstrap})
@@ -167,6 +169,7 @@ def test_a_consumer_waits_for_offsets_that_are_about_to_change(cluster: Cluster,
         assert message.offset() == 7
 
 
+@pytest.mark.confluent
 def test_a_member_that_was_replaced_cannot_commit(cluster: Cluster, topic: str, name: str) -> None:
     first = member(cluster, name, topic)
     former = first.consumer_group_metadata()
@@ -185,6 +188,7 @@ def test_a_member_that_was_replaced_cannot_commit(cluster: Cluster, topic: str, 
     assert fetch(cluster, name, topic, require_stable=True) == (ErrorCode.NONE, 7)
 
 
+@pytest.mark.aiokafka
 async def test_aiokafka_sends_offsets_to_its_transactions(cluster: Cluster, topic: str, name: str) -> None:
     producer = aiokafka.AIOKafkaProducer(bootstrap_servers=cluster.bootstrap, transactional_id=name)
     await producer.start()

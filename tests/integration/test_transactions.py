@@ -108,6 +108,7 @@ def read(cluster: Cluster, topic: str, isolation: str = "read_committed") -> lis
     return found
 
 
+@pytest.mark.confluent
 def test_committed_transactions_are_seen_and_aborted_ones_only_by_who_reads_all(
     cluster: Cluster, new_topic: Callable[[], str], name: str
 ) -> None:
@@ -121,6 +122,7 @@ def test_committed_transactions_are_seen_and_aborted_ones_only_by_who_reads_all(
     assert read(cluster, topic, "read_uncommitted") == [everything] * PARTITIONS
 
 
+@pytest.mark.confluent
 def test_an_open_transaction_is_not_seen_and_holds_back_what_follows_it(
     cluster: Cluster, new_topic: Callable[[], str], name: str
 ) -> None:
@@ -136,6 +138,7 @@ def test_an_open_transaction_is_not_seen_and_holds_back_what_follows_it(
     assert read(cluster, topic)[0] == Counter(before=1, open=1, after=1)
 
 
+@pytest.mark.confluent
 def test_a_second_producer_of_an_id_fences_the_first(cluster: Cluster, new_topic: Callable[[], str], name: str) -> None:
     topic = new_topic()
     zombie = transactional(cluster, name)
@@ -150,6 +153,7 @@ def test_a_second_producer_of_an_id_fences_the_first(cluster: Cluster, new_topic
     assert read(cluster, topic) == [Counter(new=1)] * PARTITIONS
 
 
+@pytest.mark.confluent
 def test_what_is_consumed_transformed_and_produced_comes_out_once(
     cluster: Cluster, new_topic: Callable[[], str], name: str
 ) -> None:
@@ -200,6 +204,7 @@ def _some(consumer: Any) -> list[Any]:
     return messages
 
 
+@pytest.mark.aiokafka
 async def test_aiokafka_commits_aborts_and_is_fenced(cluster: Cluster, new_topic: Callable[[], str], name: str) -> None:
     topic = new_topic()
 
