@@ -17,6 +17,7 @@ OffsetReset = Literal["earliest", "latest", "none"]
 Isolation = Literal["read_uncommitted", "read_committed"]
 PartitionsListener = Callable[[list[TopicPartition]], Awaitable[None]]
 SecurityProtocol = Literal["PLAINTEXT", "SSL"]
+WireProtocol = Literal["grpc", "kafka"]
 CompressionType = Literal["none", "gzip", "snappy", "lz4", "zstd"]
 
 DEFAULT_BOOTSTRAP_SERVERS = "localhost:10092"  # the gRPC port of the first node of `ottla up`
@@ -27,6 +28,7 @@ class ConnectionConfig:
     """What all three clients have in common."""
 
     bootstrap_servers: str | tuple[str, ...] = DEFAULT_BOOTSTRAP_SERVERS  # host:port, several with commas or as a tuple
+    protocol: WireProtocol = "grpc"  # "kafka": bootstrap_servers are Kafka ports, of Ottla or of Apache Kafka
     client_id: str = "ottla-client"
     request_timeout_ms: int = 30_000  # an answer that takes longer counts as a lost connection
     retry_backoff_ms: int = 100  # before the first retry; doubles with each, with 20 % jitter
@@ -61,6 +63,8 @@ class ConnectionConfig:
     def validate(self) -> None:
         """Raises ConfigError; its message says what to change."""
         self.addresses()
+        if self.protocol not in ("grpc", "kafka"):
+            raise ConfigError(f"protocol must be grpc or kafka, not {self.protocol!r}")
         require_at_least(self.request_timeout_ms, 1, "request_timeout_ms")
         require_at_least(self.retry_backoff_ms, 0, "retry_backoff_ms")
         require_at_least(self.retry_backoff_max_ms, self.retry_backoff_ms, "retry_backoff_max_ms")

@@ -2,13 +2,22 @@
 
 from typing import TypedDict
 
-from ottla.client.config import Acks, CompressionType, Isolation, OffsetReset, PartitionsListener, SecurityProtocol
+from ottla.client.config import (
+    Acks,
+    CompressionType,
+    Isolation,
+    OffsetReset,
+    PartitionsListener,
+    SecurityProtocol,
+    WireProtocol,
+)
 
 
 class ConnectionSettings(TypedDict, total=False):
     """Keywords that all clients take: the fields of `config.ConnectionConfig`."""
 
     bootstrap_servers: str | tuple[str, ...]
+    protocol: WireProtocol
     client_id: str
     request_timeout_ms: int
     retry_backoff_ms: int

@@ -38,6 +38,8 @@ class ProduceRequest:
     timeout_ms: int
     batches: Sequence[tuple[TopicPartition, bytes]]
     transactional_id: str | None = None
+    topic_ids: Mapping[str, str] | None = None
+    """Of these topics, by name: a topic of another id is refused. Over gRPC topics go by name alone."""
 
 
 class ProduceResult(NamedTuple):
@@ -57,6 +59,8 @@ class FetchRequest:
     max_bytes: int
     read_committed: bool
     partitions: Sequence["FetchPartition"]
+    topic_ids: Mapping[str, str] | None = None
+    """As in `ProduceRequest`; all of the topics or none."""
 
 
 class FetchPartition(NamedTuple):
