@@ -21,7 +21,7 @@ from confluent_kafka import KafkaException
 from rich.console import Console
 from rich.table import Table
 
-from bench import peers
+from bench import groups, peers
 from bench.cluster import Cluster
 from bench.measures import BETTER, MEASURES, Figures, Options
 
@@ -74,10 +74,11 @@ def _arguments() -> argparse.Namespace:
 def _start(stack: ExitStack, peer: str, options: argparse.Namespace) -> tuple[Cluster, float]:
     """Start a peer; returns it with the seconds from its command to the first acknowledged write."""
     if peer == "ottla":
-        started = stack.enter_context(peers.ottla(nodes=options.nodes, copies=options.rf))
+        started = stack.enter_context(peers.ottla(nodes=options.nodes, copies=options.rf, settings=groups.SETTINGS))
     else:
         flush = ("log.flush.interval.messages=1",) if options.kafka_flush else ()
-        started = stack.enter_context(peers.kafka(nodes=options.nodes, copies=options.rf, settings=flush))
+        settings = (*flush, *groups.KAFKA_SETTINGS)
+        started = stack.enter_context(peers.kafka(nodes=options.nodes, copies=options.rf, settings=settings))
     _first_write(started.cluster)
     return started.cluster, time.time() - started.typed_at
 

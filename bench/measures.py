@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from confluent_kafka import TopicPartition
 
 from bench.cluster import Cluster
+from bench.groups import GROUP_MEASURES
 from bench.quantiles import quantile
 from bench.transactions import transactions
 
@@ -119,8 +120,7 @@ def _latency(records_per_s: int) -> Callable[[Cluster, Options], Figures]:
     return measure
 
 
-def _transactions(producers: int) -> Callable[[Cluster, Options], Figures]:
-    measure = transactions(producers)
+def _for_seconds(measure: Callable[[Cluster, float], Figures]) -> Callable[[Cluster, Options], Figures]:
     return lambda cluster, options: measure(cluster, options.seconds)
 
 
@@ -168,9 +168,10 @@ MEASURES: dict[str, Callable[[Cluster, Options], Figures]] = {
     "drain with kcat": drain,
     "end to end at 100/s": _latency(100),
     "end to end at 1,000/s": _latency(1000),
-    "transactions, one producer": _transactions(1),
-    "transactions, eight producers": _transactions(8),
-    "transactions, fifty producers": _transactions(50),
+    "transactions, one producer": _for_seconds(transactions(1)),
+    "transactions, eight producers": _for_seconds(transactions(8)),
+    "transactions, fifty producers": _for_seconds(transactions(50)),
+    **{name: _for_seconds(measure) for name, measure in GROUP_MEASURES.items()},
 }
 
 BETTER = {
@@ -183,6 +184,13 @@ BETTER = {
     "commit_p50_ms": "lower",
     "commit_p99_ms": "lower",
     "cpu_ms_per_transaction": "lower",
+    "commits_per_s": "higher",
+    "cpu_us_per_commit": "lower",
+    "join_s": "lower",
+    "kill_s": "lower",
+    "restart_s": "lower",
+    "cpu_s": "lower",
+    "gap_s": "lower",
     "p50_ms": "lower",
     "p99_ms": "lower",
     "max_ms": "lower",
