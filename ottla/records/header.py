@@ -44,6 +44,7 @@ MAGIC_POSITION = 16
 CRC_POSITION = 17
 ATTRIBUTES_POSITION = 21  # the CRC covers everything from here
 MAX_TIMESTAMP_POSITION = 35
+PRODUCER_POSITION = 43  # id, epoch and base sequence, one after the other
 
 _OLD_HEADER_BYTES = 17  # up to and including magic, the same in every format
 _MIN_BATCH_LENGTH = HEADER_BYTES - LOG_OVERHEAD_BYTES

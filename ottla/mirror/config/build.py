@@ -1,0 +1,252 @@
+"""From names and values, as `mm2.properties` has them, to a `MirrorConfig`.
+
+A setting stands bare for all flows (`topics = …`), or for one (`a->b.topics = …`). What belongs to clients stands for a
+cluster (`a.bootstrap.servers`, `a.consumer.fetch.max.bytes`, `a.security.protocol`), for a flow (`a->b.producer.…`), or
+bare for all clusters (`ssl.truststore.location`, `consumer.…`). What nobody knows is refused by name.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, Final, cast
+
+from ottla.core.errors import ConfigError
+from ottla.mirror.config.model import ClusterConfig, FlowConfig, MirrorConfig, Protocol
+from ottla.mirror.config.security import SECURITY_NAMES, parse_security
+from ottla.mirror.config.settings import FLOW_SETTINGS, NOT_SUPPORTED, WITHOUT_EFFECT
+from ottla.mirror.core.filters import NameFilter
+from ottla.mirror.core.policy import make_policy
+
+_CLIENTS: Final = ("consumer", "producer", "admin")
+_CLUSTER_SETTINGS: Final = ("bootstrap.servers", "ottla.protocol")
+_ALIAS: Final = re.compile(r"[A-Za-z0-9_\-]+")
+_ENVIRONMENT: Final = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
+_PREFIXES_WITHOUT_EFFECT: Final = ("internal.", "offset.storage.", "status.storage.", "config.storage.")
+
+
+@dataclass(slots=True)
+class _Scope:
+    """What was said for one cluster, one flow, or (bare) for all."""
+
+    settings: dict[str, str] = field(default_factory=dict)
+    security: dict[str, str] = field(default_factory=dict)
+    clients: dict[str, dict[str, str]] = field(default_factory=lambda: {client: {} for client in _CLIENTS})
+
+
+def build_config(values: Mapping[str, str], *, environment: Mapping[str, str] | None = None) -> MirrorConfig:
+    """The configuration of these names and values. ConfigError names what is wrong and says what to change."""
+    environment = os.environ if environment is None else environment
+    values = {name: _with_environment(name, value, environment) for name, value in values.items()}
+    aliases = [alias.strip() for alias in values.get("clusters", "").split(",") if alias.strip()]
+    _check_aliases(aliases)
+    bare, clusters, flows = _Scope(), {alias: _Scope() for alias in aliases}, dict[tuple[str, str], _Scope]()
+    ignored: list[str] = []
+    for name, value in values.items():
+        if name == "clusters":
+            continue
+        scope, rest = _scope_of(name, bare, clusters, flows)
+        if not _place(scope, rest, value, is_cluster=scope in clusters.values()):
+            _ignore_or_refuse(name, rest, ignored)
+    known = {alias: _cluster(alias, bare, scope) for alias, scope in clusters.items()}
+    built = []
+    for source in aliases:
+        for target in aliases:
+            scope = flows.get((source, target), _Scope())
+            settings = {**bare.settings, **scope.settings}
+            if source != target and FLOW_SETTINGS.parse("enabled", settings.get("enabled", "false")):
+                built.append(_flow(source, target, settings, bare, scope, known))
+    return MirrorConfig(clusters=known, flows=tuple(built), ignored=tuple(ignored))
+
+
+def _with_environment(name: str, value: str, environment: Mapping[str, str]) -> str:
+    def look_up(match: re.Match[str]) -> str:
+        if match[1] not in environment:
+            raise ConfigError(f"{name}: the environment variable {match[1]} is not set")
+        return environment[match[1]]
+
+    return _ENVIRONMENT.sub(look_up, value)
+
+
+def _check_aliases(aliases: list[str]) -> None:
+    if not aliases:
+        raise ConfigError("no clusters are named: write clusters = a, b and a.bootstrap.servers = host:port for each")
+    for alias in aliases:
+        if not _ALIAS.fullmatch(alias):
+            raise ConfigError(f"the alias {alias!r} may have letters, digits, - and _ only: it becomes part of names")
+        if aliases.count(alias) > 1:
+            raise ConfigError(f"the cluster {alias} is named twice in clusters")
+
+
+def _scope_of(
+    name: str, bare: _Scope, clusters: dict[str, _Scope], flows: dict[tuple[str, str], _Scope]
+) -> tuple[_Scope, str]:
+    first, _, rest = name.partition(".")
+    if "->" in first:
+        source, _, target = first.partition("->")
+        for alias in (source, target):
+            if alias not in clusters:
+                raise ConfigError(f"{name}: there is no cluster {alias}: clusters = {', '.join(clusters)}")
+        if source == target:
+            raise ConfigError(f"{name}: a flow leads from one cluster to another")
+        return flows.setdefault((source, target), _Scope()), rest
+    if first in clusters and rest:
+        return clusters[first], rest
+    return bare, name
+
+
+def _place(scope: _Scope, name: str, value: str, *, is_cluster: bool) -> bool:
+    """Put a value where it belongs; False when the name is none that this scope knows."""
+    for prefix in ("source.cluster.", "target.cluster.", "source.", "target.", ""):
+        client, _, rest = name.removeprefix(prefix).partition(".")
+        if (
+            name.startswith(prefix)
+            and client in _CLIENTS
+            and rest
+            and not (client == "consumer" and name in FLOW_SETTINGS)
+        ):
+            if prefix:
+                raise ConfigError(f"{name}: write it for the cluster that it is meant for: <alias>.{client}.{rest}")
+            (scope.security if rest in SECURITY_NAMES else scope.clients[client])[rest] = value
+            return True
+    if name in SECURITY_NAMES:
+        scope.security[name] = value
+    elif name in (_CLUSTER_SETTINGS if is_cluster else FLOW_SETTINGS):
+        scope.settings[name] = value
+    else:
+        return False
+    return True
+
+
+def _ignore_or_refuse(name: str, rest: str, ignored: list[str]) -> None:
+    if rest in NOT_SUPPORTED:
+        raise ConfigError(f"{name} is not supported: {NOT_SUPPORTED[rest]}")
+    if rest.split(".")[0] in ("transforms", "predicates"):
+        raise ConfigError(f"{name} is not supported: {NOT_SUPPORTED['transforms']}")
+    if rest in WITHOUT_EFFECT or rest.startswith(_PREFIXES_WITHOUT_EFFECT):
+        ignored.append(name)
+        return
+    if rest in FLOW_SETTINGS:
+        raise ConfigError(f"{name} belongs to a flow: write <source>-><target>.{rest}, or {rest} for all flows")
+    if rest == "bootstrap.servers":
+        raise ConfigError(f"{name}: there is no such cluster in clusters")
+    near = get_close_matches(rest, [*FLOW_SETTINGS, *SECURITY_NAMES, *_CLUSTER_SETTINGS], n=1)
+    advice = f": did you mean {name.removesuffix(rest)}{near[0]}?" if near else ""
+    raise ConfigError(f"{name} is not a name that a mirror knows{advice}")
+
+
+def _cluster(alias: str, bare: _Scope, scope: _Scope) -> ClusterConfig:
+    servers = tuple(part.strip() for part in scope.settings.get("bootstrap.servers", "").split(",") if part.strip())
+    if not servers:
+        raise ConfigError(f"{alias}.bootstrap.servers is missing: write host:port of at least one of its nodes")
+    for server in servers:
+        host, _, port = server.rpartition(":")
+        if not host or not port.isdecimal():
+            raise ConfigError(f"{alias}.bootstrap.servers: {server!r} is not host:port")
+    protocol = scope.settings.get("ottla.protocol", "kafka")
+    if protocol not in ("kafka", "grpc"):
+        raise ConfigError(f"{alias}.ottla.protocol is kafka, or grpc for an Ottla cluster's own, not {protocol!r}")
+    security = parse_security(alias, {**bare.security, **scope.security})
+    if protocol == "grpc" and security.sasl_mechanism is not None:
+        raise ConfigError(f"{alias}: the gRPC protocol has no SASL: use TLS certificates, or ottla.protocol = kafka")
+    clients = {client: {**bare.clients[client], **scope.clients[client]} for client in _CLIENTS}
+    return ClusterConfig(
+        alias=alias,
+        bootstrap_servers=servers,
+        protocol=cast(Protocol, protocol),
+        security=security,
+        consumer=clients["consumer"],
+        producer=clients["producer"],
+        admin=clients["admin"],
+    )
+
+
+def _flow(
+    source: str,
+    target: str,
+    settings: Mapping[str, str],
+    bare: _Scope,
+    scope: _Scope,
+    clusters: Mapping[str, ClusterConfig],
+) -> FlowConfig:
+    if scope.security:
+        name = next(iter(scope.security))
+        raise ConfigError(f"{source}->{target}.{name} belongs to a cluster: write {source}.{name} or {target}.{name}")
+
+    def value(name: str) -> Any:
+        try:
+            return FLOW_SETTINGS.parse(name, settings.get(name, FLOW_SETTINGS[name].default or ""))
+        except ConfigError as error:
+            raise ConfigError(f"{source}->{target}: {error}") from None
+
+    def every(name: str) -> int | None:
+        return value(f"{name}.interval.seconds") * 1000 if value(f"{name}.enabled") else None
+
+    def names(include: str, exclude: str) -> NameFilter:
+        return NameFilter(_listed(value(include)), _listed(value(exclude)))
+
+    policy = make_policy(value("replication.policy.class"), source, settings)
+    flow = FlowConfig(
+        source=source,
+        target=target,
+        enabled=True,
+        topics=names("topics", "topics.exclude"),
+        groups=names("groups", "groups.exclude"),
+        configs=NameFilter((".*",), _listed(value("config.properties.exclude"))),
+        policy=policy,
+        mode=value("ottla.mode"),
+        start=value("ottla.start"),
+        tasks_max=value("tasks.max"),
+        replication_factor=value("replication.factor"),
+        heartbeats_replication_factor=value("heartbeats.topic.replication.factor"),
+        checkpoints_replication_factor=value("checkpoints.topic.replication.factor"),
+        offset_syncs_replication_factor=value("offset-syncs.topic.replication.factor"),
+        progress_replication_factor=value("ottla.progress.topic.replication.factor"),
+        progress_partitions=value("ottla.progress.topic.partitions"),
+        refresh_topics_ms=every("refresh.topics"),
+        refresh_groups_ms=every("refresh.groups"),
+        sync_topic_configs_ms=every("sync.topic.configs"),
+        sync_group_offsets_ms=every("sync.group.offsets"),
+        emit_checkpoints_ms=every("emit.checkpoints"),
+        emit_heartbeats_ms=every("emit.heartbeats"),
+        replicate_heartbeats=value("heartbeats.replication.enabled"),
+        emit_offset_syncs=value("emit.offset-syncs.enabled"),
+        offset_syncs_location=value("offset-syncs.topic.location"),
+        offset_lag_max=value("offset.lag.max"),
+        poll_timeout_ms=value("consumer.poll.timeout.ms"),
+        admin_timeout_ms=value("admin.timeout.ms"),
+        transaction_interval_ms=value("ottla.transaction.interval.ms"),
+        transaction_bytes=value("ottla.transaction.bytes"),
+        memory_bytes=value("ottla.memory.bytes"),
+        throttle_bytes_per_second=value("ottla.throttle.bytes.per.second") or None,
+        on_topic_recreated=value("ottla.on.topic.recreated"),
+        on_record_too_large=value("ottla.on.record.too.large"),
+        dead_letter_topic=value("ottla.dead.letter.topic"),
+        retries=value("ottla.retries"),
+        after_retries=value("ottla.after.retries"),
+        retry_backoff_ms=value("ottla.retry.backoff.ms"),
+        retry_backoff_max_ms=value("ottla.retry.backoff.max.ms"),
+        groups_may_go_back=value("ottla.groups.may.go.back"),
+        consumer=scope.clients["consumer"],
+        producer=scope.clients["producer"],
+        admin=scope.clients["admin"],
+    )
+    _check_flow(flow, clusters)
+    return flow
+
+
+def _check_flow(flow: FlowConfig, clusters: Mapping[str, ClusterConfig]) -> None:
+    if flow.retry_backoff_max_ms < flow.retry_backoff_ms:
+        raise ConfigError(f"{flow.name}: ottla.retry.backoff.max.ms is less than ottla.retry.backoff.ms: raise it")
+    if flow.mode == "link":
+        for alias in (flow.source, flow.target):
+            if clusters[alias].protocol != "grpc":
+                raise ConfigError(
+                    f"{flow.name}: ottla.mode = link needs Ottla on both sides, reached by gRPC: write "
+                    f"{alias}.ottla.protocol = grpc and its gRPC port, or leave the mode out"
+                )
+
+
+def _listed(names: list[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if name)

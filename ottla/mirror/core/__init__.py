@@ -1,0 +1,1 @@
+"""What a mirror decides, without I/O: names, filters, offsets, provenance, progress of a partition, groups."""
