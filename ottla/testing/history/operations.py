@@ -112,7 +112,7 @@ class Commit(Operation):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OffsetFetch(Operation):
-    """The committed offsets of a group, as somebody was told them; partitions that have none are missing.
+    """The committed offsets of a group in some partitions, as somebody was told them; -1: there is none.
 
     `final`: the run is over, everything has ended, so that offsets and records must agree.
     """

@@ -1,7 +1,7 @@
 """What is asked of a history, and what the checker says about it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Final
 
@@ -24,6 +24,7 @@ class Kind(StrEnum):
     ABORTED_READ = "aborted read"
     UNCOMMITTED_READ = "read of uncommitted data"
     TORN_TRANSACTION = "torn transaction"
+    LEFT_OPEN = "transaction left open"
     WRITE_CYCLE = "cycle of writes (G0)"
     READ_CYCLE = "cycle of writes and reads (G1c)"
     OFFSETS_WITHOUT_RECORDS = "offsets committed without their records"
@@ -125,7 +126,7 @@ def shown(operation: Operation) -> str:
     end = "never" if operation.completed_ns is None else f"{operation.completed_ns / 1e6:.3f}"
     told = [
         f"{name}={_short(getattr(operation, name))}"
-        for name in type(operation).__dataclass_fields__
+        for name in (one.name for one in fields(operation))
         if name not in _ALWAYS and getattr(operation, name) not in (None, (), "")
     ]
     error = f" ({operation.error})" if operation.error else ""
