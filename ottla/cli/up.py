@@ -4,6 +4,7 @@ With `--json` standard output carries one JSON object a line: `starting`, then `
 succeed, with every address. The form of these lines is a contract with the programs that read them.
 """
 
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 
 from ottla.cli.output import print_json
 from ottla.cli.up_views import JsonView, LiveView, PlainView, is_live, ready_event, show_ready
+from ottla.core.errors import ConfigError
 from ottla.node.local.control import DEFAULT_DIRECTORY, named
 from ottla.node.local.spec import DEFAULT_BASE_PORT, ClusterSpec, check_advertise
 
@@ -39,7 +41,9 @@ from ottla.node.local.spec import DEFAULT_BASE_PORT, ClusterSpec, check_advertis
     metavar="N",
     help="Do not start this node, whose data are lost; may be repeated.",
 )
-@click.option("--host", default="localhost", show_default=True, help="The address to listen on.")
+@click.option(
+    "--host", default="localhost", show_default=True, help="The address to listen on; {node} is a node's number."
+)
 @click.option(
     "--port",
     "base_port",
@@ -48,6 +52,12 @@ from ottla.node.local.spec import DEFAULT_BASE_PORT, ClusterSpec, check_advertis
     metavar="BASE",
     help="Node n serves Kafka on BASE+n-1, gRPC on BASE+1000+n-1, HTTP on BASE+2000+n-1, and other nodes on "
     "BASE+3000+n-1 and BASE+4000+n-1; 0: free ports.",
+)
+@click.option(
+    "--launch",
+    default="",
+    metavar="COMMAND",
+    help="Start each node's process with this command before it, say `taskset -c {node}`; {node} is its number.",
 )
 @click.option("--advertise", default="", metavar="HOST", help="The host that clients are told to connect to.")
 @click.option("--insecure", is_flag=True, help="Listen on other addresses than loopback, unencrypted.")
@@ -66,6 +76,7 @@ def up(
     directory: Path,
     host: str,
     base_port: int,
+    launch: str,
     advertise: str,
     insecure: bool,
     tls: bool,
@@ -86,6 +97,7 @@ def up(
         directory=directory,
         host=host,
         base_port=base_port,
+        launch=_words(launch),
         advertise=check_advertise(advertise),
         insecure=insecure,
         tls=tls,
@@ -124,6 +136,13 @@ def _detach(spec: ClusterSpec, started_at: float, *, as_json: bool) -> None:
         flag = named(spec.directory)
         ends = f"`ottla status{flag}` shows it, `ottla down{flag}` stops it; the data stays."
         show_ready(nodes, time.time() - started_at, ends, spec.certificates)
+
+
+def _words(launch: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(launch))
+    except ValueError as error:
+        raise ConfigError(f"--launch {launch}: {error}") from error
 
 
 def _split(assignments: tuple[str, ...]) -> tuple[dict[str, object], dict[str, object]]:

@@ -48,8 +48,8 @@ class Cluster:
 
     `settings` are node fields or Kafka's config names, as `ottla up --set` takes them. Without a `directory` the data
     lie in a temporary one, which `stop` deletes. With `tls` it speaks nothing else: clients check it with
-    `directory / "tls" / "ca.pem"`. `environment`: variables for its processes, beside those of this one. Nodes are
-    named by their numbers, from 1. Raises ClusterError.
+    `directory / "tls" / "ca.pem"`. `environment`: variables for its processes, beside those of this one. `arguments`:
+    more of those of `ottla up`. Nodes are named by their numbers, from 1. Raises ClusterError.
     """
 
     def __init__(
@@ -60,12 +60,14 @@ class Cluster:
         settings: Mapping[str, object] | None = None,
         tls: bool = False,
         environment: Mapping[str, str] | None = None,
+        arguments: Sequence[str] = (),
     ) -> None:
         self._temporary = directory is None
         self.directory = Path(tempfile.mkdtemp(prefix="ottla-")) if directory is None else directory
         self.nodes = nodes
         self._settings = dict(settings or {})
         self._tls = tls
+        self._arguments = list(arguments)
         self._environment = {**_environment(), **(environment or {})}
         self._process: subprocess.Popen[str] | None = None
         self._addresses: dict[int, _Node] = {}
@@ -81,6 +83,11 @@ class Cluster:
     def node_pids(self) -> list[int]:
         """The process of each node, as it was last started."""
         return [node["pid"] for _, node in sorted(self._addresses.items())]
+
+    @property
+    def numbers(self) -> list[int]:
+        """Those of its nodes, also of nodes that do not run."""
+        return sorted(self._addresses)
 
     # -- the whole cluster
 
@@ -100,6 +107,7 @@ class Cluster:
             command += ["--without", str(number)]
         for key, value in self._settings.items():
             command += ["--set", f"{key}={value}"]
+        command += self._arguments
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, env=self._environment

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -52,9 +52,19 @@ class Child:
     """One process, from its start to its end."""
 
     def __init__(
-        self, number: int, settings: Mapping[str, object], kafka: Mapping[str, object], file: str | None, log_fd: int
+        self,
+        number: int,
+        settings: Mapping[str, object],
+        kafka: Mapping[str, object],
+        file: str | None,
+        log_fd: int,
+        *,
+        before: Sequence[str] = (),
     ) -> None:
-        """Starts it. `settings`: the node's fields, `kafka`: Kafka's configs, `log_fd`: where its log goes."""
+        """Starts it. `settings`: the node's fields, `kafka`: Kafka's configs, `log_fd`: where its log goes.
+
+        `before`: a command that becomes the node's when it is done, such as `nsenter`. Raises NodeFailed without it.
+        """
         self.number = number
         self.ready: RunningNode | None = None
         self.ports: dict[str, int] = {}
@@ -78,13 +88,17 @@ class Child:
         }
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "ottla.node", json.dumps(handed)],
+                [*before, sys.executable, "-m", "ottla.node", json.dumps(handed)],
                 stdin=subprocess.DEVNULL,
                 stdout=log_fd,  # standard output is the supervisor's own: it may carry --json
                 stderr=log_fd,
                 pass_fds=(lifeline_fd, status_fd),
                 process_group=0,  # Ctrl-C in a terminal comes to the supervisor alone; it passes it on
             )
+        except FileNotFoundError as error:
+            os.close(self._lifeline)
+            os.close(self.status_fd)
+            raise NodeFailed(f"--launch: there is no command {error.filename}") from error
         finally:
             os.close(lifeline_fd)
             os.close(status_fd)

@@ -2,6 +2,8 @@
 
 Node n listens for Kafka on BASE+n-1, for gRPC on BASE+1000+n-1, for HTTP on BASE+2000+n-1, and for the other nodes on
 BASE+3000+n-1 and BASE+4000+n-1; with base 0 on free ports, the ones that it had before when they are still free.
+Each may have an address of its own (`{node}` in the host stands for its number), also in a network namespace into which
+the command before it (`launch`) brings it: then the other nodes reach it there too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,18 +23,23 @@ from ottla.node.local.ports import Ports
 
 DEFAULT_BASE_PORT: Final = 9092
 TLS_DIRECTORY: Final = "tls"
+NODE: Final = "{node}"
 STEPS: Final = {"kafka": 0, "grpc": 1000, "http": 2000, "internal": 3000, "replication": 4000}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterSpec:
-    """`nodes` None: as many as the directory holds, or one. `without`: members that are not to start."""
+    """`nodes` None: as many as the directory holds, or one. `without`: members that are not to start.
+
+    `launch`: words before each node's command, such as those of `nsenter` or `taskset`; `{node}` is the node's number.
+    """
 
     nodes: int | None = None
     without: tuple[int, ...] = ()
     directory: Path = DEFAULT_DIRECTORY
     host: str = "localhost"
     base_port: int = DEFAULT_BASE_PORT
+    launch: tuple[str, ...] = ()
     advertise: str = ""
     insecure: bool = False
     tls: bool = False
@@ -67,6 +74,8 @@ class ClusterSpec:
             )
         if unknown := set(self.without).difference(self.numbers):
             raise ConfigError(f"--without {min(unknown)}: the cluster has {', '.join(map(str, self.numbers))}")
+        if self._own_addresses and not self.base_port:
+            raise ConfigError(f"--host {self.host}: nodes with addresses of their own need a --port other than 0")
         highest = 65535 - max(STEPS.values()) - MAX_NODES
         if not 0 <= self.base_port <= highest:
             raise ConfigError(f"--port {self.base_port}: choose one between 1 and {highest}, or 0")
@@ -93,7 +102,8 @@ class ClusterSpec:
         certificates = self.certificates
         if certificates is None:
             return
-        hosts = list(dict.fromkeys([*LOOPBACK, *filter(None, (self.host, self.advertise))]))
+        own = [self._host(n) for n in range(1, MAX_NODES + 1)]
+        hosts = list(dict.fromkeys([*LOOPBACK, *filter(None, (*own, self.advertise))]))
         if not certificates.covers(hosts, MAX_NODES):  # also for nodes that are added later
             certificates.create(hosts, MAX_NODES)
 
@@ -106,8 +116,8 @@ class ClusterSpec:
         return self._places((number,), ports)[0]
 
     def _places(self, numbers: Sequence[int], ports: Ports) -> list[Place]:
-        host = self._loopback
         if not self.base_port:
+            host = self._inner_host(numbers[0])
             ports.keep_free(host, numbers)
             lacking = [n for n in numbers if not ports.get(n, "internal")]
             for number, port in zip(lacking, free_ports(host, len(lacking)), strict=True):
@@ -116,7 +126,7 @@ class ClusterSpec:
             Place(
                 node_id=NodeId(n),
                 path=self.node_directory(n),
-                internal=f"{_shown(host)}:{self._port(n, 'internal', ports)}",
+                internal=f"{_shown(self._inner_host(n))}:{self._port(n, 'internal', ports)}",
             )
             for n in numbers
         ]
@@ -125,7 +135,7 @@ class ClusterSpec:
         """The flags of node `number`, counted from 1."""
 
         def at(listener: str) -> str:
-            return f"{_shown(self.host)}:{self._port(number, listener, ports)}"
+            return f"{_shown(self._host(number))}:{self._port(number, listener, ports)}"
 
         settings: dict[str, object] = {
             "node_id": number,
@@ -134,7 +144,7 @@ class ClusterSpec:
             "grpc_listener": at("grpc"),
             "http_listener": at("http"),
             "internal_listener": next(place.internal for place in places if place.node_id == number),
-            "replication_listener": f"{_shown(self._loopback)}:{self._port(number, 'replication', ports)}",
+            "replication_listener": f"{_shown(self._inner_host(number))}:{self._port(number, 'replication', ports)}",
             "peers": ",".join(f"{place.node_id}@{place.internal}" for place in places),
             **self._tls_settings(number),
             **self.node,
@@ -149,9 +159,21 @@ class ClusterSpec:
             settings["advertised_grpc"] = f"{advertised}:{self._port(number, 'grpc', ports)}"
         return settings
 
+    def command_before(self, number: int) -> list[str]:
+        """The words of `launch`, for that node."""
+        return [word.replace(NODE, str(number)) for word in self.launch]
+
     @property
-    def _loopback(self) -> str:
-        """Where the nodes reach each other: on this machine, whatever clients are offered."""
+    def _own_addresses(self) -> bool:
+        return NODE in self.host
+
+    def _host(self, number: int) -> str:
+        return self.host.replace(NODE, str(number))
+
+    def _inner_host(self, number: int) -> str:
+        """Where the nodes reach each other: on this machine, whatever clients are offered, or at its own address."""
+        if self._own_addresses:
+            return self._host(number)
         return "::1" if self.host == "::1" else "127.0.0.1"
 
     @property

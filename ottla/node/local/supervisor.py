@@ -101,7 +101,12 @@ class Supervisor:
         spec = self._spec
         settings = spec.node_settings(number, self._places, self._ports)
         child = self.children[number] = Child(
-            number, settings, spec.kafka, str(spec.file) if spec.file else None, self._log_fd
+            number,
+            settings,
+            spec.kafka,
+            str(spec.file) if spec.file else None,
+            self._log_fd,
+            before=spec.command_before(number),
         )
         self.selector.register(child.status_fd, selectors.EVENT_READ, lambda: self._heard(child))
         return child

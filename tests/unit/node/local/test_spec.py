@@ -76,3 +76,20 @@ def test_an_advertised_host_has_no_port() -> None:
     assert check_advertise(" [::1] ") == "::1"
     with pytest.raises(ConfigError, match="name only the host"):
         check_advertise("example.org:9092")
+
+
+def test_each_node_may_have_an_address_of_its_own_and_a_command_that_brings_it_there(tmp_path: Path) -> None:
+    launch = ("nsenter", "--net=/run/{node}", "--")
+    spec = ClusterSpec(nodes=2, directory=tmp_path, host="198.18.0.{node}", insecure=True, launch=launch)
+    spec.validate()
+    ports = Ports(tmp_path)
+    settings = spec.node_settings(2, spec.places(ports), ports)
+    assert settings["peers"] == "1@198.18.0.1:12092,2@198.18.0.2:12093"
+    assert settings["listeners"] == "PLAINTEXT://198.18.0.2:9093"
+    assert settings["replication_listener"] == "198.18.0.2:13093"
+    assert spec.command_before(2) == ["nsenter", "--net=/run/2", "--"]
+
+
+def test_free_ports_are_not_looked_for_at_addresses_that_may_be_elsewhere(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="need a --port"):
+        ClusterSpec(nodes=1, directory=tmp_path, host="198.18.0.{node}", base_port=0, insecure=True).validate()
