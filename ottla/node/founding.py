@@ -5,6 +5,8 @@ make two clusters of them. A directory that is empty while the others hold a clu
 it silently.
 """
 
+import errno
+import secrets
 import socket
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -25,6 +27,7 @@ from ottla.node.data_directory import (
 from ottla.node.voters import Voter
 
 MAX_NODES = 5
+_OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +73,30 @@ def _format(places: Sequence[Place], *, fresh: bool) -> None:
 
 
 def free_ports(host: str, count: int) -> list[int]:
-    """Ports that nothing listens on now. All are held until all are found, so that they differ."""
+    """Ports that nothing uses now. All are held until all are found, so that they differ.
+
+    They lie below those that the system gives to outgoing connections: one of these could take a port while its node is
+    down, and keep the node from coming back.
+    """
+    lowest, beyond = _ports_to_choose_from()
     with ExitStack() as held:
-        ports = []
-        for _ in range(count):
+        ports: list[int] = []
+        while len(ports) < count:
             one = held.enter_context(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET))
-            one.bind((host, 0))
+            try:
+                one.bind((host, lowest + secrets.randbelow(beyond - lowest)))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                continue
             ports.append(int(one.getsockname()[1]))
     return ports
+
+
+def _ports_to_choose_from() -> tuple[int, int]:
+    """The first, and the one after the last."""
+    try:
+        outgoing = int(_OUTGOING.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        outgoing = 32768  # as Linux is delivered; other systems begin higher
+    return (10_000, outgoing) if outgoing >= 12_000 else (20_000, 60_000)

@@ -71,3 +71,12 @@ def test_free_ports_are_free() -> None:
     for port in free_ports("127.0.0.1", 3):
         with socket.socket() as one:
             one.bind(("127.0.0.1", port))
+
+
+def test_free_ports_are_none_that_the_system_gives_to_outgoing_connections() -> None:
+    """One that the system could give away while its node is down might keep the node from coming back."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as outgoing:
+        given = min(server.getsockname()[1], outgoing.getsockname()[1])
+        lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+        assert given >= lowest
+        assert max(free_ports("127.0.0.1", 50)) < lowest

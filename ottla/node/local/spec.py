@@ -119,9 +119,9 @@ class ClusterSpec:
         if not self.base_port:
             host = self._inner_host(numbers[0])
             ports.keep_free(host, numbers)
-            lacking = [n for n in numbers if not ports.get(n, "internal")]
-            for number, port in zip(lacking, free_ports(host, len(lacking)), strict=True):
-                ports.learn(number, {"internal": port})
+            lacking = [(n, listener) for n in numbers for listener in STEPS if not ports.get(n, listener)]
+            for (number, listener), port in zip(lacking, free_ports(host, len(lacking)), strict=True):
+                ports.learn(number, {listener: port})
         return [
             Place(
                 node_id=NodeId(n),
