@@ -57,7 +57,7 @@ class ProduceLink:
             timeout_ms=request.timeout_ms,
             transactional_id=request.transactional_id,
             partitions=[
-                produce_pb2.ProducePartition(topic=topic, partition=partition, batch=batch)
+                produce_pb2.ProducePartition(topic=topic, partition=partition, batch=bytes(batch))
                 for (topic, partition), batch in request.batches
             ],
         )

@@ -36,7 +36,7 @@ class ProduceRequest:
 
     acks: int
     timeout_ms: int
-    batches: Sequence[tuple[TopicPartition, bytes]]
+    batches: Sequence[tuple[TopicPartition, Buffer]]
     transactional_id: str | None = None
     topic_ids: Mapping[str, str] | None = None
     """Of these topics, by name: a topic of another id is refused. Over gRPC topics go by name alone."""

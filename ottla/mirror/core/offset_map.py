@@ -85,6 +85,11 @@ class OffsetMap:
             raise ValueError(f"chunk {chunk.number} after chunk {last.number} of {len(last.runs)} runs")
         self._last = chunk
 
+    def knows(self, chunk: Chunk) -> bool:
+        """Whether this chunk, or a later state of it, was taken over already."""
+        last = self._last
+        return last is not None and (chunk.number, chunk.position) <= (last.number, last.position)
+
     def forget(self, number: int) -> None:
         """Drop the oldest chunk, if this is its number: `trim` decided it when its tombstone was written."""
         if self._closed and number == self._first_number:

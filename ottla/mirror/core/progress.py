@@ -165,7 +165,10 @@ class Ledger:
         self._by_target: dict[tuple[str, int], list[CopiedPartition]] = {}
 
     def replay(self, key: bytes, value: bytes | None) -> None:
-        """One committed record, in the order of its partition. DecodeError or ValueError when it is malformed."""
+        """One committed record, in the order of its partition. DecodeError or ValueError when it is malformed.
+
+        What is known is passed over: who commits a record replays it at once, and meets it again when reading.
+        """
         decoded = decode_key(key)
         if decoded is None:
             return
@@ -180,7 +183,8 @@ class Ledger:
             copy = CopiedPartition(map_id, record.source_alias, record.source_topic, record.target_topic)
             self._copies[map_id] = copy
             self._by_target.setdefault((map_id.target_topic_id, map_id.partition), []).append(copy)
-        copy.replay(record)
+        if not copy.map.knows(record.chunk):
+            copy.replay(record)
 
     def get(self, map_id: MapId) -> CopiedPartition | None:
         """The copy of one partition."""

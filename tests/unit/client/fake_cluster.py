@@ -178,7 +178,7 @@ class FakeCluster:
             if error is not None:
                 answer.set_exception(error)
                 return
-            results = {partition: self.logs[partition].append(batch) for partition, batch in request.batches}
+            results = {partition: self.logs[partition].append(bytes(batch)) for partition, batch in request.batches}
             if lost:
                 answer.set_exception(ClientError(ErrorCode.NETWORK_EXCEPTION, "the answer got lost"))
             else:

@@ -182,7 +182,7 @@ class FakeLeaders(FakeCluster):
         else:
             log = self.partition if node_id == self.leader else node.believes
             assert log is not None
-            index = log.append(batch)
+            index = log.append(bytes(batch))
             if isinstance(index, ErrorCode):
                 self._answer(node, pending, failed(index))
             elif node_id == self.leader:

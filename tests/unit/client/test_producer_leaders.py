@@ -77,7 +77,7 @@ async def test_the_old_leaders_late_acknowledgement_counts_and_its_late_refusal_
             (partition, batch) = pending.request.batches[0]
             error = None if code is None else ClientError(code)
             if code is None:
-                cluster.partition.append(batch)
+                cluster.partition.append(bytes(batch))
             pending.answer.set_result({partition: ProduceResult(error, 1, -1)})
         assert await offsets(sent[:1]) == [1]
         assert not sent[1].done()

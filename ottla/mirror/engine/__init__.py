@@ -1,0 +1,1 @@
+"""What does what `mirror.core` decides: reads the source, writes transactions on the target, keeps topics in step."""

@@ -1,0 +1,385 @@
+"""One partition being copied: fetch, transaction, again; what goes wrong goes to its `PartitionTask`, which decides."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from ottla.client.backoff import JITTER
+from ottla.client.errors import ClientError, ErrorCode
+from ottla.client.transport import EARLIEST_TIMESTAMP, LATEST_TIMESTAMP
+from ottla.client.types import TopicPartition
+from ottla.core.errors import CorruptBatch
+from ottla.mirror.config import FlowConfig
+from ottla.mirror.core.partition_task import (
+    DeadLetter,
+    Effect,
+    Fetch,
+    Lost,
+    PartitionTask,
+    Pause,
+    SourceLog,
+    StartedOver,
+    State,
+    Stop,
+)
+from ottla.mirror.core.plan import Action, LedgerTooShort, Step, plan_batches
+from ottla.mirror.core.progress import (
+    PROGRESS_TOPIC,
+    CopiedPartition,
+    MapId,
+    progress_partition,
+)
+from ottla.mirror.core.provenance import Origins
+from ottla.mirror.core.runs import Run
+from ottla.mirror.engine.bookkeeping import Bookkeeping
+from ottla.mirror.engine.outgoing import Outgoing, outgoing
+from ottla.mirror.engine.reading import Fetched, SourceReader
+from ottla.mirror.engine.side import Side
+from ottla.mirror.engine.throttle import Throttle
+from ottla.mirror.engine.writing import BatchRefused, TransactionWriter
+from ottla.records.batch import Record, encode_batch
+
+logger = logging.getLogger("ottla.mirror")
+
+# The copy of a record that is refused with one of these is too large for the target.
+_TOO_LARGE: Final = frozenset({ErrorCode.MESSAGE_TOO_LARGE, ErrorCode.RECORD_LIST_TOO_LARGE})
+_GONE: Final = frozenset(
+    {ErrorCode.UNKNOWN_TOPIC_ID, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.INCONSISTENT_TOPIC_ID}
+)
+_NOWHERE: Final = range(0)
+_QUIET_TRIES: Final = 3  # such as a leader that moves costs
+
+
+@dataclass(slots=True)
+class Figures:
+    """What a partition did since this process took it over."""
+
+    records: int = 0
+    bytes: int = 0
+    transactions: int = 0
+    left_out: int = 0  # batches: markers, aborted ones, loops
+    dead_letters: int = 0
+    last_timestamp_ms: int = -1  # of the youngest record that was copied
+    committed_at_ms: int = -1
+
+
+class Flow(NamedTuple):
+    """What the partitions of one flow share in a process."""
+
+    config: FlowConfig
+    source: Side
+    target: Side
+    reader: SourceReader
+    books: Bookkeeping  # of the target
+    source_books: Bookkeeping
+    origins: Origins | None  # None: names keep loops out
+    throttle: Throttle
+    progress_partitions: int
+    request_discovery: Callable[[], None]
+    on_copied: Callable[[TopicPartition, TopicPartition, Sequence[Run]], None]
+
+
+class _Again(Exception):
+    """Nothing of this round is committed; the next one, from the same position, will be another."""
+
+
+class Copier:
+    """Copies one partition until it is cancelled or its task has stopped."""
+
+    def __init__(self, flow: Flow, task: PartitionTask, source: TopicPartition, target: TopicPartition) -> None:
+        self.flow = flow
+        self.task = task
+        self.source, self.target = source, target
+        self.figures = Figures()
+        self._writer = TransactionWriter(flow.target, transactional_id(task.map_id))
+        self._progress = TopicPartition(PROGRESS_TOPIC, progress_partition(task.map_id, flow.progress_partitions))
+        self._position = 0
+        self._ahead: asyncio.Task[Fetched] | None = None
+        self._single = _NOWHERE  # source offsets of records that go one by one
+        self._dead: set[int] = set()  # source offsets of those that the target refuses
+        self._is_unsure = False  # whether the last transaction is committed
+
+    @property
+    def last_stable_offset(self) -> int:
+        """Of the source, as last seen; -1: not yet."""
+        return self.flow.reader.ends.get(self.source, (-1, -1))[0]
+
+    async def run(self) -> None:
+        """Returns when the task has stopped."""
+        try:
+            while self.task.state is not State.STOPPED:
+                try:
+                    if self.task.state is not State.COPYING:
+                        await self._begin()
+                    while self.task.state is State.COPYING:
+                        await self._round()
+                except _Again as reason:
+                    logger.debug("%s: %s", self, reason)
+                    self._drop()
+                except (ClientError, CorruptBatch) as error:
+                    self._drop()
+                    await self._trouble(error)
+        finally:
+            self._drop()
+
+    # -- where to begin, and what to do when it fails
+
+    async def _begin(self) -> None:
+        if self._is_unsure:
+            await self._fence()
+        own = self.flow.books.ledger.get(self.task.map_id)
+        position = None if own is None else own.map.position
+        if position is None:
+            log = await self._source_log()
+        else:
+            log = SourceLog(0, position)  # the source itself says when that is out of range
+        self._carry_out(self.task.begin(self._copies(), log))
+        if position is None and self.flow.config.start == "latest" and self.task.state is State.COPYING:
+            await self._transaction([], self._position)  # so that it begins here also after a restart
+
+    def _copies(self) -> list[CopiedPartition]:
+        partition, names = self.source.partition, (self.source.topic, self.target.topic)
+        return [
+            copy
+            for copy in self.flow.books.ledger
+            if copy.map_id.partition == partition and (copy.source_topic, copy.target_topic) == names
+        ]
+
+    async def _source_log(self) -> SourceLog:
+        start, end = await asyncio.gather(
+            self.flow.source.offset_at(self.source, EARLIEST_TIMESTAMP, read_committed=True),
+            self.flow.source.offset_at(self.source, LATEST_TIMESTAMP, read_committed=True),
+        )
+        return SourceLog(start, end)
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Fetch(offset):
+                    self._position = offset
+                case Lost(first, end):
+                    logger.error("%s: the source lost offsets %d to %d before they were copied", self, first, end - 1)
+                case StartedOver(reason):
+                    logger.warning("%s: starts over: %s", self, reason)
+                case Stop(reason):
+                    logger.error("%s: stopped: %s", self, reason)
+                case DeadLetter(offset):
+                    logger.warning("%s: the record at offset %d goes to the dead letters", self, offset)
+                    self._dead.add(offset)
+                case Pause():
+                    pass
+
+    async def _trouble(self, error: ClientError | CorruptBatch) -> None:
+        task = self.task
+        code = error.code if isinstance(error, ClientError) else ErrorCode.CORRUPT_MESSAGE
+        if code is ErrorCode.OFFSET_OUT_OF_RANGE and task.state is State.COPYING:
+            try:
+                self._carry_out(task.out_of_range(await self._source_log()))
+            except ClientError as another:
+                error = another
+            else:
+                return
+        if code in _GONE:
+            self.flow.request_discovery()
+        for effect in task.failed(str(error)):
+            if isinstance(effect, Pause):
+                logger.log(logging.DEBUG if task.tries < _QUIET_TRIES else logging.WARNING, "%s: %s", self, error)
+                await self._refresh()
+                await asyncio.sleep(effect.delay_ms / 1000 * random.uniform(1 - JITTER, 1 + JITTER))
+            else:
+                self._carry_out([effect])
+
+    async def _refresh(self) -> None:
+        for side in (self.flow.source, self.flow.target):
+            try:
+                await side.refresh()
+            except ClientError as error:
+                logger.debug("%s: %s", side.alias, error)
+
+    def _drop(self) -> None:
+        """Forget what was read ahead."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is None:
+            return
+        if not ahead.done():
+            ahead.cancel()
+        elif not ahead.cancelled() and ahead.exception() is None:
+            self.flow.reader.release(len(ahead.result().data))
+
+    # -- one round
+
+    async def _round(self) -> None:
+        began_at = time.monotonic()
+        fetched = await self._read()
+        try:
+            steps = await self._plan(fetched)
+            if not steps:
+                return
+            position = steps[-1].next_offset
+            is_behind = position < fetched.last_stable_offset
+            if is_behind:
+                self._read_ahead(position)
+            items = list(outgoing(fetched.data, steps, self._position, self._single))
+            await self._transaction(items, position)
+            self._count(steps, items)
+        finally:
+            self.flow.reader.release(len(fetched.data))
+        await self.flow.throttle.took(len(fetched.data))
+        if not is_behind:
+            # Fewer, larger transactions while the copy is up to date; the first after a silence goes at once.
+            pause = self.flow.config.transaction_interval_ms / 1000 - (time.monotonic() - began_at)
+            if pause > 0:
+                await asyncio.sleep(pause)
+
+    async def _read(self) -> Fetched:
+        ahead, self._ahead = self._ahead, None
+        if ahead is None:
+            return await self.flow.reader.read(self.source, self.task.map_id.source_topic_id, self._position)
+        try:
+            return await ahead
+        except asyncio.CancelledError:
+            self._ahead = ahead
+            raise
+
+    def _read_ahead(self, position: int) -> None:
+        self._ahead = asyncio.create_task(
+            self.flow.reader.read(self.source, self.task.map_id.source_topic_id, position), name="ottla-mirror-ahead"
+        )
+        self._ahead.add_done_callback(_seen)
+
+    async def _plan(self, fetched: Fetched) -> list[Step]:
+        origins, map_id = self.flow.origins, self.task.map_id
+        path_of = None
+        if origins is not None:
+            path_of = lambda header: origins.path_of(  # noqa: E731
+                map_id.source_topic_id, map_id.partition, header
+            )
+        while True:
+            try:
+                return list(
+                    plan_batches(
+                        fetched.data,
+                        self._position,
+                        fetched.aborted,
+                        path_of=path_of,
+                        target_cluster_id=self.flow.target.cluster_id,
+                    )
+                )
+            except LedgerTooShort as short:
+                assert origins is not None
+                await self.flow.source_books.catch_up()
+                origins.settled_path_of(map_id.source_topic_id, map_id.partition, short.header)
+
+    async def _transaction(self, items: list[Outgoing], position: int) -> None:
+        """Copies and progress in one transaction."""
+        map_id, ledger = self.task.map_id, self.flow.books.ledger
+        if not self._writer.is_fenced:
+            await self._fence()
+            own = ledger.get(map_id)
+            if own is not None and own.map.position not in (None, self._position):
+                raise ClientError(ErrorCode.PRODUCER_FENCED, "another mirror has gone on from here")
+        copied = ledger.get(map_id)
+        if copied is None:
+            copied = CopiedPartition(map_id, self.flow.config.source, self.source.topic, self.target.topic)
+        self._is_unsure = True
+        try:
+            runs = await self._write(items, copied)
+            written = [one.encode() for one in copied.records(copied.map.plan(runs, position))]
+            now_ms = int(time.time() * 1000)
+            progress = encode_batch([Record(timestamp=now_ms, key=key, value=value) for key, value in written])
+            await self._writer.write(self._progress, self._progress_id(), [progress])
+            await self._writer.commit()
+        except BaseException:
+            self._writer.give_up()
+            raise
+        self._is_unsure = False
+        for key, value in written:
+            ledger.replay(key, value)
+        self.task.copied(position)
+        self._position = position
+        if position >= self._single.stop:
+            self._single = _NOWHERE
+        self.figures.transactions += 1
+        self.figures.committed_at_ms = now_ms
+        if runs:
+            self.flow.on_copied(self.source, self.target, runs)
+
+    async def _write(self, items: list[Outgoing], copied: CopiedPartition) -> list[Run]:
+        alive = [item for item in items if not (self._dead and item.spans[0][0] in self._dead)]
+        try:
+            offsets = await self._writer.write(
+                self.target, self.task.map_id.target_topic_id, [item.batch for item in alive]
+            )
+        except BatchRefused as refused:
+            if refused.code not in _TOO_LARGE:
+                raise
+            self._on_too_large(alive[refused.number])
+            raise _Again(str(refused)) from refused
+        for item in items:
+            if item not in alive:
+                await self._write_dead_letter(item)
+        return list(_runs(alive, offsets, copied))
+
+    def _on_too_large(self, item: Outgoing) -> None:
+        first, last = item.spans[0][0], sum(item.spans[-1])
+        if item.count > 1:  # perhaps only together
+            self._single = range(first, last)
+        else:
+            self._carry_out(self.task.too_large(first, len(item.batch)))
+
+    async def _write_dead_letter(self, item: Outgoing) -> None:
+        topic = self.flow.config.dead_letters_of(self.source.topic)
+        topic_id = self.flow.target.topic_id(topic)
+        if topic_id is None:
+            raise ClientError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "make the topic of the dead letters", topic=topic)
+        await self._writer.write(TopicPartition(topic, 0), topic_id, [item.batch])
+        self.figures.dead_letters += 1
+
+    def _progress_id(self) -> str:
+        topic_id = self.flow.target.topic_id(PROGRESS_TOPIC)
+        if topic_id is None:
+            raise ClientError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "the progress topic is gone", topic=PROGRESS_TOPIC)
+        return topic_id
+
+    async def _fence(self) -> None:
+        """Be the one that writes, and know what is committed."""
+        await self._writer.fence()
+        await self.flow.books.catch_up({self._progress.partition: None})
+        self._is_unsure = False
+
+    def _count(self, steps: list[Step], items: list[Outgoing]) -> None:
+        figures = self.figures
+        figures.records += sum(item.count for item in items)
+        figures.bytes += sum(len(item.batch) for item in items)
+        for step in steps:
+            if step.action is Action.LEAVE_OUT:
+                figures.left_out += 1
+            else:
+                figures.last_timestamp_ms = max(figures.last_timestamp_ms, step.header.max_timestamp)
+
+    def __str__(self) -> str:
+        return f"{self.flow.config.name} {self.source.topic}-{self.source.partition}"
+
+
+def transactional_id(map_id: MapId) -> str:
+    """Under which a partition is copied, whoever does it: so the last who begins fences those before."""
+    return (
+        f"ottla-mirror-{map_id.source_cluster_id}-{map_id.source_topic_id}-{map_id.target_topic_id}-{map_id.partition}"
+    )
+
+
+def _runs(items: Sequence[Outgoing], offsets: Sequence[int], copied: CopiedPartition) -> Iterator[Run]:
+    for item, offset in zip(items, offsets, strict=True):
+        path = copied.paths.index(item.path)
+        for source, count in item.spans:
+            yield Run(source, offset, count, path)
+            offset += count
+
+
+def _seen(task: "asyncio.Task[Fetched]") -> None:
+    if not task.cancelled():
+        task.exception()

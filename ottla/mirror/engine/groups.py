@@ -1,0 +1,154 @@
+"""Groups' offsets on the target: checkpoints as MM2 writes them, and groups that are not active there moved along."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from ottla.client.coordination import CoordinatorType, GroupMetadata, OffsetAndMetadata
+from ottla.client.errors import ClientError, ErrorCode
+from ottla.client.types import TopicPartition
+from ottla.mirror.config import FlowConfig
+from ottla.mirror.core.groups import Changes, GroupPlan, plan_group
+from ottla.mirror.core.offset_map import OffsetMap
+from ottla.mirror.core.progress import Ledger, MapId
+from ottla.mirror.engine.plain_writer import write_records
+from ottla.mirror.engine.side import Side
+from ottla.mirror.engine.topics import ensure_topic
+
+logger = logging.getLogger("ottla.mirror")
+
+_CONFIGS: Final = {"cleanup.policy": "compact"}
+_TIMEOUT_MS: Final = 10_000
+_GROUP: Final = CoordinatorType.GROUP
+
+
+class GroupKeeper:
+    """Of one flow. In all calls `names` are those of topics on the target, by those on the source."""
+
+    def __init__(self, flow: FlowConfig, source: Side, target: Side, ledger: Ledger) -> None:
+        self._flow = flow
+        self._source, self._target = source, target
+        self._ledger = ledger
+        self._changes = Changes()
+        self._group_ids: list[str] = []
+        self.last_error: str = ""
+
+    async def run(self, names: Callable[[], Mapping[str, str]], is_mine: asyncio.Event) -> None:
+        """Until it is cancelled; only while `is_mine` is set."""
+        flow = self._flow
+        intervals = [one for one in (flow.emit_checkpoints_ms, flow.sync_group_offsets_ms) if one is not None]
+        if not intervals:
+            return
+        loop = asyncio.get_running_loop()
+        groups_at = 0.0
+        while True:
+            await is_mine.wait()
+            try:
+                if loop.time() >= groups_at:
+                    self._group_ids = await group_ids(self._source, flow)
+                    groups_at = loop.time() + (flow.refresh_groups_ms or 1 << 40) / 1000
+                await self.keep(names(), commit=flow.sync_group_offsets_ms is not None)
+                self.last_error = ""
+            except ClientError as error:
+                self.last_error = str(error)
+                logger.warning("%s: groups are not kept in step: %s", flow.name, error)
+            await asyncio.sleep(min(intervals) / 1000)
+
+    async def keep(self, names: Mapping[str, str], *, commit: bool) -> dict[str, GroupPlan]:
+        """Once: write checkpoints that say something new, and with `commit` move the groups. What was planned."""
+        plans: dict[str, GroupPlan] = {}
+        for group_id in self._group_ids:
+            plan = await plan_for(self._flow, self._source, self._target, self._ledger, names, group_id)
+            plans[group_id] = plan
+            if commit and plan.commits:
+                await commit_offsets(self._target, group_id, plan.commits)
+        if self._flow.emit_checkpoints_ms is not None:
+            due = self._changes.new_ones([one for plan in plans.values() for one in plan.checkpoints])
+            if due:
+                topic = self._flow.policy.checkpoints_topic(self._flow.source)
+                factor = self._flow.checkpoints_replication_factor
+                await ensure_topic(self._target, topic, factor, self._flow.admin_timeout_ms, _CONFIGS)
+                await write_records(self._target, topic, [one.encode() for one in due])
+                self._changes.written(due)
+        return plans
+
+
+async def group_ids(side: Side, flow: FlowConfig) -> list[str]:
+    """The groups that the flow takes."""
+    nodes = (await side.transport.describe_cluster()).nodes
+    lists = await asyncio.gather(
+        *(side.transport.groups.list_groups(node.node_id, states=(), types=()) for node in nodes)
+    )
+    return sorted({one.group_id for part in lists for one in part if flow.groups.takes(one.group_id)})
+
+
+async def plan_for(
+    flow: FlowConfig, source: Side, target: Side, ledger: Ledger, names: Mapping[str, str], group_id: str
+) -> GroupPlan:
+    """What to write for one group."""
+    committed = {
+        partition: offset
+        for partition, offset in (await committed_offsets(source, group_id)).items()
+        if partition.topic in names
+    }
+    if not committed:
+        return GroupPlan()
+    state = await group_state(target, group_id)
+    on_target = {} if state is None else await committed_offsets(target, group_id)
+
+    def copy_of(partition: TopicPartition) -> tuple[TopicPartition, OffsetMap] | None:
+        remote = names[partition.topic]
+        original, copy = source.topic_id(partition.topic), target.topic_id(remote)
+        if original is None or copy is None:
+            return None
+        found = ledger.get(MapId(source.cluster_id, original, copy, partition.partition))
+        return None if found is None else (TopicPartition(remote, partition.partition), found.map)
+
+    return plan_group(
+        group_id,
+        committed,
+        copy_of,
+        target_state=state,
+        target_offsets={partition: one.offset for partition, one in on_target.items()},
+        may_go_back=flow.groups_may_go_back,
+    )
+
+
+async def committed_offsets(side: Side, group_id: str) -> dict[TopicPartition, OffsetAndMetadata]:
+    """What a group has committed."""
+    found = await side.coordinators.ask(
+        _GROUP,
+        group_id,
+        lambda node_id: side.transport.groups.fetch_offsets(
+            node_id, GroupMetadata(group_id=group_id), None, require_stable=False
+        ),
+        _TIMEOUT_MS,
+    )
+    return {one: offset for one, offset in found.items() if isinstance(offset, OffsetAndMetadata)}
+
+
+async def group_state(side: Side, group_id: str) -> str | None:
+    """None: there is no such group."""
+    try:
+        described = await side.coordinators.ask(
+            _GROUP, group_id, lambda node_id: side.transport.groups.describe_group(node_id, group_id), _TIMEOUT_MS
+        )
+    except ClientError as error:
+        if error.code is ErrorCode.GROUP_ID_NOT_FOUND:
+            return None
+        raise
+    return described.state
+
+
+async def commit_offsets(side: Side, group_id: str, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+    """For a group without members; raises the first partition's error."""
+    outcomes = await side.coordinators.ask(
+        _GROUP,
+        group_id,
+        lambda node_id: side.transport.groups.commit_offsets(node_id, GroupMetadata(group_id=group_id), offsets),
+        _TIMEOUT_MS,
+    )
+    for partition, error in outcomes.items():
+        if error is not None:
+            raise error.at(*partition)

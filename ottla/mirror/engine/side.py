@@ -1,0 +1,176 @@
+"""One cluster as a mirror sees it: its connections, its topics by name, its coordinators."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from ottla.client.backoff import Backoff
+from ottla.client.config import ConnectionConfig
+from ottla.client.connect import open_transport
+from ottla.client.coordinators import Coordinators
+from ottla.client.errors import ClientError, ErrorCode
+from ottla.client.types import OffsetAndTimestamp, TopicDescription, TopicPartition
+from ottla.core.errors import ConfigError
+from ottla.mirror.config import ClusterConfig
+
+logger = logging.getLogger("ottla.mirror")
+
+T = TypeVar("T")
+
+REQUEST_TIMEOUT_MS: Final = 15_000
+_REFRESH_GAP_S: Final = 0.05  # who asks for fresh metadata in a tight loop is answered this often
+
+
+class Side:
+    """Open while the mirror runs. Calls raise ClientError."""
+
+    def __init__(self, config: ClusterConfig, client_id: str) -> None:
+        self.alias = config.alias
+        self.connection = connection_of(config, client_id)
+        self.transport = open_transport(self.connection)
+        self.coordinators = Coordinators(self.transport, self.connection)
+        self.cluster_id = ""
+        self.topics: dict[str, TopicDescription] = {}
+        self._backoff = Backoff(50, 1_000)
+        self._refreshing: asyncio.Task[None] | None = None
+        self._lookups: dict[tuple[int, bool], dict[TopicPartition, asyncio.Future[int]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Reach the cluster, and learn what topics it has."""
+        self.cluster_id = (await self.transport.describe_cluster()).cluster_id
+        await self.refresh()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        tasks = {*self._tasks, *(() if self._refreshing is None else (self._refreshing,))}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self.transport.close()
+
+    async def refresh(self) -> None:
+        """Ask for all topics anew; whoever asks meanwhile gets the same answer."""
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.create_task(self._refresh(), name=f"ottla-mirror-metadata-{self.alias}")
+        await asyncio.shield(self._refreshing)
+
+    async def _refresh(self) -> None:
+        self.transport.ask_elsewhere()
+        descriptions, _ = await self.transport.describe_topics(None, allow_auto_create=False)
+        self.topics = {one.name: one for one in descriptions}
+        await asyncio.sleep(_REFRESH_GAP_S)
+
+    def leader(self, partition: TopicPartition) -> tuple[int, int]:
+        """The partition's leader and its epoch; (-1, -1) when none is known."""
+        topic = self.topics.get(partition.topic)
+        if topic is None or partition.partition >= len(topic.partitions):
+            return -1, -1
+        found = topic.partitions[partition.partition]
+        return found.leader_id, found.leader_epoch
+
+    def topic_id(self, topic: str) -> str | None:
+        """The topic's id, as far as it is known."""
+        found = self.topics.get(topic)
+        return None if found is None else found.topic_id
+
+    async def offset_at(self, partition: TopicPartition, timestamp: int, *, read_committed: bool) -> int:
+        """The offset of the first record with this time or a later one; -1 latest, -2 earliest.
+
+        What is asked for in one turn of the loop goes in one request to each leader.
+        """
+
+        async def ask() -> int:
+            waiting = self._lookups.get((timestamp, read_committed))
+            if waiting is None:
+                waiting = self._lookups[timestamp, read_committed] = {}
+                task = asyncio.create_task(self._look_up(timestamp, read_committed), name="ottla-mirror-offsets")
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            if partition not in waiting:
+                waiting[partition] = asyncio.get_running_loop().create_future()
+            return await asyncio.shield(waiting[partition])
+
+        return await self.patiently(ask)
+
+    async def _look_up(self, timestamp: int, read_committed: bool) -> None:
+        await asyncio.sleep(0)
+        waiting = self._lookups.pop((timestamp, read_committed))
+        by_node: dict[int, list[TopicPartition]] = {}
+        for partition in waiting:
+            by_node.setdefault(self.leader(partition)[0], []).append(partition)
+        await asyncio.gather(
+            *(
+                self._look_up_at(node_id, {one: waiting[one] for one in partitions}, timestamp, read_committed)
+                for node_id, partitions in by_node.items()
+            )
+        )
+
+    async def _look_up_at(
+        self, node_id: int, waiting: dict[TopicPartition, asyncio.Future[int]], timestamp: int, read_committed: bool
+    ) -> None:
+        found: dict[TopicPartition, OffsetAndTimestamp | ClientError] = {}
+        failure = ClientError(ErrorCode.LEADER_NOT_AVAILABLE, "no leader is known")
+        if node_id >= 0:
+            try:
+                found = await self.transport.list_offsets(
+                    node_id, dict.fromkeys(waiting, timestamp), read_committed=read_committed
+                )
+            except ClientError as error:
+                failure = error
+        for partition, future in waiting.items():
+            result = found.get(partition, failure)
+            if future.cancelled():
+                continue
+            if isinstance(result, ClientError):
+                future.set_exception(result.at(*partition))
+                future.exception()  # seen: whoever asked may be gone
+            else:
+                future.set_result(result.offset)
+
+    async def patiently(self, call: Callable[[], Awaitable[T]], timeout_s: float = 10.0) -> T:
+        """A call that may be repeated: until it succeeds, while its errors are retriable."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        attempts = 0
+        while True:
+            try:
+                return await call()
+            except ClientError as error:
+                attempts += 1
+                delay = self._backoff.delay_ms(attempts) / 1000
+                if not error.retriable or loop.time() + delay > deadline:
+                    raise
+                await asyncio.sleep(delay)
+                await self._try_to_refresh()
+
+    async def _try_to_refresh(self) -> None:
+        try:
+            await self.refresh()
+        except ClientError as error:
+            logger.debug("%s: %s", self.alias, error)
+
+
+def connection_of(config: ClusterConfig, client_id: str) -> ConnectionConfig:
+    """How the client reaches a cluster. Raises ConfigError for what it cannot do."""
+    security = config.security
+    if security.protocol.startswith("SASL"):
+        raise ConfigError(
+            f"{config.alias}.security.protocol = {security.protocol}: SASL is not there yet; use SSL with certificates"
+        )
+    if security.ssl_key_password is not None or not security.ssl_check_hostname:
+        raise ConfigError(f"{config.alias}: encrypted keys and unchecked host names are not supported")
+    connection = ConnectionConfig(
+        bootstrap_servers=config.bootstrap_servers,
+        protocol=config.protocol,
+        client_id=client_id,
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
+        security_protocol="SSL" if security.uses_tls else "PLAINTEXT",
+        ssl_cafile=security.ssl_cafile,
+        ssl_certfile=security.ssl_certfile,
+        ssl_keyfile=security.ssl_keyfile,
+    )
+    connection.validate()
+    return connection
