@@ -186,6 +186,8 @@ def _flow(
     def names(include: str, exclude: str) -> NameFilter:
         return NameFilter(_listed(value(include)), _listed(value(exclude)))
 
+    for name in settings:
+        value(name)  # those that are only looked at by a policy, or take one value only, too
     policy = make_policy(value("replication.policy.class"), source, settings)
     flow = FlowConfig(
         source=source,
