@@ -67,7 +67,7 @@ class OffsetMap:
             added.append(run)
         if position < end_source or position < decided:
             raise ValueError(f"position {position} lies before what is decided already")
-        joined = join((*held, *added))
+        joined = join(held, added)
         pieces = [tuple(joined[start : start + CHUNK_RUNS]) for start in range(0, len(joined), CHUNK_RUNS)] or [()]
         positions = [piece[-1].source_end for piece in pieces[:-1]] + [position]
         return [Chunk(number + index, *both) for index, both in enumerate(zip(positions, pieces, strict=True))]

@@ -49,16 +49,18 @@ def follows(before: Run, after: Run) -> bool:
 
 def encode_runs(runs: Sequence[Run]) -> bytes:
     """The runs as bytes; they must ascend on both sides and hold at least a record each."""
-    parts = bytearray()
-    write_number(parts, len(runs))
-    source = target = 0
-    for run in runs:
-        write_number(parts, run.source - source)
-        write_number(parts, run.target - target)
-        write_number(parts, run.length)
-        write_number(parts, run.path)
-        source, target = run.source_end, run.target_end
-    return bytes(parts)
+    data = bytearray()
+    write_number(data, len(runs))
+    append = data.append
+    source_end = target_end = 0
+    for source, target, length, path in runs:
+        for value in (source - source_end, target - target_end, length, path):
+            if 0 <= value < 0x80:
+                append(value)
+            else:
+                write_number(data, value)
+        source_end, target_end = source + length, target + length
+    return bytes(data)
 
 
 def decode_runs(data: bytes, position: int = 0) -> tuple[list[Run], int]:
@@ -66,24 +68,32 @@ def decode_runs(data: bytes, position: int = 0) -> tuple[list[Run], int]:
     count, position = read_number(data, position)
     if count * 4 > len(data) - position:
         raise DecodeError(f"{count} runs cannot stand in {len(data) - position} bytes")
-    runs = []
+    runs: list[Run] = []
+    append, new = runs.append, tuple.__new__
     source = target = 0
     for _ in range(count):
-        source_gap, position = read_number(data, position)
-        target_gap, position = read_number(data, position)
-        length, position = read_number(data, position)
-        path, position = read_number(data, position)
+        four = data[position : position + 4]
+        if four.isascii() and len(four) == 4:  # numbers of a byte each, as nearly all are
+            source_gap, target_gap, length, path = four
+            position += 4
+        else:
+            source_gap, position = read_number(data, position)
+            target_gap, position = read_number(data, position)
+            length, position = read_number(data, position)
+            path, position = read_number(data, position)
         if length == 0:
             raise DecodeError("a run of no records")
-        source, target = source + source_gap, target + target_gap
-        runs.append(Run(source, target, length, path))
-        source, target = source + length, target + length
+        source += source_gap
+        target += target_gap
+        append(new(Run, (source, target, length, path)))
+        source += length
+        target += length
     return runs, position
 
 
-def join(runs: Iterable[Run]) -> list[Run]:
-    """The same records in as few runs as there are gaps."""
-    joined: list[Run] = []
+def join(before: Iterable[Run], runs: Iterable[Run]) -> list[Run]:
+    """The runs, after those before, in as few as there are gaps; those before are in as few already."""
+    joined = list(before)
     for run in runs:
         if joined and follows(joined[-1], run):
             last = joined[-1]

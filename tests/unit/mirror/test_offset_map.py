@@ -101,7 +101,7 @@ def test_runs_are_read_back_as_they_were_written(parts: list[tuple[int, int, int
 
 
 def test_runs_without_a_gap_are_one() -> None:
-    assert join([Run(0, 0, 5), Run(5, 5, 5), Run(10, 11, 5), Run(15, 16, 1, 1)]) == [
+    assert join([Run(0, 0, 5)], [Run(5, 5, 5), Run(10, 11, 5), Run(15, 16, 1, 1)]) == [
         Run(0, 0, 10),
         Run(10, 11, 5),
         Run(15, 16, 1, 1),
