@@ -66,6 +66,10 @@ class LocalTarget:
         self._cluster.start()
         return self
 
+    def shut_down(self) -> None:
+        """End all nodes in order, so that their files are whole."""
+        self.cluster.stop()
+
     def close(self) -> None:
         """End every process and take the network away; the data stay. May be called in any state, and again."""
         try:
