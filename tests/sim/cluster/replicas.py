@@ -3,7 +3,8 @@
 - one process leads in an epoch; what was committed anywhere is the same everywhere below every high watermark
 - nobody's high watermark falls, nor passes what leaders have shown; a new leader that shows one shows no less than its
   predecessors
-- no leader's last stable offset is below what one before it has shown
+- no leader's last stable offset is below what one before it has shown, nor does one pass a transaction that has no
+  marker below the high watermark
 - an acknowledged batch is durable on every member of the ISR, and stays on whoever is or was one
 - no batch of an idempotent producer is committed twice
 """
@@ -27,13 +28,14 @@ if TYPE_CHECKING:
 class Seen:
     """What was checked of one replica in one life."""
 
-    __slots__ = ("ends", "high_watermark", "led", "log", "proposed", "verified")
+    __slots__ = ("ends", "high_watermark", "led", "log", "open", "proposed", "verified")
 
     def __init__(self) -> None:
         self.log: object = None
         self.led = False
         self.high_watermark = -1
         self.verified = 0  # entries of the log
+        self.open: dict[int, int] = {}  # by producer: where a transaction begins that has not ended in them
         self.ends: tuple[int, int, int, object] = (-1, -1, -1, None)
         self.proposed: object = None  # the latest other ISR that this leader asked for
 
@@ -150,7 +152,7 @@ class Replicas:
         if seen.log is not log:
             if seen.log is not None:
                 self.checker.setting.coverage.note("log cut")
-            seen.log, seen.verified = log, 0
+            seen.log, seen.verified, seen.open = log, 0, {}
         if high_watermark < seen.high_watermark:
             raise Violation("high watermark stays", f"{where}: from {seen.high_watermark} to {high_watermark}")
         seen.high_watermark = high_watermark
@@ -214,7 +216,17 @@ class Replicas:
                 other = self._offsets.setdefault((key, held.crc), held.base_offset)
                 if other != held.base_offset:
                     raise Violation("no duplicates", f"{where} has a batch at {held.base_offset} and at {other}")
+            transaction = log.transactions[seen.verified]
+            if transaction is not None and transaction.ends:
+                seen.open.pop(transaction.producer_id, None)
+            elif transaction is not None:
+                seen.open.setdefault(transaction.producer_id, held.base_offset)
             seen.verified += 1
+        stable, first_open = partition.last_stable_offset, min(seen.open.values(), default=partition.high_watermark)
+        if stable > max(first_open, partition.log_start_offset):
+            raise Violation(
+                "stable means ended", f"{where} is stable to {stable}, and a transaction is open from {first_open} on"
+            )
 
     # -- acknowledgements
 

@@ -18,22 +18,38 @@ class Held(NamedTuple):
     crc: int
 
 
+class InTransaction(NamedTuple):
+    """A batch of a producer's transaction, or the marker that ends it."""
+
+    producer_id: int
+    ends: bool
+
+
 class WatchedLog(Log):
-    __slots__ = ("held_batches",)
+    """`held_batches`, and for each of them what it is in a transaction, or None."""
+
+    __slots__ = ("held_batches", "transactions")
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.held_batches: list[Held] = []
+        self.transactions: list[InTransaction | None] = []
         files = self.environment.disk.files
         assert isinstance(files, SimFiles)
         for segment in self.segments:
             if segment.created:
                 content = bytes(files.root.entries[self.directory].entries[segment.path().rpartition("/")[2]].content)  # type: ignore[union-attr]
-                self.held_batches += [_held(header) for _, header in iterate_headers(content[: segment.size])]
+                for _, header in iterate_headers(content[: segment.size]):
+                    self._remember(header)
 
     def append(self, view: memoryview, header: BatchHeader, last_offset: int, now_ms: int) -> None:
         super().append(view, header, last_offset, now_ms)
-        self.held_batches.append(_held(read_header(view)))
+        self._remember(read_header(view))
+
+    def _remember(self, header: BatchHeader) -> None:
+        self.held_batches.append(_held(header))
+        in_one = header.is_transactional and header.producer_id >= 0
+        self.transactions.append(InTransaction(header.producer_id, header.is_control) if in_one else None)
 
 
 def _held(header: BatchHeader) -> Held:
