@@ -75,6 +75,9 @@ class Client:
         body = encode_request_header(RequestHeader(message.API_KEY, version, 1, "bench")) + message.encode(version)
         return struct.pack(">i", len(body)) + body
 
+    def send(self, frame: bytes) -> None:
+        self._socket.sendall(frame)
+
     def answers(self) -> int:
         """Wait for answers; how many came."""
         count = 0

@@ -221,6 +221,7 @@ def test_health_and_metrics_are_served(up: Callable[..., Up], tmp_path: Path) ->
         assert answer.headers["Content-Type"].startswith("text/plain")
         text = answer.read().decode()
     assert "\nottla_partitions 0.0\n" in text
+    assert "\nottla_producers 0.0\n" in text
     assert '\nottla_kafka_requests_total{api="api_versions"} 1.0\n' in text
     assert "\nottla_kafka_received_bytes_total 10.0\n" in text
     assert "\nottla_kafka_connections_accepted_total 1.0\n" in text
