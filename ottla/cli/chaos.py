@@ -31,9 +31,9 @@ CLIENTS = ("ottla", "confluent", "aiokafka")
     )
 )
 def chaos() -> None:
-    """Write, read, copy, move money and churn groups under faults, and judge what the clients saw.
+    """Break a throw-away cluster, or work on a running one, and judge what clients saw.
 
-    Clients write down every operation, with what they know of its outcome. A checker looks in that history for lost
+    Clients append, read, copy, move money and churn groups; they write down every operation, with what they know of its outcome. A checker looks in that history for lost
     and doubled records, wrong order, replicas that differ, reads of aborted or uncommitted data, torn transactions,
     cycles of transactions, lost offsets, and two owners of a partition. `run` does faults to a throw-away cluster;
     `check` runs the same workloads and the same checker on a cluster of yours, and touches none of its nodes.

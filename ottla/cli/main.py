@@ -35,7 +35,10 @@ _COMMANDS = {
     "cluster": ("ottla.cli.cluster:cluster", "Describe the cluster."),
     "log": ("ottla.cli.log:log", "Dump and verify log files on disk."),
     "tls": ("ottla.cli.tls:tls", "Make certificates for a trial."),
-    "chaos": ("ottla.cli.chaos:chaos", "Break a throw-away cluster, or work on yours, and judge what clients saw."),
+    "chaos": (
+        "ottla.cli.chaos:chaos",
+        "Break a throw-away cluster, or work on a running one, and judge what clients saw.",
+    ),
     "completion": ("ottla.cli.completion:completion", "Print the script that completes commands in a shell."),
 }
 
