@@ -80,7 +80,11 @@ def skipped(facts: Facts) -> Iterator[Anomaly]:
     for partition, log in facts.logs.items():
         if not log.gaps or partition.topic in facts.expectations.tables:
             continue
-        visible = sorted(o for o, record in log.seen.items() if record.transaction is None or o in log.committed)
+        visible = sorted(
+            offset
+            for offset, record in log.seen.items()
+            if record.transaction is None or (offset in log.committed and facts.is_committed(record))
+        )
         every = sorted(log.seen)
         dense = not facts.topics[partition.topic].has_transactions
         for gap in log.gaps:

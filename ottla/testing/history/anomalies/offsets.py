@@ -174,8 +174,11 @@ def _compare(
 
 
 def _shows(facts: Facts, send: Send) -> bool:
+    """As committed. (That one of an aborted transaction shows is told elsewhere.)"""
     place = facts.found(send)
-    return place is not None and place.offset in facts.log(send.topic, place.partition).committed
+    if place is None or send.transaction is None or not facts.transactions[send.transaction].may_have_committed:
+        return False
+    return place.offset in facts.log(send.topic, place.partition).committed
 
 
 def _all_read(facts: Facts, topics: set[str]) -> bool:
