@@ -46,9 +46,8 @@ def main() -> None:
             for operation in operations(wanted):
                 recorder.add(operation)
                 written += 1
-        print(
-            f"{written:,} operations recorded in {_since(began)}, {(time.perf_counter() - began) / written * 1e6:.1f} µs each"
-        )
+        each_us = (time.perf_counter() - began) / written * 1e6
+        print(f"{written:,} operations recorded in {_since(began)}, {each_us:.1f} µs each")
         began = time.perf_counter()
         history = read(directory)
         print(f"read in {_since(began)}")

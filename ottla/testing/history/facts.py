@@ -122,6 +122,16 @@ class Facts:
             return Place(send.partition, send.offset) if is_it else None
         return topic.found.get(topic.identity(send.value, send.transaction, send.key))
 
+    @cached_property
+    def places(self) -> list[Place | None]:
+        """`found` of each send of the history, in its order."""
+        places: list[Place | None] = []
+        for send in self.history.sends:
+            topic = self.topics[send.topic]
+            plain = send.transaction is None and not topic.is_table  # most are
+            places.append(topic.found.get(send.value) if plain else self.found(send))
+        return places
+
     def log(self, topic: str, partition: int) -> Log:
         """What was seen of a partition."""
         return self.logs.get(TopicPartition(topic, partition), _NOTHING)

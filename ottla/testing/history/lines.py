@@ -31,20 +31,20 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _tuple_of(kind: Callable[..., Any]) -> Callable[[Any], Any]:
-    return lambda rows: tuple([kind(*row) for row in rows])
+def _tuple_of(kind: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda rows: tuple(map(kind, rows))
 
 
 _DECODERS: Final[dict[str, Callable[[Any], Any]]] = {
     "outcome": _OUTCOMES.__getitem__,
-    "records": _tuple_of(Seen),
-    "positions": _tuple_of(At),
-    "offsets": _tuple_of(At),
-    "starts": _tuple_of(At),
-    "to": _tuple_of(At),
-    "partitions": _tuple_of(TopicPartition),
+    "records": _tuple_of(Seen._make),
+    "positions": _tuple_of(At._make),
+    "offsets": _tuple_of(At._make),
+    "starts": _tuple_of(At._make),
+    "to": _tuple_of(At._make),
+    "partitions": _tuple_of(TopicPartition._make),
     "entries": lambda rows: tuple([(key, value) for key, value in rows]),
-    "source": lambda at: at and At(*at),
+    "source": lambda at: at and At._make(at),
 }
 
 _NAMES: Final = {kind: [f.name for f in fields(one)] for kind, one in KINDS.items()}

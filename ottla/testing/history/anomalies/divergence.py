@@ -18,7 +18,8 @@ def divergent(facts: Facts) -> Iterator[Anomaly]:
                 facts.polls_of(one.first),
             )
     acknowledged: dict[tuple[str, int, int], Send] = {}
-    for send in facts.history.sends:
+    unplaced = facts.expectations.repeating | facts.expectations.tables
+    for send, place in zip(facts.history.sends, facts.places, strict=True):
         if send.outcome is not Outcome.OK or send.offset < 0:
             continue
         first = acknowledged.setdefault((send.topic, send.partition, send.offset), send)
@@ -29,10 +30,7 @@ def divergent(facts: Facts) -> Iterator[Anomaly]:
                 f"{send.topic}-{send.partition}",
                 (first, send),
             )
-        if send.topic in facts.expectations.repeating or send.topic in facts.expectations.tables:
-            continue
-        place = facts.found(send)
-        if place is None or place == (send.partition, send.offset):
+        if place is None or place == (send.partition, send.offset) or send.topic in unplaced:
             continue
         there = facts.log(send.topic, send.partition).seen.get(send.offset)
         if there is None or facts.sent(there) is not send:

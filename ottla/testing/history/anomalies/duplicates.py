@@ -47,8 +47,8 @@ def processed_twice(facts: Facts) -> Iterator[Anomaly]:
     """Two committed records of one topic that were made of the same record of the input."""
     made: dict[tuple[str, At], Send] = {}
     repeating = facts.expectations.repeating
-    for send in facts.history.sends:
-        if send.source is None or send.transaction is None or send.topic in repeating or facts.found(send) is None:
+    for send, place in zip(facts.history.sends, facts.places, strict=True):
+        if send.source is None or send.transaction is None or send.topic in repeating or place is None:
             continue
         if not facts.transactions[send.transaction].has_committed:
             continue

@@ -19,7 +19,9 @@ from ottla.testing.history.verdict import Anomaly, Kind
 def lost_writes(facts: Facts) -> Iterator[Anomaly]:
     """Acknowledged, and nowhere. Of a transaction that shows in part, `torn` tells."""
     superseded = _Superseded(facts)
-    for send in facts.history.sends:
+    for send, place in zip(facts.history.sends, facts.places, strict=True):
+        if place is not None and send.transaction is None:
+            continue
         if not facts.must_show(send) or not facts.is_hidden(send):
             continue
         if send.topic in facts.expectations.tables and superseded.is_old(send):
@@ -32,8 +34,8 @@ def lost_writes(facts: Facts) -> Iterator[Anomaly]:
 def unjudged(facts: Facts) -> int:
     """Acknowledged writes that were not seen, but no reader came to where they are."""
     count = 0
-    for send in facts.history.sends:
-        if facts.must_show(send) and facts.found(send) is None and send.offset >= 0:
+    for send, place in zip(facts.history.sends, facts.places, strict=True):
+        if place is None and facts.must_show(send) and send.offset >= 0:
             count += not facts.was_passed(TopicPartition(send.topic, send.partition), send.offset)
     return count
 

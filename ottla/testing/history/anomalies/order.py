@@ -21,19 +21,19 @@ def reordered(facts: Facts) -> Iterator[Anomaly]:
     own: defaultdict[tuple[str, TopicPartition], list[_Mark]] = defaultdict(list)
     every: defaultdict[TopicPartition, list[_Mark]] = defaultdict(list)
     unordered = facts.expectations.repeating
-    for send in facts.history.sends:
+    for send, place in zip(facts.history.sends, facts.places, strict=True):
         if send.topic in unordered or send.outcome is Outcome.FAILED:
             continue
         partition, offset = send.partition, send.offset
         if offset < 0:
-            place = facts.found(send)
             if place is None:
                 continue
             partition, offset = place
         mark = _Mark(offset, send)
-        own[send.process, TopicPartition(send.topic, partition)].append(mark)
+        of = TopicPartition(send.topic, partition)
+        own[send.process, of].append(mark)
         if send.outcome is Outcome.OK:
-            every[TopicPartition(send.topic, partition)].append(mark)
+            every[of].append(mark)
     blamed: set[int] = set()
     for (process, of), marks in own.items():
         highest = marks[0]
