@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from ottla.core.errors import ConfigError
-from ottla.testing.chaos import partitions, processes
+from ottla.testing.chaos import disks, doors, membership, memory, partitions, processes
+from ottla.testing.chaos.needs import NAMESPACES
 from ottla.testing.chaos.nemesis import Nemesis
 from ottla.testing.chaos.target import Target
 
@@ -19,6 +20,7 @@ NEMESES: Final[Mapping[str, type[Nemesis]]] = {
         processes.Pause,
         processes.PauseLeader,
         processes.PauseController,
+        processes.PauseClient,
         processes.RollingRestart,
         partitions.PartitionHalves,
         partitions.PartitionLeader,
@@ -29,6 +31,14 @@ NEMESES: Final[Mapping[str, type[Nemesis]]] = {
         partitions.PartitionBridge,
         partitions.SlowLinks,
         partitions.LossyLinks,
+        disks.DiskFull,
+        disks.LostDisk,
+        disks.ColdRot,
+        doors.Flood,
+        doors.Garbage,
+        memory.MemoryLimit,
+        membership.AddNode,
+        membership.Reassign,
     )
 }
 GROUPS: Final[Mapping[str, Sequence[str]]] = {
@@ -59,6 +69,6 @@ def check(name: str, known: Mapping[str, type[Nemesis]] = NEMESES) -> None:
         need.check(name)
 
 
-def wants_network(name: str, known: Mapping[str, type[Nemesis]] = NEMESES) -> bool:
-    """Whether the run is to be in a network of its own (`network.enter`) for it."""
-    return any(need.name == "network namespaces" for need in known[name].needs)
+def wants_namespaces(name: str, known: Mapping[str, type[Nemesis]] = NEMESES) -> bool:
+    """Whether the run is to be in a network and mounts of its own (`network.enter`) for it."""
+    return NAMESPACES in known[name].needs

@@ -1,17 +1,19 @@
 """`ottla up` as the cluster under test: equipped, started, hurt, and gone at the end."""
 
 import shlex
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from ottla.client.errors import ClientError
 from ottla.client.sync import Admin
-from ottla.testing.chaos.network import Network
+from ottla.testing.chaos.network import MAX_NODES, Network, is_inside, raise_loopback
+from ottla.testing.chaos.small_disks import SmallDisks
 from ottla.testing.cluster import Cluster, ClusterError
 
 BASE_PORT: Final = 9092
+_TAKES_PART: Final = ("running", "starting")
 
 
 class LocalTarget:
@@ -25,14 +27,15 @@ class LocalTarget:
     def __init__(self, directory: Path, *, nodes: int = 3, settings: Mapping[str, object] | None = None) -> None:
         self.directory = directory.absolute()
         self.network: Network | None = None
+        self.small_disks: SmallDisks | None = None
+        self.clients: dict[str, int] = {}
+        """The processes of clients that nemeses may pause, by name; the run keeps it true."""
         self.settings = dict(settings or {})
         self._count = nodes
-        self._environment: dict[str, str] = {}
+        self._variables: dict[str, str] = {}
         self._preloaded: list[Path] = []
+        self._code: dict[int, Path] = {}
         self._cluster: Cluster | None = None
-        self._down: set[int] = set()
-        self._paused: set[int] = set()
-        self._lock = threading.Lock()
 
     # -- equipment, before the start
 
@@ -43,11 +46,26 @@ class LocalTarget:
             self.network = Network(self.directory / "network")
         return self.network
 
-    def preload(self, library: Path, environment: Mapping[str, str]) -> None:
+    def use_small_disks(self) -> SmallDisks:
+        """Give each node a file system of its own, in memory. Raises Unavailable."""
+        if self.small_disks is None:
+            self._check_not_started()
+            self.small_disks = SmallDisks()
+        return self.small_disks
+
+    def preload(self, library: Path, variables: Mapping[str, str]) -> None:
         """Load that library into each node's process; in a variable's value `{node}` is the node's number."""
         self._check_not_started()
         self._preloaded.append(library)
-        self._environment.update(environment)
+        self._variables.update(variables)
+
+    def run_code_of(self, node: int, root: Path | None) -> None:
+        """From its next start on, that node runs the code of another checkout; None: of this one."""
+        if root is None:
+            self._code.pop(node, None)
+        else:
+            self._code[node] = root
+        self._write_launcher(node)
 
     def _check_not_started(self) -> None:
         if self._cluster is not None:
@@ -58,11 +76,19 @@ class LocalTarget:
     def start(self) -> "LocalTarget":
         """Return when a write with acks=all would succeed. Raises ClusterError."""
         self.directory.mkdir(parents=True, exist_ok=True)
+        if is_inside():
+            raise_loopback()
         if self.network is not None:
             self.network.create()
-        self._cluster = Cluster(
-            self.directory / "cluster", nodes=self._count, settings=self.settings, arguments=self._arguments()
-        )
+        for node in range(1, MAX_NODES + 1):
+            self._write_launcher(node)
+            if self.small_disks is not None:
+                self.small_disks.mount(self.data(node))
+        arguments = ["--launch", shlex.join(["sh", str(self._launcher("{node}"))])]
+        if self.network is not None:
+            arguments += ["--host", self.network.address("{node}"), "--port", str(BASE_PORT), "--insecure"]
+        directory = self.directory / "cluster"
+        self._cluster = Cluster(directory, nodes=self._count, settings=self.settings, arguments=arguments)
         self._cluster.start()
         return self
 
@@ -71,13 +97,15 @@ class LocalTarget:
         self.cluster.stop()
 
     def close(self) -> None:
-        """End every process and take the network away; the data stay. May be called in any state, and again."""
+        """End every process and take away what was made; the data stay. May be called in any state, and again."""
         try:
             if self._cluster is not None:
                 self._cluster.kill()
         finally:
             if self.network is not None:
                 self.network.close()
+            if self.small_disks is not None:
+                self.small_disks.close()
 
     @property
     def cluster(self) -> Cluster:
@@ -86,15 +114,24 @@ class LocalTarget:
             raise RuntimeError("the target is not started")
         return self._cluster
 
-    def _arguments(self) -> list[str]:
-        arguments, launch = [], []
+    def _launcher(self, node: object) -> Path:
+        return self.directory / f"launch-{node}.sh"
+
+    def _write_launcher(self, node: int) -> None:
+        """The script that becomes the node's process: at its place, with what is loaded into it."""
+        number = str(node)
+        words = ["exec"]
         if self.network is not None:
-            launch += self.network.entering("{node}")
-            arguments += ["--host", self.network.address("{node}"), "--port", str(BASE_PORT), "--insecure"]
+            words += self.network.entering(number)
+        variables = {name: value.replace("{node}", number) for name, value in self._variables.items()}
         if self._preloaded:
-            values = {**self._environment, "LD_PRELOAD": ":".join(map(str, self._preloaded))}
-            launch += ["env", *(f"{name}={value}" for name, value in values.items())]
-        return [*arguments, "--launch", shlex.join(launch)] if launch else arguments
+            variables["LD_PRELOAD"] = ":".join(map(str, self._preloaded))
+        where = []
+        if node in self._code:
+            variables["PYTHONPATH"] = str(self._code[node])
+            where = ["-C", str(self._code[node])]
+        words += ["env", *where, *(f"{name}={value}" for name, value in variables.items())]
+        self._launcher(node).write_text(f'{shlex.join(words)} "$@"\n')
 
     # -- what is known
 
@@ -107,8 +144,8 @@ class LocalTarget:
 
     @property
     def running(self) -> tuple[int, ...]:
-        """Those that were not killed, stopped or paused."""
-        return tuple(node for node in self.nodes if node not in self._down | self._paused)
+        """Those that are neither paused nor at an end. Blocks."""
+        return tuple(one["id"] for one in self.cluster.status()["nodes"] if one["state"] in _TAKES_PART)
 
     @property
     def bootstrap(self) -> str:
@@ -125,8 +162,11 @@ class LocalTarget:
         return self.directory / "cluster" / f"node-{node}"
 
     def pid(self, node: int) -> int:
-        """Of the process of that node, as it was last started."""
-        pid: int = self._described(node)["pid"]
+        """Of the process of that node. Raises ClusterError when it does not run."""
+        found: dict[int, Any] = {one["id"]: one["pid"] for one in self.cluster.status()["nodes"]}
+        if found.get(node) is None:
+            raise ClusterError(f"node {node} does not run")
+        pid: int = found[node]
         return pid
 
     def controller(self) -> int | None:
@@ -134,43 +174,33 @@ class LocalTarget:
         return self.cluster.controller()
 
     def leaders(self) -> Mapping[tuple[str, int], int]:
-        """The leader of each partition that has one, internal topics included."""
-        with Admin(bootstrap_servers=self.grpc, api_timeout_ms=10_000) as admin:
+        """The leader of each partition that has one, internal topics included; nothing when nobody can tell."""
+        with suppress(ClientError), Admin(bootstrap_servers=self.grpc, api_timeout_ms=10_000) as admin:
             return {
                 (topic.name, partition.partition): partition.leader_id
                 for topic in admin.describe_topics()
                 for partition in topic.partitions
                 if partition.leader_id >= 0
             }
-
-    def _described(self, node: int) -> dict[str, Any]:
-        found = next((one for one in self.cluster.status()["nodes"] if one["id"] == node), None)
-        if found is None:
-            raise ClusterError(f"there is no node {node}")
-        described: dict[str, Any] = found
-        return described
+        return {}
 
     # -- what is done to nodes
 
     def kill(self, *nodes: int) -> None:
         """`kill -9`, all at once."""
-        self._mark(self._down, nodes)
         self.cluster.kill_node(*nodes)
 
     def stop(self, *nodes: int) -> None:
         """Cleanly, one after the other."""
-        self._mark(self._down, nodes)
         for node in nodes:
             self.cluster.stop_node(node)
 
     def start_nodes(self, *nodes: int) -> None:
-        """Return when they take part. Name all after the loss of a majority."""
+        """Return when they take part, at once when they do already. Name all after the loss of a majority."""
         self.cluster.start_node(*nodes)
-        self._clear(self._down, nodes)
 
     def pause(self, *nodes: int) -> None:
         """SIGSTOP."""
-        self._mark(self._paused, nodes)
         for node in nodes:
             self.cluster.pause_node(node)
 
@@ -179,12 +209,3 @@ class LocalTarget:
         for node in nodes:
             with suppress(ClusterError):
                 self.cluster.resume_node(node)
-        self._clear(self._paused, nodes)
-
-    def _mark(self, which: set[int], nodes: Sequence[int]) -> None:
-        with self._lock:
-            which.update(nodes)
-
-    def _clear(self, which: set[int], nodes: Sequence[int]) -> None:
-        with self._lock:
-            which.difference_update(nodes)

@@ -41,6 +41,9 @@ class Nemesis(ABC):
     leaves_majority: ClassVar[bool] = True
     """Whether writes with acks=all go on during the fault, after whatever has to be elected was."""
 
+    loses_data: ClassVar[bool] = False
+    """Whether what a node had acknowledged may be gone from it: then nothing else may take a replica away meanwhile."""
+
     def __init__(self, target: Target) -> None:
         self.target = target
 

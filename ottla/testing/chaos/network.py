@@ -53,6 +53,11 @@ def enter(command: Sequence[str]) -> NoReturn:
     os.execvp(words[0], words)
 
 
+def raise_loopback() -> None:
+    """A new network has it, but down. Raises Unavailable."""
+    _run(["ip", "link", "set", "lo", "up"])
+
+
 def _own_network() -> str:
     return str(Path("/proc/self/ns/net").readlink())
 
@@ -74,7 +79,7 @@ class Network:
     def create(self) -> None:
         """Make the bridge, and a namespace for each node that there can be."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        _run(["ip", "link", "set", "lo", "up"])
+        raise_loopback()
         _run(["ip", "link", "add", "chaos", "type", "bridge"])
         self._configure(CLIENTS, "chaos")
         for node in range(1, MAX_NODES + 1):

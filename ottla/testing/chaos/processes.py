@@ -1,10 +1,14 @@
 """Processes that are killed, paused or restarted."""
 
+import os
+import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from random import Random
 from typing import ClassVar
 
 from ottla.testing.chaos.nemesis import Fault, Nemesis, majority
+from ottla.testing.chaos.target import Target
 
 
 class _Processes(Nemesis):
@@ -12,7 +16,7 @@ class _Processes(Nemesis):
 
     async def inject(self, random: Random) -> Fault:
         """Choose, and do it."""
-        running = self.target.running
+        running = await self.blocking(lambda: self.target.running)
         chosen, why = await self.blocking(self.choose, random, running) if running else ((), "")
         if not chosen:
             return Fault(name=self.name, detail="nobody: the nodes are down already")
@@ -142,6 +146,41 @@ class PauseController(_Paused):
         return _the_controller(self, random, running)
 
 
+class PauseClient(Nemesis):
+    """A client's process stops as it is: a producer or a member that wakes up as a zombie."""
+
+    name: ClassVar[str] = "pause-client"
+    description: ClassVar[str] = "SIGSTOP of a client's process, which wakes up as a zombie producer or group member"
+
+    def __init__(self, target: Target) -> None:
+        super().__init__(target)
+        self._paused: int | None = None
+
+    async def inject(self, random: Random) -> Fault:
+        """Any of those that the run has named."""
+        clients = dict(self.target.clients)
+        if not clients:
+            return Fault(name=self.name, detail="nobody: the run has no client in a process of its own")
+        name = random.choice(sorted(clients))
+        try:
+            os.kill(clients[name], signal.SIGSTOP)
+        except ProcessLookupError:
+            return Fault(name=self.name, detail=f"{name}, which had ended")
+        self._paused = clients[name]
+        return Fault(name=self.name, detail=name)
+
+    async def heal(self) -> None:
+        """Let it go on."""
+        self.cleanup()
+
+    def cleanup(self) -> None:
+        """The same."""
+        paused, self._paused = self._paused, None
+        if paused is not None:
+            with suppress(ProcessLookupError):
+                os.kill(paused, signal.SIGCONT)
+
+
 class RollingRestart(Nemesis):
     """Every node, one after the other, stopped cleanly and started again."""
 
@@ -150,7 +189,7 @@ class RollingRestart(Nemesis):
 
     async def inject(self, random: Random) -> Fault:
         """All of it; nothing is left to heal."""
-        order = list(self.target.running)
+        order = list(await self.blocking(lambda: self.target.running))
         random.shuffle(order)
         for node in order:
             await self.blocking(self._restart, node)

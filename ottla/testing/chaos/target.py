@@ -18,6 +18,9 @@ class Target(Protocol):
     network: Network | None
     """Present where a nemesis or the run asked for it (`use_network`) before the start."""
 
+    clients: dict[str, int]
+    """The processes of clients that nemeses may pause, by name; the run keeps it true."""
+
     @property
     def nodes(self) -> tuple[int, ...]:
         """All of them, also those that do not run."""
@@ -25,7 +28,7 @@ class Target(Protocol):
 
     @property
     def running(self) -> tuple[int, ...]:
-        """Those that were not killed, stopped or paused."""
+        """Those that are neither paused nor at an end. Blocks."""
         ...
 
     @property
