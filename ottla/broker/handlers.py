@@ -78,6 +78,14 @@ kept without waiting for the answers. A commit waits for a sync, and a client ma
 from every member all the time.
 """
 
+ASKED: Final[dict[int, str]] = {
+    ApiKey.ADD_PARTITIONS_TO_TXN: "transactions.handlers.add_partitions_of_leader",
+    ApiKey.WRITE_TXN_MARKERS: "transactions.marker_writes.write_markers_of_coordinator",
+}
+"""What nodes ask each other for by callback: `asked_of_node(api_key)(broker, api_version, request, done)`, which raises
+ApiError only before `done` has got the response. In versions for which the doors have another answer, or none.
+"""
+
 Taker = Callable[..., None]
 """`taker(broker, request, context, done)`: `done` gets the response, once; the context is read at once."""
 
@@ -86,6 +94,13 @@ Taker = Callable[..., None]
 def taker(api_key: ApiKey) -> Taker:
     """The function; KeyError when this type of request has none."""
     found: Taker = _load(TAKERS[api_key])
+    return found
+
+
+@cache
+def asked_of_node(api_key: ApiKey) -> Taker:
+    """The function; KeyError when this is no matter between nodes."""
+    found: Taker = _load(ASKED[api_key])
     return found
 
 

@@ -1,17 +1,23 @@
 """Requests of the Kafka protocol that nodes put to each other: to the leader of a partition, to a coordinator.
 
-They travel as control frames of the mesh, so whoever asks has proved that it belongs to the cluster; doors refuse these
-requests, or these versions of them, from clients. The asked node runs the same handler as for a client, with the
-asking node in the context. Unlike `forwarding`, nothing is repeated here: whom to ask next, only the asker knows.
+They travel as control frames, over the connections of replicas or the mesh, so whoever asks has proved that it belongs
+to the cluster; doors refuse these requests, or these versions of them, from clients. The asked node does what it does
+for itself (`handlers.ASKED`). Unlike `forwarding`, nothing is repeated here: whom to ask next, only the asker knows.
+
+What is put to a node again arrives after the first attempt, or that one is refused: else a marker could arrive when its
+transaction's successor is under way. On one connection that is so by itself; but an attempt whose connection broke may
+lie there unread while the next one comes another way. So each process counts its questions, and the asked node takes
+none that is older than the newest that it has taken.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from ottla.broker.context import RequestContext
-from ottla.broker.control.calls import Calls
-from ottla.broker.handlers import handler
+from ottla.broker.control.calls import Answer, Calls
+from ottla.broker.handlers import ASKED, asked_of_node
 from ottla.core.errors import ApiError, DecodeError, ErrorCode
+from ottla.core.ports import Random
 from ottla.core.types import NodeId
 from ottla.protocol.apis import ApiKey, request_class, response_class, supports
 from ottla.protocol.message import Message
@@ -20,18 +26,17 @@ from ottla.v1 import control_pb2 as pb
 if TYPE_CHECKING:
     from ottla.broker.broker import Broker
 
-ASKED: Final = frozenset({ApiKey.ADD_PARTITIONS_TO_TXN, ApiKey.WRITE_TXN_MARKERS})
-
-OTHER_NODE: Final = "OTTLA"
-"""The listener of such requests: there are no endpoints in their answers."""
+_PROCESSES: Final = 1 << 64
 
 
 class Asking:
     """Both sides of one node."""
 
-    def __init__(self, broker: "Broker", calls: Calls) -> None:
+    def __init__(self, broker: "Broker", calls: Calls, random: Random) -> None:
         self._broker, self._calls = broker, calls
-        calls.serve("ask", self._serve)
+        self._process = random.randrange(1, _PROCESSES)
+        self._newest: dict[NodeId, tuple[int, int]] = {}  # process and call
+        calls.take("ask", self._asked)
 
     def ask(
         self,
@@ -59,19 +64,31 @@ class Asking:
                 return
             done(response)
 
-        question = pb.ControlForward(api_key=api_key, api_version=api_version, request=request.encode(api_version))
+        question = pb.ControlForward(
+            api_key=api_key, api_version=api_version, request=request.encode(api_version), process=self._process
+        )
         self._calls.ask(node, pb.ControlFrame(ask=question), answered, timeout_ms=timeout_ms)
 
-    async def _serve(self, node: NodeId, frame: pb.ControlFrame) -> pb.ControlFrame:
+    def _asked(self, node: NodeId, frame: pb.ControlFrame, answer: Answer) -> None:
         question = frame.ask
         if question.api_key not in ASKED or not supports(question.api_key, question.api_version):
             what = f"API {question.api_key} in version {question.api_version}"
             raise ApiError(ErrorCode.UNSUPPORTED_VERSION, f"{what} is no matter between nodes.")
-        api_key = ApiKey(question.api_key)
+        self._check_order(node, question.process, frame.call)
+        api_key, api_version = ApiKey(question.api_key), question.api_version
         try:
-            request, _ = request_class(api_key).decode(question.request, question.api_version)
+            request, _ = request_class(api_key).decode(question.request, api_version)
         except DecodeError as error:
             raise ApiError(ErrorCode.INVALID_REQUEST, f"{api_key.name}: {error}") from None
-        context = RequestContext(listener=OTHER_NODE, api_version=question.api_version, node=node)
-        response = await handler(api_key)(self._broker, request, context)
-        return pb.ControlFrame(forwarded=pb.ControlForwarded(response=response.encode(question.api_version)))
+        asked_of_node(api_key)(self._broker, api_version, request, partial(_answer, answer, api_version))
+
+    def _check_order(self, node: NodeId, process: int, call: int) -> None:
+        """Raise ApiError for what was overtaken. 0: a process of a version that has one way to this node only."""
+        known, newest = self._newest.get(node, (0, 0))
+        if process and process == known and call <= newest:
+            raise ApiError(ErrorCode.NETWORK_EXCEPTION, "a later question of this node came before")
+        self._newest[node] = process, call
+
+
+def _answer(answer: Answer, api_version: int, response: Message) -> None:
+    answer(pb.ControlFrame(forwarded=pb.ControlForwarded(response=response.encode(api_version))))

@@ -41,6 +41,7 @@ class Control:
     ) -> None:
         self._cluster_id, self._founders, self._session_ms, self._clock = cluster_id, founders, session_ms, clock
         self.calls = Calls(node_id, mesh, clock, random)
+        self._random = random
         self.access = ControllerAccess(controller, node_id, lambda: self.forwarding)
         self.guard = Guard(
             controller, self.calls, clock, cluster_id=cluster_id, founders=founders, session_ms=session_ms
@@ -59,7 +60,9 @@ class Control:
     def start(self, broker: "Broker") -> None:
         """Answer other nodes from now on, and hear of links."""
         self.forwarding = Forwarding(broker, self.calls)
-        self.asking = Asking(broker, self.calls)
+        self.asking = Asking(broker, self.calls, self._random)
+        self.calls.use(broker.replication)
+        broker.replication.attach(self.calls)
         self.guard.start()
         self.calls.start()
         self._balance = LeaderBalance(broker)

@@ -81,7 +81,7 @@ def add_partitions_of_leader(
     request: AddPartitionsToTxnRequest,
     done: Callable[[AddPartitionsToTxnResponse], None],
 ) -> None:
-    """What this node asks itself, as the leader of partitions."""
+    """What leaders of partitions ask: other nodes, and this one itself."""
     method, ids = partial(_add_partitions, broker), [one.transactional_id for one in request.transactions]
     _patiently(broker, method, ids, _some_are_refused, PATIENCE_WITH_NODES_MS)(
         request, Caller("", 0, api_version), done

@@ -64,6 +64,11 @@ async def write_txn_markers(
     return await written
 
 
+def write_markers_of_coordinator(broker: "Broker", _: int, request: WriteTxnMarkersRequest, done: Done) -> None:
+    """What the coordinator of transactions on another node asks for; in any version."""
+    write_markers(broker, request, done)
+
+
 def _count(request: WriteTxnMarkersRequest) -> int:
     return sum(len(topic.partition_indexes) for marker in request.markers for topic in marker.topics)
 

@@ -18,6 +18,7 @@ from ottla.partitions.replication.follower import UnexpectedEvent
 from ottla.partitions.replication.following import Following
 from ottla.partitions.replication.frames import SHARED_BYTES, FrameReader
 from ottla.partitions.replication.handshake import Dialler, Identity, Refused
+from ottla.partitions.replication.messages import NO_MESSAGES, Messages
 from ottla.partitions.replication.serving import GREETING_MS, HEARTBEAT_MS, SILENCE_MS
 from ottla.partitions.replication.types import Peer
 from ottla.partitions.replication.wire import Kind, Subscription
@@ -35,6 +36,7 @@ class FollowerSessions:
         self.identity, self.network, self.clock, self.random = identity, network, clock, random
         self.shared = memoryview(bytearray(SHARED_BYTES))
         self.received_bytes = 0
+        self.messages: Messages = NO_MESSAGES
         self._by_node: dict[NodeId, FollowerSession] = {}
 
     def link(self, peer: Peer) -> "FollowerSession":
@@ -44,6 +46,11 @@ class FollowerSessions:
             session = self._by_node[peer.node] = FollowerSession(self, peer)
             session.dial()
         return session
+
+    def send_message(self, node: NodeId, message: bytes) -> bool:
+        """At the end of this turn of the loop; False when there is no connection that takes it."""
+        session = self._by_node.get(node)
+        return session is not None and session.send_message(message)
 
     def peers_changed(self, peers: Mapping[NodeId, Peer]) -> None:
         """A node that listens somewhere else, or was started anew, is dialled again."""
@@ -77,7 +84,7 @@ class FollowerSession:
 
     def __init__(self, sessions: FollowerSessions, peer: Peer) -> None:
         self.peer = peer
-        self.online = False
+        self.online = self._takes_messages = False
         self.followings: dict[Following, None] = {}
         self._sessions, self._clock = sessions, sessions.clock
         self._connection: _Connection | None = None
@@ -154,6 +161,12 @@ class FollowerSession:
         if out and self._connection is not None:
             self._connection.write(out)
 
+    def send_message(self, message: bytes) -> bool:
+        """See `FollowerSessions`."""
+        if self._takes_messages:
+            self._say(wire.frame(Kind.MESSAGE, message))
+        return self._takes_messages
+
     # -- the connection
 
     def dial(self) -> None:
@@ -173,8 +186,8 @@ class FollowerSession:
         if self._connection is not None:
             self._connection.end(reason)
 
-    def welcomed(self) -> None:
-        self.online = True
+    def welcomed(self, *, takes_messages: bool) -> None:
+        self.online, self._takes_messages = True, takes_messages
         self._pause_ms = FIRST_PAUSE_MS
         for following in list(self.followings):
             following.connected()
@@ -189,9 +202,10 @@ class FollowerSession:
         self._unsaid.clear()
         self._next_slot = 0
         if self.online:
-            self.online = False
+            self.online = self._takes_messages = False
             for following in list(self.followings):
                 following.disconnected()
+            self._sessions.messages.lost(self.peer.node)
         if not self._closed and not self._dialling:
             self._dialling = True
             pause_ms = self._pause_ms * (0.5 + self._sessions.random.random())
@@ -229,6 +243,7 @@ class _Connection:
             Kind.DIVERGED: self._diverged,
             Kind.ANEW: self._anew,
             Kind.REFUSED: self._refused,
+            Kind.MESSAGE: self._message,
             Kind.HEARTBEAT: lambda *_: None,
         }
 
@@ -299,7 +314,7 @@ class _Connection:
         elif kind == Kind.WELCOME and self._proved:
             self._welcome = True
             self._reader.limit = wire.MAX_FRAME_BYTES
-            self._session.welcomed()
+            self._session.welcomed(takes_messages=wire.takes_messages(body))
         else:
             raise DecodeError(f"a frame of kind {kind} before the greeting was over")
 
@@ -311,6 +326,9 @@ class _Connection:
         batches = body[wire.DATA_FIELDS_BYTES :]
         self._sessions.received_bytes += len(batches)
         following.data(batches if owned else memoryview(bytearray(batches)), high_watermark, log_start)
+
+    def _message(self, body: memoryview, _: bool) -> None:
+        self._sessions.messages.answered(self._session.peer.node, bytes(body))
 
     def _offsets(self, body: memoryview, _: bool) -> None:
         for slot, high_watermark, log_start in wire.decode_offsets(body):

@@ -29,6 +29,7 @@ from ottla.partitions.replication.dialling import FollowerSession, FollowerSessi
 from ottla.partitions.replication.following import Following
 from ottla.partitions.replication.handshake import Identity
 from ottla.partitions.replication.leading import Leading
+from ottla.partitions.replication.messages import Messages
 from ottla.partitions.replication.serving import TICK_MS, LeaderSessions
 from ottla.partitions.replication.types import (
     NO_LEADER,
@@ -146,6 +147,14 @@ class ReplicaManager:
         if leading is not None and code is not ErrorCode.NONE:
             leading.answered(proposal.change, verdict(code))
             self._retrying[leading] = None
+
+    def attach(self, messages: Messages) -> None:
+        """Who asks other nodes and answers them over the connections of replicas."""
+        self.leaders.messages = self.followers.messages = messages
+
+    def send_message(self, node: NodeId, message: bytes) -> bool:
+        """Ask a node that leads something which this one follows; False when there is no connection for that."""
+        return self.followers.send_message(node, message)
 
     def throttle(self, rate_bytes_s: float | None) -> None:
         """How fast followers of this node may catch up (`leader.replication.throttled.rate`)."""

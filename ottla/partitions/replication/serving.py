@@ -20,6 +20,7 @@ from ottla.partitions.replication import wire
 from ottla.partitions.replication.divergence import Agreed, Diverged
 from ottla.partitions.replication.frames import FrameReader
 from ottla.partitions.replication.handshake import Doorkeeper, Identity, Refused
+from ottla.partitions.replication.messages import NO_MESSAGES, Messages
 from ottla.partitions.replication.slots import Slot
 from ottla.partitions.replication.throttle import Throttle
 from ottla.partitions.replication.types import PartitionId
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 WINDOW_BYTES: Final = 16 << 20  # sent to one follower and not durable there yet
 TURN_BYTES: Final = 2 << 20  # written in one turn of the loop
 CLOGGED_BYTES: Final = 2 << 20  # no more is written while the socket holds so much
-OFFSETS_EVERY_MS: Final = 5.0
+OFFSETS_EVERY_MS: Final = 20.0  # an OFFSETS frame of its own wakes a node for what the next batch says anyhow
 HEARTBEAT_MS: Final = 500.0
 SILENCE_MS: Final = 3000.0
 GREETING_MS: Final = 5000.0
@@ -54,6 +55,7 @@ class LeaderSessions:
     def __init__(self, identity: Identity, leadership: Leadership, clock: Clock, random: Random) -> None:
         self.identity, self.leadership, self.clock, self.random = identity, leadership, clock, random
         self.throttle = Throttle()
+        self.messages: Messages = NO_MESSAGES
         self.shared = memoryview(bytearray(1 << 16))
         self.by_node: dict[NodeId, LeaderSession] = {}
         self.sent_bytes = 0
@@ -118,6 +120,7 @@ class LeaderSession:
             Kind.DURABLE: self._durable,
             Kind.SUBSCRIBE: self._subscribe,
             Kind.UNSUBSCRIBE: self._unsubscribe,
+            Kind.MESSAGE: self._message,
             Kind.HEARTBEAT: lambda _: None,
         }
 
@@ -223,6 +226,14 @@ class LeaderSession:
             if slot is not None:  # else it crossed the end of the slot
                 slot.acknowledged(durable_end, log_end, log_start)
         self._go_on()
+
+    def _message(self, body: memoryview) -> None:
+        assert self.node is not None
+        self._sessions.messages.asked(self.node, bytes(body), self._answer)
+
+    def _answer(self, message: bytes) -> None:
+        if not self._closed:
+            self._say(wire.frame(Kind.MESSAGE, message))
 
     # -- for slots
 

@@ -6,10 +6,11 @@ on the wire names a slot that is gone and is passed over.
 
     follower ▶ leader   HELLO  PROOF  SUBSCRIBE  UNSUBSCRIBE  DURABLE
     leader ▶ follower   CHALLENGE  WELCOME  ACCEPTED  DIVERGED  ANEW  REFUSED  DATA  OFFSETS
-    both                HEARTBEAT
+    both                HEARTBEAT  MESSAGE
 
-DATA carries whole batches as they lie in the log. Every length is checked; `DecodeError` is all that decoding raises,
-and closes the connection.
+DATA carries whole batches as they lie in the log. MESSAGE carries what the nodes have to say to each other besides
+(`messages`), to leaders whose WELCOME says that they take it. Every length is checked; `DecodeError` is all that
+decoding raises, and closes the connection.
 """
 
 from collections.abc import Iterable, Iterator
@@ -62,6 +63,7 @@ class Kind(IntEnum):
     REFUSED = 12
     DATA = 13
     OFFSETS = 14
+    MESSAGE = 15
 
 
 class Hello(NamedTuple):
@@ -119,7 +121,8 @@ def frame(kind: Kind, body: bytes = b"") -> bytes:
 
 
 HEARTBEAT: Final = frame(Kind.HEARTBEAT)
-WELCOME: Final = frame(Kind.WELCOME)
+TAKES_MESSAGES: Final = 1  # a bit of the byte that WELCOME holds; its body may be empty, or grow
+WELCOME: Final = frame(Kind.WELCOME, bytes([TAKES_MESSAGES]))
 
 
 def check_length(length: int, limit: int) -> None:
@@ -152,6 +155,11 @@ def encode_challenge(challenge: Challenge) -> bytes:
 def decode_challenge(body: Buffer) -> Challenge:
     _exactly(body, _CHALLENGE, "CHALLENGE")
     return Challenge(*_CHALLENGE.unpack(body))
+
+
+def takes_messages(welcome: Buffer) -> bool:
+    """Whether the leader that sent this body of WELCOME takes MESSAGE."""
+    return len(welcome) > 0 and bool(bytes(welcome[:1])[0] & TAKES_MESSAGES)
 
 
 # -- from the follower

@@ -1,12 +1,13 @@
 """What nodes ask of each other in Kafka's messages: answered by the handlers, and never by a door."""
 
 import asyncio
+from collections.abc import Callable
+from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from ottla.broker.context import RequestContext
 from ottla.broker.control import asking
 from ottla.broker.control.asking import Asking
 from ottla.core.errors import ApiError, ErrorCode
@@ -17,6 +18,7 @@ from ottla.protocol.messages.metadata_request import MetadataRequest
 from ottla.protocol.messages.write_txn_markers_request import WritableTxnMarker, WriteTxnMarkersRequest
 from ottla.protocol.messages.write_txn_markers_response import WritableTxnMarkerResult, WriteTxnMarkersResponse
 from ottla.testing.sim.clock import SimClock
+from ottla.v1 import control_pb2 as pb
 from tests.unit.broker.test_observing import ME, ONE, Net
 
 REQUEST = WriteTxnMarkersRequest(markers=[WritableTxnMarker(producer_id=7)])
@@ -34,7 +36,7 @@ class Pair:
     def side(self, node: NodeId) -> Asking:
         calls = self.net.calls(node)
         calls.start()
-        return Asking(cast(Any, SimpleNamespace(name=node)), calls)
+        return Asking(cast(Any, SimpleNamespace(name=node)), calls, Random(node))
 
     def ask(self, node: NodeId, api_key: ApiKey = ApiKey.WRITE_TXN_MARKERS, request: Message = REQUEST) -> None:
         self.sides[ME].ask(node, api_key, 1, request, self.answers.append, timeout_ms=100)
@@ -48,15 +50,13 @@ class Pair:
 
 @pytest.fixture
 def pair(monkeypatch: pytest.MonkeyPatch) -> Pair:
-    async def handle(broker: Any, request: WriteTxnMarkersRequest, context: RequestContext) -> WriteTxnMarkersResponse:
-        if context.node is None:
-            raise ApiError(ErrorCode.CLUSTER_AUTHORIZATION_FAILED)
+    def take(broker: Any, _: int, request: WriteTxnMarkersRequest, done: Callable[[Any], None]) -> None:
         if not request.markers:
             raise ApiError(ErrorCode.INVALID_REQUEST, "no markers")
-        numbers = (request.markers[0].producer_id, context.node, broker.name)
-        return WriteTxnMarkersResponse(markers=[WritableTxnMarkerResult(producer_id=one) for one in numbers])
+        numbers = (request.markers[0].producer_id, broker.name)
+        done(WriteTxnMarkersResponse(markers=[WritableTxnMarkerResult(producer_id=one) for one in numbers]))
 
-    monkeypatch.setattr(asking, "handler", lambda key: handle)
+    monkeypatch.setattr(asking, "asked_of_node", lambda key: take)
     return Pair()
 
 
@@ -65,12 +65,12 @@ def shown(answers: list[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("node", [ME, ONE])
-async def test_the_asked_node_answers_by_its_handler_and_knows_who_asks(pair: Pair, node: NodeId) -> None:
+async def test_the_asked_node_answers_as_it_does_itself(pair: Pair, node: NodeId) -> None:
     pair.net.link(ME, ONE)
     pair.ask(node)
     assert pair.answers == []
     await pair.run()
-    assert shown(pair.answers) == [[7, ME, node]]
+    assert shown(pair.answers) == [[7, node]]
 
 
 async def test_a_refusal_is_the_asked_nodes_error(pair: Pair) -> None:
@@ -98,3 +98,79 @@ async def test_without_a_link_and_without_an_answer_in_time_the_asker_is_told(pa
     assert shown(pair.answers) == [ErrorCode.NETWORK_EXCEPTION]
     await pair.run(40)
     assert shown(pair.answers) == [ErrorCode.NETWORK_EXCEPTION] * 2
+
+
+class Straight:
+    """The connections of replicas: what ME asks that way arrives when it is let through."""
+
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
+        self.is_open = True
+        self.under_way: list[bytes] = []
+        self.calls = pair.net.ends
+        self.calls[ME].use(self)
+
+    def send_message(self, node: NodeId, message: bytes) -> bool:
+        if self.is_open:
+            self.under_way.append(message)
+        return self.is_open
+
+    def arrive(self, message: bytes) -> None:
+        self.calls[ONE].asked(ME, message, lambda answer: self.calls[ME].answered(ONE, answer))
+
+    def end(self) -> None:
+        self.is_open = False
+        self.calls[ME].lost(ONE)
+
+
+async def test_the_connections_of_replicas_are_taken_where_there_are_any(pair: Pair) -> None:
+    straight = Straight(pair)
+    pair.ask(ONE)
+    straight.arrive(*straight.under_way)
+    await pair.run()
+    assert shown(pair.answers) == [[7, ONE]]
+
+    straight.end()
+    pair.net.link(ME, ONE)
+    pair.ask(ONE)
+    await pair.run()
+    assert shown(pair.answers) == [[7, ONE]] * 2
+    assert len(straight.under_way) == 1
+
+
+async def test_a_question_ends_with_the_connection_that_carried_it_and_no_other(pair: Pair) -> None:
+    straight = Straight(pair)
+    pair.net.link(ME, ONE)
+    pair.ask(ONE)
+    pair.net.part(ME, ONE)
+    await pair.run()
+    assert pair.answers == []
+    straight.end()
+    await pair.run()
+    assert shown(pair.answers) == [ErrorCode.NETWORK_EXCEPTION]
+
+
+async def test_an_attempt_that_arrives_after_the_next_one_is_not_carried_out(pair: Pair) -> None:
+    straight = Straight(pair)
+    pair.net.link(ME, ONE)
+    pair.ask(ONE)
+    straight.end()
+    pair.ask(ONE)  # over the mesh, while the first lies unread
+    await pair.run()
+    assert shown(pair.answers) == [ErrorCode.NETWORK_EXCEPTION, [7, ONE]]
+
+    answers: list[pb.ControlFrame] = []
+    pair.net.ends[ONE].asked(ME, straight.under_way[0], lambda frame: answers.append(pb.ControlFrame.FromString(frame)))
+    assert [one.refusal.error_code for one in answers] == [ErrorCode.NETWORK_EXCEPTION]
+
+
+async def test_only_what_is_asked_without_a_task_comes_over_the_connections_of_replicas(pair: Pair) -> None:
+    answers: list[pb.ControlFrame] = []
+
+    def keep(frame: bytes) -> None:
+        answers.append(pb.ControlFrame.FromString(frame))
+
+    calls = pair.net.ends[ONE]
+    calls.asked(ME, pb.ControlFrame(call=5, beat=pb.ControlBeat()).SerializeToString(), keep)
+    calls.asked(ME, b"\xff", keep)
+    assert [(one.call, one.refusal.error_code) for one in answers] == [(5, ErrorCode.UNSUPPORTED_VERSION)]
