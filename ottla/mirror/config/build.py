@@ -2,7 +2,8 @@
 
 A setting stands bare for all flows (`topics = …`), or for one (`a->b.topics = …`). What belongs to clients stands for a
 cluster (`a.bootstrap.servers`, `a.consumer.fetch.max.bytes`, `a.security.protocol`), for a flow (`a->b.producer.…`), or
-bare for all clusters (`ssl.truststore.location`, `consumer.…`). What nobody knows is refused by name.
+bare for all clusters (`ssl.truststore.location`, `consumer.…`). What nobody knows is refused by name. Of the overrides
+of Kafka's clients those about security count, and `consumer.auto.offset.reset`: there are no Kafka clients here.
 """
 
 import os
@@ -23,7 +24,9 @@ _CLIENTS: Final = ("consumer", "producer", "admin")
 _CLUSTER_SETTINGS: Final = ("bootstrap.servers", "ottla.protocol")
 _ALIAS: Final = re.compile(r"[A-Za-z0-9_\-]+")
 _ENVIRONMENT: Final = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
-_PREFIXES_WITHOUT_EFFECT: Final = ("internal.", "offset.storage.", "status.storage.", "config.storage.")
+_PREFIXES_WITHOUT_EFFECT: Final = (
+    "internal.", "offset.storage.", "status.storage.", "config.storage.", "consumer.", "producer.", "admin.",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -32,7 +35,7 @@ class _Scope:
 
     settings: dict[str, str] = field(default_factory=dict)
     security: dict[str, str] = field(default_factory=dict)
-    clients: dict[str, dict[str, str]] = field(default_factory=lambda: {client: {} for client in _CLIENTS})
+    start: str | None = None  # consumer.auto.offset.reset
 
 
 def build_config(values: Mapping[str, str], *, environment: Mapping[str, str] | None = None) -> MirrorConfig:
@@ -47,7 +50,7 @@ def build_config(values: Mapping[str, str], *, environment: Mapping[str, str] | 
         if name == "clusters":
             continue
         scope, rest = _scope_of(name, bare, clusters, flows)
-        if not _place(scope, rest, value, is_cluster=scope in clusters.values()):
+        if not _place(scope, rest, value, is_cluster=name.partition(".")[0] in clusters):
             _ignore_or_refuse(name, rest, ignored)
     known = {alias: _cluster(alias, bare, scope) for alias, scope in clusters.items()}
     built = []
@@ -56,7 +59,10 @@ def build_config(values: Mapping[str, str], *, environment: Mapping[str, str] | 
             scope = flows.get((source, target), _Scope())
             settings = {**bare.settings, **scope.settings}
             if source != target and FLOW_SETTINGS.parse("enabled", settings.get("enabled", "false")):
-                built.append(_flow(source, target, settings, bare, scope, known))
+                start = scope.start or clusters[source].start or bare.start
+                if start is not None:
+                    settings.setdefault("ottla.start", start)
+                built.append(_flow(source, target, settings, scope))
     return MirrorConfig(clusters=known, flows=tuple(built), ignored=tuple(ignored))
 
 
@@ -97,23 +103,16 @@ def _scope_of(
 
 
 def _place(scope: _Scope, name: str, value: str, *, is_cluster: bool) -> bool:
-    """Put a value where it belongs; False when the name is none that this scope knows."""
-    for prefix in ("source.cluster.", "target.cluster.", "source.", "target.", ""):
-        client, _, rest = name.removeprefix(prefix).partition(".")
-        if (
-            name.startswith(prefix)
-            and client in _CLIENTS
-            and rest
-            and not (client == "consumer" and name in FLOW_SETTINGS)
-        ):
-            if prefix:
-                raise ConfigError(f"{name}: write it for the cluster that it is meant for: <alias>.{client}.{rest}")
-            (scope.security if rest in SECURITY_NAMES else scope.clients[client])[rest] = value
-            return True
-    if name in SECURITY_NAMES:
-        scope.security[name] = value
-    elif name in (_CLUSTER_SETTINGS if is_cluster else FLOW_SETTINGS):
+    """Put a value where it belongs; False when the name is none that has an effect in this scope."""
+    client, _, of_client = name.partition(".")
+    if name in (_CLUSTER_SETTINGS if is_cluster else FLOW_SETTINGS):
         scope.settings[name] = value
+    elif name in SECURITY_NAMES:
+        scope.security[name] = value
+    elif client in _CLIENTS and of_client in SECURITY_NAMES:
+        scope.security[of_client] = value
+    elif name == "consumer.auto.offset.reset":
+        scope.start = value
     else:
         return False
     return True
@@ -127,6 +126,9 @@ def _ignore_or_refuse(name: str, rest: str, ignored: list[str]) -> None:
     if rest in WITHOUT_EFFECT or rest.startswith(_PREFIXES_WITHOUT_EFFECT):
         ignored.append(name)
         return
+    for prefix in ("source.cluster.", "target.cluster.", "source.", "target."):
+        if rest.startswith(prefix) and rest.removeprefix(prefix).startswith(_PREFIXES_WITHOUT_EFFECT):
+            raise ConfigError(f"{name}: write it for the cluster that is meant: <alias>.{rest.removeprefix(prefix)}")
     if rest in FLOW_SETTINGS:
         raise ConfigError(f"{name} belongs to a flow: write <source>-><target>.{rest}, or {rest} for all flows")
     if rest == "bootstrap.servers":
@@ -150,15 +152,11 @@ def _cluster(alias: str, bare: _Scope, scope: _Scope) -> ClusterConfig:
     security = parse_security(alias, {**bare.security, **scope.security})
     if protocol == "grpc" and security.sasl_mechanism is not None:
         raise ConfigError(f"{alias}: the gRPC protocol has no SASL: use TLS certificates, or ottla.protocol = kafka")
-    clients = {client: {**bare.clients[client], **scope.clients[client]} for client in _CLIENTS}
     return ClusterConfig(
         alias=alias,
         bootstrap_servers=servers,
         protocol=cast(Protocol, protocol),
         security=security,
-        consumer=clients["consumer"],
-        producer=clients["producer"],
-        admin=clients["admin"],
     )
 
 
@@ -166,9 +164,7 @@ def _flow(
     source: str,
     target: str,
     settings: Mapping[str, str],
-    bare: _Scope,
     scope: _Scope,
-    clusters: Mapping[str, ClusterConfig],
 ) -> FlowConfig:
     if scope.security:
         name = next(iter(scope.security))
@@ -189,7 +185,11 @@ def _flow(
     for name in settings:
         value(name)  # those that are only looked at by a policy, or take one value only, too
     policy = make_policy(value("replication.policy.class"), source, settings)
-    flow = FlowConfig(
+    if value("ottla.retry.backoff.max.ms") < value("ottla.retry.backoff.ms"):
+        raise ConfigError(
+            f"{source}->{target}: ottla.retry.backoff.max.ms is less than ottla.retry.backoff.ms: raise it"
+        )
+    return FlowConfig(
         source=source,
         target=target,
         enabled=True,
@@ -197,9 +197,7 @@ def _flow(
         groups=names("groups", "groups.exclude"),
         configs=NameFilter((".*",), _listed(value("config.properties.exclude"))),
         policy=policy,
-        mode=value("ottla.mode"),
         start=value("ottla.start"),
-        tasks_max=value("tasks.max"),
         replication_factor=value("replication.factor"),
         heartbeats_replication_factor=value("heartbeats.topic.replication.factor"),
         checkpoints_replication_factor=value("checkpoints.topic.replication.factor"),
@@ -230,24 +228,7 @@ def _flow(
         retry_backoff_ms=value("ottla.retry.backoff.ms"),
         retry_backoff_max_ms=value("ottla.retry.backoff.max.ms"),
         groups_may_go_back=value("ottla.groups.may.go.back"),
-        consumer=scope.clients["consumer"],
-        producer=scope.clients["producer"],
-        admin=scope.clients["admin"],
     )
-    _check_flow(flow, clusters)
-    return flow
-
-
-def _check_flow(flow: FlowConfig, clusters: Mapping[str, ClusterConfig]) -> None:
-    if flow.retry_backoff_max_ms < flow.retry_backoff_ms:
-        raise ConfigError(f"{flow.name}: ottla.retry.backoff.max.ms is less than ottla.retry.backoff.ms: raise it")
-    if flow.mode == "link":
-        for alias in (flow.source, flow.target):
-            if clusters[alias].protocol != "grpc":
-                raise ConfigError(
-                    f"{flow.name}: ottla.mode = link needs Ottla on both sides, reached by gRPC: write "
-                    f"{alias}.ottla.protocol = grpc and its gRPC port, or leave the mode out"
-                )
 
 
 def _listed(names: list[str]) -> tuple[str, ...]:

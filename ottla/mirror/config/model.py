@@ -40,9 +40,6 @@ class ClusterConfig:
     bootstrap_servers: tuple[str, ...]  # host:port
     protocol: Protocol = "kafka"  # of the bootstrap servers' ports; "grpc": an Ottla cluster by its own protocol
     security: Security = Security()
-    consumer: Mapping[str, str] = field(default_factory=dict)  # overrides under Kafka's names, without the prefix
-    producer: Mapping[str, str] = field(default_factory=dict)
-    admin: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +53,7 @@ class FlowConfig:
     groups: NameFilter
     configs: NameFilter  # topic configs that are kept in step
     policy: ReplicationPolicy
-    mode: Literal["copy", "link"]
     start: Literal["earliest", "latest"]
-    tasks_max: int
     replication_factor: int
     heartbeats_replication_factor: int
     checkpoints_replication_factor: int
@@ -89,9 +84,6 @@ class FlowConfig:
     retry_backoff_ms: int
     retry_backoff_max_ms: int
     groups_may_go_back: bool
-    consumer: Mapping[str, str] = field(default_factory=dict)  # overrides of this flow, over those of its clusters
-    producer: Mapping[str, str] = field(default_factory=dict)
-    admin: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

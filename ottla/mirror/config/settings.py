@@ -60,7 +60,6 @@ FLOW_SETTINGS: Final = ConfigFields(
         _replicas("offset-syncs.topic.replication.factor"),
         _replicas("ottla.progress.topic.replication.factor"),
         _number("ottla.progress.topic.partitions", 8, 1, "Partitions of the progress topic where it is created."),
-        _number("tasks.max", 0, 0, "Partitions copied at once by one process; 0: all that the group gives it."),
         _flag("refresh.topics.enabled", True, "Whether new topics and partitions are looked for."),
         _number("refresh.topics.interval.seconds", 5, 1, "How often.", "seconds"),
         _flag("refresh.groups.enabled", True, "Whether new groups are looked for."),
@@ -86,7 +85,6 @@ FLOW_SETTINGS: Final = ConfigFields(
         _number("offset.lag.max", 100, 0, "Records after which the next offset sync is written.", "records"),
         _number("consumer.poll.timeout.ms", 1000, 1, "How long one fetch waits at the source.", "milliseconds"),
         _number("admin.timeout.ms", 60_000, 1, "How long one administrative request may take.", "milliseconds"),
-        _choice("ottla.mode", "copy", ("copy", "link"), "`link`: a byte-exact, read-only copy between Ottla clusters."),
         _choice("ottla.start", "earliest", ("earliest", "latest"), "Where a partition without progress begins."),
         _number(
             "ottla.transaction.interval.ms", 100, 1, "The longest that copies wait for their commit.", "milliseconds"
@@ -140,6 +138,7 @@ WITHOUT_EFFECT: Final = (
     "name", "connector.class", "group.id", "config.storage.replication.factor", "offset.storage.replication.factor",
     "status.storage.replication.factor", "config.storage.topic", "offset.storage.topic", "status.storage.topic",
     "offset.storage.partitions", "status.storage.partitions", "offset.flush.interval.ms", "offset.flush.timeout.ms",
+    "tasks.max",
     "exactly.once.source.support", "dedicated.mode.enable.internal.rest", "listeners", "rest.advertised.listener",
     "rest.advertised.host.name", "rest.advertised.port", "plugin.path", "metric.names.formats",
     "add.source.alias.to.metrics", "transaction.boundary", "transaction.boundary.interval.ms",

@@ -141,8 +141,6 @@ class FlowRunner:
                 map_id = MapId(self.source.cluster_id, original.topic_id, copy.topic_id, index)
                 if self._share_of(map_id) in self._share:
                     wanted[TopicPartition(name, index)] = map_id
-        if self.config.tasks_max > 0:
-            wanted = dict(list(wanted.items())[: self.config.tasks_max])
         await self._stop(
             [one for one, copier in self.copiers.items() if one not in wanted or copier.task.map_id != wanted[one]]
         )
