@@ -7,6 +7,7 @@ from pathlib import Path
 from ottla.core.broker_configs import BROKER_CONFIGS
 from ottla.core.config_fields import ConfigField
 from ottla.core.topic_configs import TOPIC_CONFIGS
+from ottla.mirror.config.settings import FLOW_SETTINGS
 from ottla.node.config_example import toml_value
 from ottla.node.settings import SETTINGS, Setting
 
@@ -51,6 +52,9 @@ def page() -> str:
         + "\n## Topic configs\n\nSet when a topic is created (`ottla topic create NAME --config KEY=VALUE`) or later "
         "(`ottla topic alter`). The *broker config* gives the default of topics that do not set the key.\n\n"
         + _table(TOPIC_CONFIGS.values(), with_mode=False)
+        + "\n## Settings of mirror flows\n\nIn the file that `ottla mirror run` reads ([mirror.md](mirror.md)): in "
+        "properties for all flows, or for one with `a->b.` in front; in TOML with underscores for dots and hyphens, in "
+        "`[defaults]` or in the table of a flow, and without `ottla_`.\n\n" + _plain_table(FLOW_SETTINGS.values())
     )
 
 
@@ -66,6 +70,19 @@ def _setting(setting: Setting) -> str:
     return f"### `{setting.name}`\n\n{setting.doc} *Why:* {setting.reason}\n\n{'; '.join(facts)}.\n\n"
 
 
+def _plain_table(fields: Iterable[ConfigField]) -> str:
+    rows = [("name", "default", "unit", "what it is for"), ("---",) * 4]
+    for field in sorted(fields, key=lambda one: one.name):
+        choices = f" One of {', '.join(f'`{choice}`' for choice in field.choices)}." if field.choices else ""
+        default = f"`{field.default}`" if field.default else "empty"
+        rows.append((f"`{field.name}`", default, field.unit, field.doc + choices))
+    return _rows(rows)
+
+
+def _rows(rows: Iterable[tuple[str, ...]]) -> str:
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)
+
+
 def _table(fields: Iterable[ConfigField], *, with_mode: bool) -> str:
     head = ("name", "default", "unit", "change" if with_mode else "broker config", "what it is for")
     rows = [head, ("---",) * len(head)]
@@ -73,7 +90,7 @@ def _table(fields: Iterable[ConfigField], *, with_mode: bool) -> str:
         third = field.update_mode.value if with_mode else ", ".join(f"`{one.name}`" for one in field.synonyms)
         default = "" if field.default is None else f"`{field.default}`" if field.default else "empty"
         rows.append((f"`{field.name}`", default, field.unit, third, field.doc))
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)
+    return _rows(rows)
 
 
 def main(arguments: list[str]) -> int:

@@ -37,15 +37,15 @@ def _text(name: str, default: str, doc: str) -> ConfigField:
 
 
 def _replicas(what: str, doc: str = "") -> ConfigField:
-    return _number(
-        what, -1, -1, f"{doc or 'Replicas of that topic where it is created'}; -1: the default of the cluster."
-    )
+    topic = what.removeprefix("ottla.").removesuffix(".topic.replication.factor")
+    doc = doc or f"Replicas of the topic of {topic} where it is created"
+    return _number(what, -1, -1, f"{doc}; -1: the default of the cluster.")
 
 
 FLOW_SETTINGS: Final = ConfigFields(
     "mirror flow",
     (
-        _flag("enabled", False, "Whether this flow runs."),
+        _flag("enabled", False, "Whether this flow runs; in TOML a flow that has a table does."),
         _names("topics", DEFAULT_TOPICS, "Topics to copy: names and regular expressions."),
         _names("topics.exclude", DEFAULT_TOPICS_EXCLUDE, "Topics not to copy; wins over `topics`."),
         _names("groups", DEFAULT_GROUPS, "Groups whose offsets are translated."),
@@ -53,7 +53,11 @@ FLOW_SETTINGS: Final = ConfigFields(
         _names("config.properties.exclude", DEFAULT_CONFIGS_EXCLUDE, "Topic configs that are not kept in step."),
         _text("replication.policy.class", "default", "`default`, `identity`, or the dotted path of a Python class."),
         _text("replication.policy.separator", ".", "What stands between alias and topic in a copy's name."),
-        _flag("replication.policy.internal.topic.separator.enabled", True, "Whether internal topics use it too."),
+        _flag(
+            "replication.policy.internal.topic.separator.enabled",
+            True,
+            "Whether internal topics use `replication.policy.separator` too.",
+        ),
         _replicas("replication.factor", "Replicas of topics that are created on the target"),
         _replicas("heartbeats.topic.replication.factor"),
         _replicas("checkpoints.topic.replication.factor"),
@@ -61,11 +65,13 @@ FLOW_SETTINGS: Final = ConfigFields(
         _replicas("ottla.progress.topic.replication.factor"),
         _number("ottla.progress.topic.partitions", 8, 1, "Partitions of the progress topic where it is created."),
         _flag("refresh.topics.enabled", True, "Whether new topics and partitions are looked for."),
-        _number("refresh.topics.interval.seconds", 5, 1, "How often.", "seconds"),
+        _number(
+            "refresh.topics.interval.seconds", 5, 1, "How often new topics and partitions are looked for.", "seconds"
+        ),
         _flag("refresh.groups.enabled", True, "Whether new groups are looked for."),
-        _number("refresh.groups.interval.seconds", 5, 1, "How often.", "seconds"),
+        _number("refresh.groups.interval.seconds", 5, 1, "How often new groups are looked for.", "seconds"),
         _flag("sync.topic.configs.enabled", True, "Whether configs of copies follow those of the originals."),
-        _number("sync.topic.configs.interval.seconds", 60, 1, "How often.", "seconds"),
+        _number("sync.topic.configs.interval.seconds", 60, 1, "How often configs are compared.", "seconds"),
         ConfigField(
             name="sync.topic.acls.enabled",
             type=ConfigType.BOOLEAN,
@@ -74,11 +80,13 @@ FLOW_SETTINGS: Final = ConfigFields(
             check=lambda text: None if text.lower() == "false" else "ACLs are not kept in step; write false.",
         ),
         _flag("sync.group.offsets.enabled", False, "Whether groups that are not active on the target are moved along."),
-        _number("sync.group.offsets.interval.seconds", 5, 1, "How often.", "seconds"),
+        _number("sync.group.offsets.interval.seconds", 5, 1, "How often groups are moved along.", "seconds"),
         _flag("emit.checkpoints.enabled", True, "Whether translated offsets of groups are written as checkpoints."),
-        _number("emit.checkpoints.interval.seconds", 5, 1, "How often, when they changed.", "seconds"),
+        _number(
+            "emit.checkpoints.interval.seconds", 5, 1, "How often checkpoints are written, if they changed.", "seconds"
+        ),
         _flag("emit.heartbeats.enabled", True, "Whether heartbeats are written."),
-        _number("emit.heartbeats.interval.seconds", 1, 1, "How often.", "seconds"),
+        _number("emit.heartbeats.interval.seconds", 1, 1, "How often a heartbeat is written.", "seconds"),
         _flag("heartbeats.replication.enabled", True, "Whether heartbeats are copied whatever `topics` says."),
         _flag("emit.offset-syncs.enabled", True, "Whether MM2's offset syncs are written, for tools that read them."),
         _choice("offset-syncs.topic.location", "source", ("source", "target"), "Which cluster has offset syncs."),
@@ -105,9 +113,17 @@ FLOW_SETTINGS: Final = ConfigFields(
             "When the target refuses a record for its size: stop the partition, or write it to the dead-letter topic.",
         ),
         _text("ottla.dead.letter.topic", "", "Where on the target they go; empty: the copy's name with `.dlq`."),
-        _number("ottla.retries", 10, 0, "Tries of a partition in trouble, one after the other, before `after`."),
+        _number(
+            "ottla.retries",
+            10,
+            0,
+            "Tries of a partition in trouble, one after the other, before `ottla.after.retries`.",
+        ),
         _choice(
-            "ottla.after.retries", "continue", ("continue", "stop"), "Go on trying at the longest pause, or stop it."
+            "ottla.after.retries",
+            "continue",
+            ("continue", "stop"),
+            "Then go on trying at the longest pause, or stop the partition.",
         ),
         _number("ottla.retry.backoff.ms", 100, 1, "The first pause of a partition in trouble.", "milliseconds"),
         _number("ottla.retry.backoff.max.ms", 30_000, 1, "The longest pause; each is twice the last.", "milliseconds"),
