@@ -33,10 +33,11 @@ CLIENTS = ("ottla", "confluent", "aiokafka")
 def chaos() -> None:
     """Break a throw-away cluster, or work on a running one, and judge what clients saw.
 
-    Clients append, read, copy, move money and churn groups; they write down every operation, with what they know of its outcome. A checker looks in that history for lost
-    and doubled records, wrong order, replicas that differ, reads of aborted or uncommitted data, torn transactions,
-    cycles of transactions, lost offsets, and two owners of a partition. `run` does faults to a throw-away cluster;
-    `check` runs the same workloads and the same checker on a cluster of yours, and touches none of its nodes.
+    Clients append, read, copy, move money and churn groups, and write down every operation with what they know of its
+    outcome. A checker looks in that history for lost and doubled records, wrong order, replicas that differ, reads of
+    aborted or uncommitted data, torn transactions, cycles of transactions, lost offsets, and two owners of a partition.
+    `run` does faults to a throw-away cluster; `check` runs the same workloads and the same checker on a cluster of
+    yours, and touches none of its nodes.
 
     The exit code is 0 when nothing was found, 1 when a guarantee was broken or something does not come to rest, 2 for
     a wrong option, 3 when the cluster is not reached.
