@@ -50,7 +50,9 @@ def figures(broker: "Broker", partitions: "PartitionManager", door: "KafkaDoor",
         gauge("topics", "Topics of the cluster.", len(image.topics)),
         gauge("partitions", "Partitions on this node.", len(partitions)),
         gauge("offline_partitions", "Partitions that cannot be used, because of damage or a failed disk.", offline),
-        gauge("producers", "Producer ids that this node remembers, over all its partitions.", partitions.producer_count),
+        gauge(
+            "producers", "Producer ids that this node remembers, over all its partitions.", partitions.producer_count
+        ),
         gauge("metadata_offset", "The last metadata record that this node has replayed.", image.offset),
         *_replication(standing),
         end,

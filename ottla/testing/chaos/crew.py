@@ -22,10 +22,11 @@ class CrewError(RuntimeError):
 class Crew:
     """One process for each role. Use it as a context manager: at its end none of them runs."""
 
-    def __init__(self, task: Task, directory: Path) -> None:
+    def __init__(self, task: Task, directory: Path, clients: dict[str, int]) -> None:
+        """`clients`: where the processes that may be paused are named."""
+        self._clients = clients
         self._task, self._directory = task, directory
         self._running: dict[Role, subprocess.Popen[bytes]] = {}
-        self._stopped: set[Role] = set()
         self._zombies: list[subprocess.Popen[bytes]] = []
         self._histories: dict[Role, Path] = {}
         self._begun = 0
@@ -47,19 +48,7 @@ class Crew:
     def kill(self, role: Role) -> None:
         """As kill -9; another one begins with the same name at once."""
         self._end(self._running[role])
-        self._stopped.discard(role)
         self._begin(role)
-
-    def pause(self, role: Role) -> None:
-        """Stop it as it is."""
-        self._running[role].send_signal(signal.SIGSTOP)
-        self._stopped.add(role)
-
-    def resume(self, role: Role) -> None:
-        """Let it go on."""
-        if role in self._stopped:
-            self._running[role].send_signal(signal.SIGCONT)
-            self._stopped.discard(role)
 
     def haunt(self, role: Role) -> None:
         """Stop it as it is, and begin a successor of the same name: what is stopped is a zombie."""
@@ -98,8 +87,6 @@ class Crew:
 
     def calm(self) -> None:
         """Sources write no more; return when that is so, as far as can be seen from outside."""
-        for role in WORKERS:
-            self.resume(role)
         self._tell(CALM)
 
     def finish(self) -> list[str]:
@@ -137,6 +124,8 @@ class Crew:
             self._running[role] = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log
             )
+        if role in WORKERS:
+            self._clients[f"clients {role}"] = self._running[role].pid
 
     def _end(self, process: "subprocess.Popen[bytes]") -> None:
         process.kill()

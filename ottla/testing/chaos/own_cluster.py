@@ -44,7 +44,7 @@ def check_needs(name: str, known: Mapping[str, Any] = ALL) -> None:
 
 def step_into_network(faults: Sequence[str], command: Sequence[str], known: Mapping[str, Any] = ALL) -> None:
     """Become that command in a network of the run's own, when a fault wants it; return when there is no need."""
-    if not is_inside() and any(catalog.wants_network(kind, known) for kind in kinds(faults)):
+    if not is_inside() and any(catalog.wants_namespaces(kind, known) for kind in kinds(faults)):
         sys.stdout.flush()
         os.environ.setdefault("PYTHONUNBUFFERED", "1")
         enter(command)
