@@ -121,15 +121,17 @@ bench: env  ## Measure beside Apache Kafka (needs Java 17 or newer, and Maven on
 wheel-check: env  ## Build the wheel, install it in an empty environment, and use a node from it.
 	$(BIN)/python -m tools.wheel_check
 
-# System packages that the tests use: kcat.
+# System packages that the tests use: kcat, and on Linux libfaketime, which makes the clocks of single nodes false.
+FAKETIME := $(wildcard /usr/lib*/*/faketime/libfaketimeMT.so.1 /usr/lib*/faketime/libfaketimeMT.so.1)
 system:
-	@command -v kcat >/dev/null || { \
+	@if ! command -v kcat >/dev/null || { [ "$$(uname)" = Linux ] && [ -z "$(FAKETIME)" ]; }; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq kcat >/dev/null; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq kcat libfaketime >/dev/null; \
 	  else \
-	    echo "The tests need kcat. Install it and start again: sudo apt-get install kcat  (macOS: brew install kcat)"; \
+	    echo "The tests need kcat, and on Linux libfaketime. Install them and start again:"; \
+	    echo "sudo apt-get install kcat libfaketime  (macOS: brew install kcat)"; \
 	    exit 1; \
-	  fi; }
+	  fi; fi
 
 clean:  ## Delete environments and caches; data of nodes stays.
 	rm -rf $(VENV) $(VENV)-oldest $(VENV)-proto build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -20,7 +20,6 @@ NEMESES: Final[Mapping[str, type[Nemesis]]] = {
         processes.Pause,
         processes.PauseLeader,
         processes.PauseController,
-        processes.PauseClient,
         processes.RollingRestart,
         partitions.PartitionHalves,
         partitions.PartitionLeader,

@@ -28,8 +28,6 @@ class LocalTarget:
         self.directory = directory.absolute()
         self.network: Network | None = None
         self.small_disks: SmallDisks | None = None
-        self.clients: dict[str, int] = {}
-        """The processes of clients that nemeses may pause, by name; the run keeps it true."""
         self.settings = dict(settings or {})
         self._count = nodes
         self._variables: dict[str, str] = {}
@@ -65,7 +63,8 @@ class LocalTarget:
             self._code.pop(node, None)
         else:
             self._code[node] = root
-        self._write_launcher(node)
+        if self._cluster is not None:
+            self._write_launcher(node)
 
     def _check_not_started(self) -> None:
         if self._cluster is not None:

@@ -1,14 +1,10 @@
 """Processes that are killed, paused or restarted."""
 
-import os
-import signal
 from collections.abc import Sequence
-from contextlib import suppress
 from random import Random
 from typing import ClassVar
 
 from ottla.testing.chaos.nemesis import Fault, Nemesis, majority
-from ottla.testing.chaos.target import Target
 
 
 class _Processes(Nemesis):
@@ -144,41 +140,6 @@ class PauseController(_Paused):
     def choose(self, random: Random, running: Sequence[int]) -> tuple[Sequence[int], str]:
         """Blocks."""
         return _the_controller(self, random, running)
-
-
-class PauseClient(Nemesis):
-    """A client's process stops as it is: a producer or a member that wakes up as a zombie."""
-
-    name: ClassVar[str] = "pause-client"
-    description: ClassVar[str] = "SIGSTOP of a client's process, which wakes up as a zombie producer or group member"
-
-    def __init__(self, target: Target) -> None:
-        super().__init__(target)
-        self._paused: int | None = None
-
-    async def inject(self, random: Random) -> Fault:
-        """Any of those that the run has named."""
-        clients = dict(self.target.clients)
-        if not clients:
-            return Fault(name=self.name, detail="nobody: the run has no client in a process of its own")
-        name = random.choice(sorted(clients))
-        try:
-            os.kill(clients[name], signal.SIGSTOP)
-        except ProcessLookupError:
-            return Fault(name=self.name, detail=f"{name}, which had ended")
-        self._paused = clients[name]
-        return Fault(name=self.name, detail=name)
-
-    async def heal(self) -> None:
-        """Let it go on."""
-        self.cleanup()
-
-    def cleanup(self) -> None:
-        """The same."""
-        paused, self._paused = self._paused, None
-        if paused is not None:
-            with suppress(ProcessLookupError):
-                os.kill(paused, signal.SIGCONT)
 
 
 class RollingRestart(Nemesis):
