@@ -1,7 +1,7 @@
 """`ottla up` as the cluster under test: equipped, started, hurt, and gone at the end."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -19,12 +19,20 @@ _TAKES_PART: Final = ("running", "starting")
 class LocalTarget:
     """An Ottla cluster of `ottla up`, in a directory of the run.
 
-    Made first, then equipped by nemeses, then started. `settings`: as `ottla up --set` takes them.
+    Made first, then equipped by nemeses, then started. `settings`: as `ottla up --set` takes them. `launch`: words
+    right before each node's command, of something that becomes the node.
     """
 
     kind: Final = "ottla"
 
-    def __init__(self, directory: Path, *, nodes: int = 3, settings: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        nodes: int = 3,
+        settings: Mapping[str, object] | None = None,
+        launch: Sequence[str] = (),
+    ) -> None:
         self.directory = directory.absolute()
         self.network: Network | None = None
         self.small_disks: SmallDisks | None = None
@@ -32,6 +40,7 @@ class LocalTarget:
         """The processes of clients, by name; the run keeps it true."""
         self.settings = dict(settings or {})
         self._count = nodes
+        self._launch = tuple(launch)
         self._variables: dict[str, str] = {}
         self._preloaded: list[Path] = []
         self._code: dict[int, Path] = {}
@@ -131,7 +140,7 @@ class LocalTarget:
         if node in self._code:
             variables["PYTHONPATH"] = str(self._code[node])
             where = ["-C", str(self._code[node])]
-        words += ["env", *where, *(f"{name}={value}" for name, value in variables.items())]
+        words += ["env", *where, *(f"{name}={value}" for name, value in variables.items()), *self._launch]
         self._launcher(node).write_text(f'{shlex.join(words)} "$@"\n')
 
     # -- what is known

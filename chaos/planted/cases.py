@@ -1,0 +1,74 @@
+"""Which bugs are planted, and under which faults, workloads and client they must come to light."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """`bug`: as `tests.sim.cluster.plants` has it."""
+
+    bug: str
+    faults: tuple[str, ...]
+    workloads: tuple[str, ...]
+    client: str = "confluent"
+
+
+CASES: Final = (
+    Case(
+        bug="readers are not told of aborted transactions",
+        faults=("kill",),
+        workloads=("copy", "bank"),
+    ),
+    Case(
+        bug="the last stable offset does not wait for open transactions",
+        faults=("kill",),
+        workloads=("copy", "bank"),
+    ),
+    Case(
+        bug="a partition is assigned to two members",
+        faults=("kill-client",),
+        workloads=("groups",),
+        client="aiokafka",
+    ),
+    Case(
+        bug="offsets of a transaction count whatever its end",
+        faults=("kill-client", "zombie-client"),
+        workloads=("copy",),
+    ),
+    Case(
+        bug="aborted transactions are forgotten at a start",
+        faults=("rolling-restart", "kill"),
+        workloads=("copy", "bank"),
+    ),
+    Case(
+        bug="records are acknowledged before min.insync.replicas have them",
+        faults=("partition-leader",),
+        workloads=("append",),
+    ),
+    Case(
+        bug="a replica that was out of sync is elected",
+        faults=("partition-leader", "kill-majority"),
+        workloads=("append",),
+    ),
+    Case(
+        bug="a new leader forgets open transactions",
+        faults=("kill-leader",),
+        workloads=("copy", "bank"),
+    ),
+    Case(
+        bug="a new leader forgets the sequences of producers",
+        faults=("kill-leader+slow-links",),
+        workloads=("append",),
+    ),
+    Case(
+        bug="epochs of producers are not checked on append",
+        faults=("zombie-client",),
+        workloads=("copy", "bank"),
+    ),
+    Case(
+        bug="epochs are not compared: a log that is not longer counts as the same",
+        faults=("partition-leader", "kill-leader"),
+        workloads=("append",),
+    ),
+)
