@@ -159,7 +159,7 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _wait_for_port(port: int, process: subprocess.Popen[bytes], timeout_s: float = 60) -> None:
+def _wait_for_port(port: int, process: subprocess.Popen[bytes], timeout_s: float = 180) -> None:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if process.poll() is not None:

@@ -1,9 +1,11 @@
 """`ottla consume`: a topic's records to standard output, as bytes, JSON lines or hex."""
 
+import asyncio
 import base64
 import json
 import select
 import sys
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -25,6 +27,7 @@ POLL_MS = 500
 POLL_RECORDS = 10_000
 FETCH_BYTES = 2 << 20
 AHEAD_BYTES = 64 << 20
+NEW_TOPIC_S = 1.0  # after its creation all nodes know a topic
 
 Render = Callable[["Iterable[Record]"], bytes]
 
@@ -153,6 +156,8 @@ async def _consume(
     write, flush = sys.stdout.buffer.write, sys.stdout.buffer.flush
     left = count if count is not None else sys.maxsize
     async with Consumer(**settings) as consumer:
+        if exit_at_end:
+            await _check_there(consumer, topic)
         there = await consumer.partitions_for_topic(topic)
         if missing := sorted(set(only) - there):
             raise ConfigError(f"--partition {missing[0]}: {topic} has the partitions 0 to {len(there) - 1}")
@@ -172,6 +177,17 @@ async def _consume(
                 raise BrokenPipeError
 
 
+async def _check_there(consumer: "Reader", topic: str) -> None:
+    """Who reads to the end of what there is waits for no topic to come. Raises ClientError."""
+    from ottla.client import ClientError, ErrorCode
+
+    deadline_s = time.monotonic() + NEW_TOPIC_S
+    while not topic.startswith("__") and topic not in await consumer.topics():  # internal ones are not listed
+        if time.monotonic() >= deadline_s:
+            raise ClientError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "there is no such topic", topic=topic)
+        await asyncio.sleep(NEW_TOPIC_S / 4)
+
+
 async def _consume_in_group(
     settings: "ConsumerSettings", topic: str, group_id: str, count: int | None, render: Render, *, exit_at_end: bool
 ) -> None:
@@ -180,6 +196,8 @@ async def _consume_in_group(
     write, flush = sys.stdout.buffer.write, sys.stdout.buffer.flush
     left = count if count is not None else sys.maxsize
     async with Consumer(topic, group_id=group_id, **settings) as consumer:
+        if exit_at_end:
+            await _check_there(consumer, topic)
         there = [TopicPartition(topic, number) for number in await consumer.partitions_for_topic(topic)]
         ends = await consumer.end_offsets(there) if exit_at_end else {}
         while left > 0:

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from ottla.cli.client import connection, run, server_options
 from ottla.cli.durations import parse_duration_s
 from ottla.cli.moments import moment_ms
+from ottla.cli.offset_file import parse_offsets
 from ottla.cli.output import examples, json_option, print_json, print_table
 from ottla.core.errors import ConfigError
 
@@ -27,10 +28,11 @@ _AT_REST = ("Empty", "Dead")
 class Target:
     """Where to go; one of the fields is set."""
 
-    place: str = ""  # "earliest", "latest"
+    place: str = ""  # "earliest", "latest", "current"
     offset: int | None = None
     shift: int | None = None
     time_ms: int | None = None
+    each: Mapping[tuple[str, int], int] | None = None  # by topic and partition
 
 
 @click.command(
@@ -40,6 +42,7 @@ class Target:
         "ottla group reset-offsets billing --topic orders --by-duration 2h --execute",
         "ottla group reset-offsets billing --topic orders:0,2 --shift-by -10 --execute",
         "ottla group reset-offsets billing --topic orders --to-datetime 2026-01-31T12:00:00Z",
+        "ottla group reset-offsets billing --from-file offsets.csv --execute",
     ),
 )
 @click.argument("name", metavar="GROUP")
@@ -47,10 +50,17 @@ class Target:
 @click.option("--all-topics", is_flag=True, help="Every topic of which the group has committed something.")
 @click.option("--to-earliest", is_flag=True, help="The first record that is kept.")
 @click.option("--to-latest", is_flag=True, help="After the last record.")
+@click.option("--to-current", is_flag=True, help="What is committed, and where nothing is, after the last record.")
 @click.option("--to-offset", type=click.IntRange(0), metavar="N", help="This offset.")
 @click.option("--shift-by", type=int, metavar="N", help="N records on from what is committed; back when negative.")
 @click.option("--to-datetime", metavar="TIME", help="The first record of that time or later: 2026-01-31T12:00:00Z.")
 @click.option("--by-duration", metavar="DURATION", help="The first record of the last 90m, 2h, 1d12h (or PT90M).")
+@click.option(
+    "--from-file",
+    type=click.File(encoding="utf-8"),
+    metavar="FILE",
+    help="The offsets of lines TOPIC,PARTITION,OFFSET, as Kafka's tool exports them; - is standard input.",
+)
 @click.option("--execute", is_flag=True, help="Do it; without this flag it is only shown.")
 @server_options
 @json_option
@@ -61,10 +71,12 @@ def reset_offsets(
     all_topics: bool,
     to_earliest: bool,
     to_latest: bool,
+    to_current: bool,
     to_offset: int | None,
     shift_by: int | None,
     to_datetime: str | None,
     by_duration: str | None,
+    from_file: TextIO | None,
     execute: bool,
     server: str,
     timeout: float,
@@ -73,12 +85,13 @@ def reset_offsets(
     """Have GROUP read on from elsewhere.
 
     The group must have no members: stop its consumers first, for they would commit over it. Without --execute the
-    command only shows what it would do. Offsets that are not there become the nearest that is. A group that does not
-    exist yet is made by it.
+    command only shows what it would do. Offsets that are not there become the nearest that is: --to-current mends those
+    that retention has passed. A group that does not exist yet is made by it.
     """
     chosen = [
         *([Target(place="earliest")] if to_earliest else []),
         *([Target(place="latest")] if to_latest else []),
+        *([Target(place="current")] if to_current else []),
         *([Target(offset=to_offset)] if to_offset is not None else []),
         *([Target(shift=shift_by)] if shift_by is not None else []),
         *([Target(time_ms=parse_moment_ms(to_datetime))] if to_datetime is not None else []),
@@ -87,13 +100,17 @@ def reset_offsets(
             if by_duration
             else []
         ),
+        *([Target(each=parse_offsets(from_file, name, f"--from-file {from_file.name}"))] if from_file else []),
     ]
     if len(chosen) != 1:
         raise ConfigError(
-            "say where to go with one of --to-earliest, --to-latest, --to-offset, --shift-by, --to-datetime, "
-            "--by-duration"
+            "say where to go with one of --to-earliest, --to-latest, --to-current, --to-offset, --shift-by, "
+            "--to-datetime, --by-duration, --from-file"
         )
-    if bool(topics) == all_topics:
+    if from_file is not None:
+        if topics or all_topics:
+            raise ConfigError("--from-file says itself which partitions: leave --topic and --all-topics out")
+    elif bool(topics) == all_topics:
         raise ConfigError("say which partitions with --topic TOPIC, --topic TOPIC:0,1 or --all-topics")
     rows = run(_reset(connection(server, timeout), name, topics, chosen[0], execute=execute))
     if as_json:
@@ -114,10 +131,6 @@ def reset_offsets(
     )
     if not execute:
         click.echo("Nothing is changed yet: add --execute to do it.", err=True)
-
-
-def _ago_ms(text: str) -> int:
-    return int((time.time() - parse_duration_s(text, "--by-duration")) * 1000)
 
 
 def parse_moment_ms(text: str) -> int:
@@ -145,12 +158,19 @@ def parse_topics(texts: tuple[str, ...]) -> dict[str, set[int] | None]:
     return wanted
 
 
+def _of_file(offsets: Mapping[tuple[str, int], int]) -> dict[str, set[int] | None]:
+    wanted: dict[str, set[int]] = {}
+    for topic, partition in offsets:
+        wanted.setdefault(topic, set()).add(partition)
+    return dict(wanted)
+
+
 async def _reset(
     settings: "ConnectionSettings", group_id: str, topics: tuple[str, ...], target: Target, *, execute: bool
 ) -> "list[tuple[TopicPartition, int | None, int]]":
     from ottla.client import Admin, Consumer
 
-    wanted = parse_topics(topics)
+    wanted = _of_file(target.each) if target.each is not None else parse_topics(topics)
     async with Admin(**settings) as admin:
         await _check_at_rest(admin, group_id)
         committed = {partition: one.offset for partition, one in (await admin.list_group_offsets(group_id)).items()}
@@ -204,7 +224,7 @@ async def _targets(
     """Where each partition is to be read on: within what the log holds."""
     starts = await consumer.beginning_offsets(partitions)
     ends = await consumer.end_offsets(partitions)
-    if target.place:
+    if target.place in ("earliest", "latest"):
         return starts if target.place == "earliest" else ends
     if target.time_ms is not None:
         found = await consumer.offsets_for_times(dict.fromkeys(partitions, max(0, target.time_ms)))
@@ -213,6 +233,10 @@ async def _targets(
     for one in partitions:
         if target.offset is not None:
             goals[one] = target.offset
+        elif target.each is not None:
+            goals[one] = target.each[one.topic, one.partition]
+        elif target.place == "current":
+            goals[one] = committed.get(one, ends[one])
         elif one in committed:
             goals[one] = committed[one] + (target.shift or 0)
         else:

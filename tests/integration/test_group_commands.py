@@ -45,10 +45,10 @@ def group(topic: str) -> str:
     return topic.replace("topic", "group")
 
 
-def ottla(cluster: Cluster, *arguments: str, code: int = 0) -> str:
+def ottla(cluster: Cluster, *arguments: str, code: int = 0, given: str = "") -> str:
     """What the command prints; what it says of an error when `code` is not 0."""
     command = [sys.executable, "-m", "ottla.cli", *arguments, "--server", cluster.grpc]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
+    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=WAIT_S, check=False)
     assert done.returncode == code, done.stderr
     return done.stderr if code else done.stdout
 
@@ -103,8 +103,10 @@ def test_a_reset_shows_first_and_does_it_when_told(cluster: Cluster, admin: Admi
     produce(cluster, topic, 5)
     admin.alter_group_offsets(group, {TopicPartition(topic, 0): 15})
 
-    def reset(*arguments: str) -> int:
-        [row] = ottla_json(cluster, "group", "reset-offsets", group, *arguments)["partitions"]
+    def reset(*arguments: str, given: str = "", execute: bool = False) -> int:
+        more = ("--execute",) if execute else ()
+        told = ottla(cluster, "group", "reset-offsets", group, *arguments, *more, "--json", given=given)
+        [row] = json.loads(told)["partitions"]
         return int(row["new"])
 
     def committed() -> int:
@@ -117,6 +119,18 @@ def test_a_reset_shows_first_and_does_it_when_told(cluster: Cluster, admin: Admi
     assert reset("--topic", f"{topic}:0", "--to-offset", "99", "--execute") == committed() == 15
     assert reset("--all-topics", "--to-datetime", "2020-01-01T00:00:00Z", "--execute") == committed() == 0
     assert reset("--all-topics", "--to-latest", "--execute") == committed() == 15
+    assert reset("--from-file", "-", given=f"{topic},0,6\n", execute=True) == committed() == 6
+    assert reset("--all-topics", "--to-current") == 6
+    assert reset("--topic", f"{topic}:1", "--to-current") == 0  # nothing is committed, nothing was written
+
+
+def test_what_is_not_there_is_said_at_once(cluster: Cluster) -> None:
+    started = time.monotonic()
+    for options in ((), ("--group", "nobody")):
+        said = ottla(cluster, "consume", "nosuch", "--exit", "--timeout", str(WAIT_S), *options, code=4)
+        assert "nosuch" in said
+        assert "there is no such topic" in said
+    assert time.monotonic() - started < WAIT_S
 
 
 def test_what_has_members_is_described_and_left_alone(cluster: Cluster, admin: Admin, topic: str, group: str) -> None:

@@ -6,6 +6,7 @@ from click.testing import CliRunner
 from ottla.cli.durations import parse_duration_s, spoken
 from ottla.cli.group import group
 from ottla.cli.group_reset import parse_topics
+from ottla.cli.offset_file import parse_offsets
 from ottla.core.errors import ConfigError
 
 
@@ -45,12 +46,38 @@ def test_lags_are_told_in_their_two_largest_units(seconds: float, text: str) -> 
         (["--to-earliest"], "--all-topics"),
         (["--all-topics", "--topic", "a", "--to-earliest"], "--all-topics"),
         (["--all-topics", "--to-datetime", "yesterday"], "2026-01-31T12:00:00Z"),
+        (["--all-topics", "--to-current", "--to-latest"], "one of --to-earliest"),
+        (["--all-topics", "--from-file", "-"], "--from-file says itself which partitions"),
     ],
 )
 def test_a_reset_says_where_to_and_of_what(arguments: list[str], reason: str) -> None:
-    done = CliRunner().invoke(group, ["reset-offsets", "g", *arguments])
+    done = CliRunner().invoke(group, ["reset-offsets", "g", *arguments], input="a,0,1\n")
     assert isinstance(done.exception, ConfigError)
     assert reason in str(done.exception)
+
+
+def test_files_hold_offsets_of_one_group_or_of_several() -> None:
+    assert parse_offsets(["a,0,1", "", '"b,c",2,3'], "g", "file") == {("a", 0): 1, ("b,c", 2): 3}
+    assert parse_offsets(["g,a,0,1", "other,a,0,2"], "g", "file") == {("a", 0): 1}
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (["a,0,1", "a,0"], "line 2"),
+        (["a,0,-1"], "line 1"),
+        (["a,x,1"], "line 1"),
+        ([",0,1"], "line 1"),
+        (["a,0,9223372036854775808"], "line 1"),
+        (["a,2147483648,0"], "line 1"),
+        (["a,0,1", "a,0,2"], "another offset before"),
+        (["other,a,0,1"], "no offsets for g"),
+        ([], "no offsets for g"),
+    ],
+)
+def test_other_files_of_offsets_are_refused(lines: list[str], reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        parse_offsets(lines, "g", "file")
 
 
 def test_help_ends_with_examples_on_lines_of_their_own() -> None:

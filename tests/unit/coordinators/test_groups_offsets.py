@@ -169,6 +169,13 @@ def test_metadata_has_a_limit() -> None:
     assert cluster.committed(cluster.commit({0: 1}, metadata="x" * 10)) == [NONE]
 
 
+def test_negative_offsets_are_kept_as_kafka_keeps_them() -> None:
+    """Some clients store their own marks. A committed -1 reads as none."""
+    cluster = Cluster()
+    assert cluster.committed(cluster.commit({0: -2, 1: -1})) == [NONE, NONE]
+    assert cluster.fetch(partitions=(0, 1, 2)) == {0: -2, 1: -1, 2: -1}
+
+
 def test_topics_may_be_named_by_their_ids() -> None:
     cluster = Cluster()
     assert cluster.committed(cluster.commit({0: 4}, version=10)) == [NONE]
