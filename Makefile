@@ -14,7 +14,7 @@ NODES ?= 3
 UP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up env test test-oldest soak rolling transactions stall interop interop-kafka-python interop-confluent interop-confluent-consumer interop-aiokafka interop-kcat sim check format proto protocol bench system docs wheel-check clean
+.PHONY: help up env test test-oldest soak rolling transactions stall mirror-java interop interop-kafka-python interop-confluent interop-confluent-consumer interop-aiokafka interop-kcat sim check format proto protocol bench system docs wheel-check clean
 
 help:  ## Say what there is.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -85,6 +85,9 @@ interop-aiokafka: env  ## Run what aiokafka is held to: groups, transactions.
 
 interop-kcat: env system  ## Run what kcat is held to, also as a member of groups (-G).
 	$(INTEROP) kcat
+
+mirror-java: env  ## Let Java's RemoteClusterUtils look at a mirror (needs Java 17 or newer, and Maven once).
+	$(BIN)/python -m tools.mirror_java
 
 # How many histories `make sim` draws: `make sim SEEDS=10000`.
 SEEDS ?= 1000

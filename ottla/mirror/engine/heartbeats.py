@@ -18,12 +18,15 @@ _CONFIGS = {"cleanup.policy": "compact"}
 async def beat(
     source_alias: str, target: Side, topic: str, interval_ms: int, replication_factor: int, timeout_ms: int
 ) -> None:
-    """Until it is cancelled."""
+    """Until it is cancelled. A source may be there for reading only: then it is said once."""
+    said = ""
     while True:
         try:
             await ensure_topic(target, topic, replication_factor, timeout_ms, _CONFIGS)
             heartbeat = Heartbeat(source_alias, target.alias, int(time.time() * 1000))
             await write_records(target, topic, [heartbeat.encode()])
         except ClientError as error:
-            logger.warning("%s: no heartbeat is written: %s", target.alias, error)
+            if str(error) != said:
+                said = str(error)
+                logger.warning("%s: no heartbeat is written: %s", target.alias, error)
         await asyncio.sleep(interval_ms / 1000)

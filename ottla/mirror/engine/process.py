@@ -63,16 +63,16 @@ class MirrorProcess:
         self._stack.push_async_callback(self._end_tasks)
         for (source, target), interval_ms in self.config.heartbeats().items():
             flow = next(one for one in self.config.flows if {one.source, one.target} == {source, target})
-            if target in self._mine:
-                beating = beat(
-                    source,
-                    self.sides[target],
-                    flow.policy.heartbeats_topic(),
-                    interval_ms,
-                    flow.heartbeats_replication_factor,
-                    flow.admin_timeout_ms,
-                )
-                self._tasks.append(asyncio.create_task(beating, name=f"ottla-mirror-heartbeats-{source}-{target}"))
+            # On a flow's source too: what is copied from there tells readers of the target how far away it is.
+            beating = beat(
+                source,
+                self.sides[target],
+                flow.policy.heartbeats_topic(),
+                interval_ms,
+                flow.heartbeats_replication_factor,
+                flow.admin_timeout_ms,
+            )
+            self._tasks.append(asyncio.create_task(beating, name=f"ottla-mirror-heartbeats-{source}-{target}"))
         for name, keeper in self.keepers.items():
             runner = self.flows[name]
             keeping = keeper.run(runner.known_names, self._mine[runner.config.target])
