@@ -8,7 +8,7 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from struct import Struct
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from ottla.client.config import ConnectionConfig
 from ottla.client.errors import ClientError, ErrorCode
@@ -144,10 +144,9 @@ class Connection(asyncio.Protocol):
         return await future
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is of no class of asyncio's
         if self.broken is not None:
-            transport.abort()
+            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         message = f"{self.address} closed the connection" if exc is None else f"{self.address}: {exc}"

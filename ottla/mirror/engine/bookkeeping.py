@@ -15,6 +15,7 @@ from ottla.client.types import NewTopic, TopicPartition
 from ottla.core.errors import DecodeError
 from ottla.mirror.core.progress import PROGRESS_CONFIGS, PROGRESS_TOPIC, Ledger
 from ottla.mirror.engine.reading import SourceReader
+from ottla.mirror.engine.reports import Reports
 from ottla.mirror.engine.side import Side
 from ottla.records.aborted import AbortedFilter
 from ottla.records.batch import decode_records, iterate_headers
@@ -31,6 +32,7 @@ class Bookkeeping:
 
     def __init__(self, side: Side) -> None:
         self.ledger = Ledger()
+        self.reports = Reports()
         self._side = side
         self._reader = SourceReader(
             side, memory_bytes=_MEMORY_BYTES, partition_bytes=_PARTITION_BYTES, wait_ms=_WAIT_MS
@@ -143,6 +145,7 @@ class Bookkeeping:
                 for record in records:
                     if record.offset >= position and record.key is not None:
                         self.ledger.replay(record.key, record.value)
+                        self.reports.take(record.key, record.value)
             position = max(position, header.next_offset)
         return position
 

@@ -108,6 +108,17 @@ class Copier:
         """Of the source, as last seen; -1: not yet."""
         return self.flow.reader.ends.get(self.source, (-1, -1))[0]
 
+    @property
+    def behind(self) -> int:
+        """Offsets of the source that are not decided yet, as far as it was last seen."""
+        return max(0, self.last_stable_offset - self._position) if self.task.state is not State.NEW else 0
+
+    def behind_s(self, now: float) -> float:
+        """For how long (`now`: seconds since 1970): the age of the youngest copy while there are later records."""
+        if not self.behind or self.figures.last_timestamp_ms < 0:
+            return 0.0
+        return max(0.0, now - self.figures.last_timestamp_ms / 1000)
+
     async def run(self) -> None:
         """Returns when the task has stopped."""
         try:

@@ -84,9 +84,16 @@ async def group_ids(side: Side, flow: FlowConfig) -> list[str]:
 
 
 async def plan_for(
-    flow: FlowConfig, source: Side, target: Side, ledger: Ledger, names: Mapping[str, str], group_id: str
+    flow: FlowConfig,
+    source: Side,
+    target: Side,
+    ledger: Ledger,
+    names: Mapping[str, str],
+    group_id: str,
+    *,
+    may_go_back: bool | None = None,
 ) -> GroupPlan:
-    """What to write for one group."""
+    """What to write for one group. `may_go_back`: instead of what the flow is configured to."""
     committed = {
         partition: offset
         for partition, offset in (await committed_offsets(source, group_id)).items()
@@ -111,7 +118,7 @@ async def plan_for(
         copy_of,
         target_state=state,
         target_offsets={partition: one.offset for partition, one in on_target.items()},
-        may_go_back=flow.groups_may_go_back,
+        may_go_back=flow.groups_may_go_back if may_go_back is None else may_go_back,
     )
 
 

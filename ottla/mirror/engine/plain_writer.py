@@ -12,7 +12,7 @@ from ottla.records.batch import Record, encode_batch
 _TIMEOUT_MS = 10_000
 
 
-async def write_records(side: Side, topic: str, records: Iterable[tuple[bytes, bytes]]) -> None:
+async def write_records(side: Side, topic: str, records: Iterable[tuple[bytes, bytes | None]]) -> None:
     """Keys and values, into the topic's first partition. Raises ClientError."""
     now_ms = int(time.time() * 1000)
     batch = encode_batch([Record(timestamp=now_ms, key=key, value=value) for key, value in records])

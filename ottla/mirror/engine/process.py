@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import os
+import socket
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -15,6 +17,8 @@ from ottla.mirror.engine.flow import FlowRunner
 from ottla.mirror.engine.groups import GroupKeeper
 from ottla.mirror.engine.heartbeats import beat
 from ottla.mirror.engine.offset_sync_writer import OffsetSyncWriter
+from ottla.mirror.engine.reporting import Reporting
+from ottla.mirror.engine.reports import Reporter
 from ottla.mirror.engine.sharing import Share
 from ottla.mirror.engine.side import Side
 
@@ -35,6 +39,7 @@ class MirrorProcess:
         self._syncs: dict[str, OffsetSyncWriter] = {}
         self._mine: dict[str, asyncio.Event] = {}  # by target: whether we have the first partition
         self._tasks: list[asyncio.Task[None]] = []
+        self.name = f"{socket.gethostname()}-{os.getpid()}"
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -93,8 +98,11 @@ class MirrorProcess:
             runners.append(runner)
             self.flows[config.name] = runner
             self.keepers[config.name] = GroupKeeper(config, source, side, books.ledger)
+            reporting = Reporting(Reporter(config.name, self.name), side, runner.copiers)
+            self._stack.push_async_callback(reporting.close)
             self._stack.push_async_callback(runner.close)
             runner.start()
+            reporting.start()
             if config.emit_offset_syncs:
                 syncs = self._syncs[config.name] = OffsetSyncWriter(config, source, side)
                 self._stack.push_async_callback(syncs.close)

@@ -1,0 +1,60 @@
+"""Writes a process's reports into the progress topic (`reports`)."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from ottla.client.errors import ClientError
+from ottla.client.types import TopicPartition
+from ottla.mirror.core.progress import PROGRESS_TOPIC
+from ottla.mirror.engine.plain_writer import write_records
+from ottla.mirror.engine.reports import Reporter
+from ottla.mirror.engine.side import Side
+
+if TYPE_CHECKING:
+    from ottla.mirror.engine.copying import Copier
+
+logger = logging.getLogger("ottla.mirror")
+
+_INTERVAL_S: Final = 2.0
+_FAREWELL_S: Final = 2.0
+
+
+class Reporting:
+    """Of one flow."""
+
+    def __init__(self, reporter: Reporter, target: Side, copiers: "Mapping[TopicPartition, Copier]") -> None:
+        self._reporter = reporter
+        self._target = target
+        self._copiers = copiers
+        self._has_said = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._run(), name="ottla-mirror-reports")
+
+    async def close(self) -> None:
+        """Take back what was said: the process ends."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        if self._has_said:
+            try:
+                async with asyncio.timeout(_FAREWELL_S):
+                    await write_records(self._target, PROGRESS_TOPIC, [(self._reporter.key, None)])
+            except (ClientError, TimeoutError) as error:
+                logger.debug("the last report stays: %s", error)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(_INTERVAL_S)
+            value = self._reporter.report(self._copiers)
+            if value is None:
+                continue
+            try:
+                await write_records(self._target, PROGRESS_TOPIC, [(self._reporter.key, value)])
+                self._has_said = True
+            except ClientError as error:
+                logger.debug("%s: no report is written: %s", self._target.alias, error)
