@@ -63,6 +63,15 @@ transactions: env  ## Copy a topic in transactions for ten minutes while copiers
 	$(BIN)/python -m chaos.transactions --client confluent
 	$(BIN)/python -m chaos.transactions --client aiokafka
 
+chaos: env  ## Do every fault against every guarantee with every client, about an hour; goes on where it was broken off.
+	$(BIN)/python -m chaos.matrix
+
+chaos-kafka: env  ## Send Apache Kafka through the same faults, for comparison (needs Java 17 or newer, and Maven once).
+	$(BIN)/python -m chaos.matrix --cluster kafka --clients confluent
+
+chaos-smoke: env  ## Three short runs under faults, one with each client.
+	$(BIN)/python -m chaos.matrix --smoke --again --for 15s --results chaos/results/smoke
+
 stall: env  ## Stall one node's disk for ten seconds under load (Linux, gcc).
 	$(BIN)/python -m chaos.stall
 

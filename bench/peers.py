@@ -73,7 +73,7 @@ def _ottla_ready(process: subprocess.Popen[bytes], replication_factor: int) -> C
 @contextmanager
 def kafka(*, nodes: int = 1, copies: int = 1, settings: tuple[str, ...] = (), heap: str = "1g") -> Iterator[Started]:
     """Apache Kafka in KRaft mode, combined broker and controller, on free ports of loopback."""
-    _fetch_jars()
+    fetch_jars()
     with tempfile.TemporaryDirectory(prefix="kafka-bench-") as directory:
         homes = _format(Path(directory), nodes, copies, settings)
         processes: list[subprocess.Popen[bytes]] = []
@@ -81,10 +81,10 @@ def kafka(*, nodes: int = 1, copies: int = 1, settings: tuple[str, ...] = (), he
             typed_at = time.time()  # formatting the directories is not counted against Kafka
             for home, _ in homes:
                 with (home / "server.log").open("wb") as log:
-                    command = _java(home, "kafka.Kafka", str(home / "server.properties"), heap=heap)
+                    command = java(home, "kafka.Kafka", str(home / "server.properties"), heap=heap)
                     processes.append(subprocess.Popen(command, stdout=log, stderr=log))
             for process, (_, port) in zip(processes, homes, strict=True):
-                _wait_for_port(port, process)
+                wait_for_port(port, process)
             yield Started(
                 Cluster(
                     name="kafka",
@@ -100,7 +100,8 @@ def kafka(*, nodes: int = 1, copies: int = 1, settings: tuple[str, ...] = (), he
                 process.wait()
 
 
-def _fetch_jars() -> None:
+def fetch_jars() -> None:
+    """From Maven, once."""
     if JARS.exists():
         return
     partial = JARS.with_suffix(".partial")
@@ -110,7 +111,8 @@ def _fetch_jars() -> None:
     partial.rename(JARS)
 
 
-def _java(home: Path, main: str, *arguments: str, heap: str) -> list[str]:
+def java(home: Path, main: str, *arguments: str, heap: str) -> list[str]:
+    """The command of one of Kafka's main classes; its log's settings are written to `home`."""
     log = home / "log4j2.yaml"
     log.write_text(LOG4J)
     memory = [f"-Xms{heap}", f"-Xmx{heap}"]
@@ -146,7 +148,7 @@ def _format(directory: Path, nodes: int, copies: int, settings: tuple[str, ...])
         ]
         (home / "server.properties").write_text("\n".join(lines) + "\n")
         words = ("format", "-t", cluster_id, "-c", str(home / "server.properties"))
-        subprocess.run(_java(home, "kafka.tools.StorageTool", *words, heap="128m"), check=True, capture_output=True)
+        subprocess.run(java(home, "kafka.tools.StorageTool", *words, heap="128m"), check=True, capture_output=True)
         homes.append((home, ports[n]))
     return homes
 
@@ -159,13 +161,16 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _wait_for_port(port: int, process: subprocess.Popen[bytes], timeout_s: float = 180) -> None:
+def wait_for_port(
+    port: int, process: subprocess.Popen[bytes], timeout_s: float = 180, *, host: str = "127.0.0.1"
+) -> None:
+    """Return when something listens there; raises RuntimeError when the process ends, or TimeoutError."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RuntimeError(f"kafka ended with {process.returncode}")
         try:
-            socket.create_connection(("127.0.0.1", port), 0.2).close()
+            socket.create_connection((host, port), 0.2).close()
         except OSError:
             time.sleep(0.02)
         else:

@@ -25,7 +25,7 @@ section { border-top: 1px solid var(--line); margin-top: 1.5rem; } a { color: in
 
 def row_name(result: Result) -> str:
     """What stands at the left of its row."""
-    return ", ".join(result.faults) or "no fault"
+    return result.row or ", ".join(result.faults) or "no fault"
 
 
 def page(results: Sequence[Result], title: str = "Chaos") -> str:

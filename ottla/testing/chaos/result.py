@@ -51,6 +51,7 @@ class Result:
     seconds: float
     commit: str
     nodes: int
+    row: str = ""  # its name in a matrix
     windows: list[FaultWindow] = field(default_factory=list)
     series: list[Bucket] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)

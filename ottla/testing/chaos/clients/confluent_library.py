@@ -286,6 +286,9 @@ class ConfluentLibrary:
             "enable.idempotence": True,
             "linger.ms": 2,
             "message.timeout.ms": int(port.DELIVERY_S * 1000),
+            # What it does with sequences and epochs goes into the process's log, beside the history.
+            "debug": "eos",
+            "log_level": 7,
         }
         if transactional_id is not None:
             own |= {
