@@ -6,25 +6,31 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Final
 
 from chaos.kafka_target import KafkaTarget
+from chaos.nemeses.catalog import NEMESES
 from chaos.rows import KAFKA_ROWS, ROWS, SMOKE_ROW
+from ottla.testing.chaos.clients_nemesis import CLIENT_NEMESES
 from ottla.testing.chaos.local_target import LocalTarget
 from ottla.testing.chaos.needs import Unavailable
-from ottla.testing.chaos.own_cluster import ALL, check_needs, chosen_faults, step_into_network
+from ottla.testing.chaos.own_cluster import check_needs, chosen_faults, step_into_network
 from ottla.testing.chaos.result import Result, Standing
 from ottla.testing.chaos.run import SETTINGS, Cluster, Plan, run
 from ottla.testing.chaos.schedule import JOIN
 from ottla.testing.chaos.summary import summary
+
+ALL: Final[Mapping[str, Any]] = {**NEMESES, **CLIENT_NEMESES}
 
 
 def main() -> None:
     """Do it; the result is a file, and what was found is kept beside it."""
     name, client, kind, seconds, seed, result_path, commit = sys.argv[1:]
     row = {**(KAFKA_ROWS if kind == "kafka" else ROWS), SMOKE_ROW.name: SMOKE_ROW}[name]
-    faults = tuple(chosen_faults([one for one in row.faults if _can(one)]))
-    step_into_network(faults, [sys.executable, "-m", "chaos.one", *sys.argv[1:]])
+    faults = tuple(chosen_faults([one for one in row.faults if _can(one)], ALL))
+    step_into_network(faults, [sys.executable, "-m", "chaos.one", *sys.argv[1:]], ALL)
     plan = Plan(client=client, faults=faults, seconds=float(seconds), seed=int(seed), commit=commit)
     path = Path(result_path)
     directory = path.with_suffix("")
@@ -57,7 +63,7 @@ async def _run(plan: Plan, target: Cluster, directory: Path) -> Result:
     history = directory / "history"
     history.mkdir(parents=True)
     began = time.monotonic()
-    return await run(plan, target, history, lambda text: _tell(f"{time.monotonic() - began:6.1f}  {text}"))
+    return await run(plan, target, history, lambda text: _tell(f"{time.monotonic() - began:6.1f}  {text}"), NEMESES)
 
 
 def _tell(text: str) -> None:

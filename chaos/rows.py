@@ -30,6 +30,9 @@ ROWS: Final = _rows(
     ("links", "slow-links lossy-links"),
     ("doors", "flood garbage"),
     ("members", "rolling-restart reassign add-node"),
+    ("disks", "stalled-disk slow-syncs write-errors"),
+    ("lost-data", "lost-disk cold-rot disk-full"),
+    ("clocks", "clock-jump clock-skew"),
     ("combined", "kill-leader+slow-links pause+kill-client partition-leader+zombie-client kill+lossy-links"),
 )
 

@@ -5,7 +5,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from random import Random
 from typing import Any, Final, Protocol
 
 from ottla.testing.chaos import gaps
-from ottla.testing.chaos.catalog import make
+from ottla.testing.chaos.catalog import NEMESES, make
 from ottla.testing.chaos.clients import open_library
 from ottla.testing.chaos.clients.port import Address, Failure, Library
 from ottla.testing.chaos.clients_nemesis import CLIENT_NEMESES, ClientNemesis
@@ -85,9 +85,11 @@ class Cluster(Target, Protocol):
         ...
 
 
-async def run(plan: Plan, target: Cluster, directory: Path, tell: Tell) -> Result:
+async def run(
+    plan: Plan, target: Cluster, directory: Path, tell: Tell, known: Mapping[str, type[Nemesis]] = NEMESES
+) -> Result:
     """On `target`, which is not started yet; it is gone afterwards. `directory`: for histories and logs."""
-    nemeses = {kind: make(kind, target) for kind in kinds(plan.faults) if kind not in CLIENT_NEMESES}
+    nemeses = {kind: make(kind, target, known) for kind in kinds(plan.faults) if kind not in CLIENT_NEMESES}
     try:
         tell(f"starting {len(target.nodes)} nodes")
         await asyncio.to_thread(target.start)
