@@ -29,7 +29,7 @@ ROWS: Final = _rows(
     ("partition-ring", "partition-ring partition-bridge"),
     ("links", "slow-links lossy-links"),
     ("doors", "flood garbage"),
-    ("members", "rolling-restart reassign add-node"),
+    ("members", "rolling-restart reassign add-remove-node"),
     ("disks", "stalled-disk slow-syncs write-errors"),
     ("lost-data", "lost-disk cold-rot disk-full"),
     ("clocks", "clock-jump clock-skew"),
