@@ -116,7 +116,7 @@ class MirrorProcess:
             else:
                 mine.clear()
 
-        shared = Share(side, take)
+        shared = Share(side, self.name, books.reports, take)
         self._stack.push_async_callback(shared.close)
         shared.start()
 

@@ -9,7 +9,7 @@ from ottla.client.errors import ClientError
 from ottla.client.types import TopicPartition
 from ottla.mirror.core.progress import PROGRESS_TOPIC
 from ottla.mirror.engine.plain_writer import write_records
-from ottla.mirror.engine.reports import Reporter
+from ottla.mirror.engine.reports import INTERVAL_S, Reporter
 from ottla.mirror.engine.side import Side
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("ottla.mirror")
 
-_INTERVAL_S: Final = 2.0
 _FAREWELL_S: Final = 2.0
 
 
@@ -49,10 +48,8 @@ class Reporting:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(_INTERVAL_S)
+            await asyncio.sleep(INTERVAL_S)
             value = self._reporter.report(self._copiers)
-            if value is None:
-                continue
             try:
                 await write_records(self._target, PROGRESS_TOPIC, [(self._reporter.key, value)])
                 self._has_said = True

@@ -1,7 +1,7 @@
 """What each mirror process says of its partitions, for whoever asks from elsewhere: records in the progress topic.
 
-One record a process and flow, written when something changed and at most every few seconds; its tombstone when the
-process ends. It tells of partitions that copied something lately or are in trouble, so idle ones cost nothing.
+One record a process and flow every few seconds, by which others also know that the process lives; its tombstone when
+the process ends. It tells of partitions that copied something lately or are in trouble, so idle ones cost nothing.
 """
 
 import json
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ottla.mirror.engine.copying import Copier
 
 REPORT_KIND: Final = 1  # of keys in the progress topic; chunks of maps are 0
-STALE_S: Final = 60.0  # a process that has said nothing for so long, though it is to say something, is gone
+INTERVAL_S: Final = 3.0
+STALE_S: Final = 4 * INTERVAL_S  # a process that has said nothing for so long is gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,6 @@ class Reporter:
         self._flow, self._process = flow, process
         self._before: dict[TopicPartition, tuple[int, int]] = {}
         self._at = time.monotonic()
-        self._last: object = {}
 
     @property
     def key(self) -> bytes:
@@ -53,8 +53,8 @@ class Reporter:
         write_text(data, self._process)
         return bytes(data)
 
-    def report(self, copiers: Mapping[TopicPartition, "Copier"]) -> bytes | None:
-        """The value to write now; None: nothing that the last one did not say."""
+    def report(self, copiers: Mapping[TopicPartition, "Copier"]) -> bytes:
+        """The value to write now."""
         now = time.monotonic()
         seconds, self._at = max(now - self._at, 0.001), now
         said: dict[str, Any] = {}
@@ -72,9 +72,6 @@ class Reporter:
                     round(new_bytes / seconds),
                     [[one.first, one.end] for one in task.lost],
                 ]
-        if said == self._last == {}:
-            return None
-        self._last = said
         return json.dumps({"at": time.time(), "partitions": said}).encode()
 
 
@@ -83,6 +80,7 @@ class Reports:
 
     def __init__(self) -> None:
         self._said: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self._heard: dict[str, float] = {}  # processes, and when (monotonic) they were last heard of
 
     def take(self, key: bytes, value: bytes | None) -> None:
         """A record of the progress topic, of whatever kind."""
@@ -94,6 +92,7 @@ class Reports:
         if value is None:
             self._said.pop((flow, process), None)
         else:
+            self._heard[process] = time.monotonic()
             self._said[flow, process] = json.loads(value)
 
     def of(self, flow: str, partition: TopicPartition) -> PartitionReport | None:
@@ -117,6 +116,6 @@ class Reports:
             )
         return found
 
-    def processes(self, flow: str) -> list[str]:
-        """Those that said something of a flow."""
-        return sorted(process for its_flow, process in self._said if its_flow == flow)
+    def is_silent(self, process: str, since: float) -> bool:
+        """Whether a process that was there at `since` (monotonic) has said nothing for too long."""
+        return time.monotonic() - max(since, self._heard.get(process, since)) > STALE_S
