@@ -32,7 +32,6 @@ class KafkaTarget:
     def __init__(self, directory: Path, *, nodes: int = 3, heap: str = "768m") -> None:
         self.directory = directory.absolute()
         self.network: Network | None = None
-        self.clients: dict[str, int] = {}
         self._count, self._heap = nodes, heap
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._down: set[int] = set()

@@ -1,4 +1,4 @@
-"""Faults on the processes of clients: killed, or paused with a successor and then let loose as zombies."""
+"""Faults on the processes of clients: killed, paused, or paused with a successor and then let loose as zombies."""
 
 from random import Random
 from typing import ClassVar, Final
@@ -54,6 +54,20 @@ class KillClient(ClientNemesis):
         return f"clients {role}"
 
 
+class PauseClient(ClientNemesis):
+    """A client that stops and goes on, perhaps after its transaction has timed out."""
+
+    name = "pause-client"
+    description = "SIGSTOP a client process, which goes on later with what it had open"
+
+    def harm(self, role: Role) -> str:
+        self.crew.pause(role)
+        return f"clients {role}"
+
+    def mend(self, role: Role) -> None:
+        self.crew.resume(role)
+
+
 class ZombieClient(ClientNemesis):
     """A client that was replaced, and does not know it."""
 
@@ -69,4 +83,6 @@ class ZombieClient(ClientNemesis):
         self.crew.wake_zombies()  # and at the next one, or at the end, it is killed
 
 
-CLIENT_NEMESES: Final[dict[str, type[ClientNemesis]]] = {one.name: one for one in (KillClient, ZombieClient)}
+CLIENT_NEMESES: Final[dict[str, type[ClientNemesis]]] = {
+    one.name: one for one in (KillClient, PauseClient, ZombieClient)
+}

@@ -22,9 +22,7 @@ class CrewError(RuntimeError):
 class Crew:
     """One process for each role. Use it as a context manager: at its end none of them runs."""
 
-    def __init__(self, task: Task, directory: Path, clients: dict[str, int]) -> None:
-        """`clients`: where the processes that may be paused are named."""
-        self._clients = clients
+    def __init__(self, task: Task, directory: Path) -> None:
         self._task, self._directory = task, directory
         self._running: dict[Role, subprocess.Popen[bytes]] = {}
         self._zombies: list[subprocess.Popen[bytes]] = []
@@ -49,6 +47,14 @@ class Crew:
         """As kill -9; another one begins with the same name at once."""
         self._end(self._running[role])
         self._begin(role)
+
+    def pause(self, role: Role) -> None:
+        """Stop it as it is."""
+        self._running[role].send_signal(signal.SIGSTOP)
+
+    def resume(self, role: Role) -> None:
+        """Let it go on, if it is stopped."""
+        self._running[role].send_signal(signal.SIGCONT)
 
     def haunt(self, role: Role) -> None:
         """Stop it as it is, and begin a successor of the same name: what is stopped is a zombie."""
@@ -86,7 +92,9 @@ class Crew:
                 raise CrewError(f"the clients {role} ended with code {process.returncode}:\n{self._tail(role)}")
 
     def calm(self) -> None:
-        """Sources write no more; return when that is so, as far as can be seen from outside."""
+        """Sources are to write no more."""
+        for role in WORKERS:
+            self.resume(role)
         self._tell(CALM)
 
     def finish(self) -> list[str]:
@@ -124,8 +132,6 @@ class Crew:
             self._running[role] = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log
             )
-        if role in WORKERS:
-            self._clients[f"clients {role}"] = self._running[role].pid
 
     def _end(self, process: "subprocess.Popen[bytes]") -> None:
         process.kill()

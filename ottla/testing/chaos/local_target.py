@@ -36,8 +36,6 @@ class LocalTarget:
         self.directory = directory.absolute()
         self.network: Network | None = None
         self.small_disks: SmallDisks | None = None
-        self.clients: dict[str, int] = {}
-        """The processes of clients, by name; the run keeps it true."""
         self.settings = dict(settings or {})
         self._count = nodes
         self._launch = tuple(launch)

@@ -82,7 +82,7 @@ class Result:
     def broken(self, guarantee: str) -> int:
         """How often that guarantee was broken."""
         if guarantee == RECOVERS:
-            return len(self.stuck)
+            return len(self.stuck) + self.anomalies.get(Kind.LEFT_OPEN, 0)
         if guarantee == AVAILABLE:
             return len(self.slow)
         return sum(self.anomalies.get(kind, 0) for kind in GUARANTEES[guarantee])

@@ -100,7 +100,7 @@ async def run(
             own |= {kind: CLIENT_NEMESES[kind](crew) for kind in kinds(plan.faults) if kind in CLIENT_NEMESES}
             return await _trouble(plan, own, crew, tell)
 
-        result, since_ns = await _work(plan, address, directory, trouble, target.clients, tell)
+        result, since_ns = await _work(plan, address, directory, trouble, tell)
         result.cluster, result.nodes = target.kind, len(target.nodes)
         tell("reading every replica's files")
         await asyncio.to_thread(target.shut_down)
@@ -123,7 +123,7 @@ async def check_cluster(plan: Plan, address: Address, directory: Path, tell: Tel
         return []
 
     try:
-        result, since_ns = await _work(plan, address, directory, trouble, {}, tell)
+        result, since_ns = await _work(plan, address, directory, trouble, tell)
     finally:
         if not keep:
             await _delete_topics(plan, address, tell)
@@ -131,9 +131,7 @@ async def check_cluster(plan: Plan, address: Address, directory: Path, tell: Tel
     return result
 
 
-async def _work(
-    plan: Plan, address: Address, directory: Path, trouble: Trouble, clients: dict[str, int], tell: Tell
-) -> tuple[Result, int]:
+async def _work(plan: Plan, address: Address, directory: Path, trouble: Trouble, tell: Tell) -> tuple[Result, int]:
     """Workloads, trouble, rest and the last reads; the result so far, and when its faults began."""
     chosen = workloads(plan.workloads)
     result = Result(
@@ -162,7 +160,7 @@ async def _work(
         topics = [topic for one in chosen for topic in one.topics(plan.prefix, plan.replication_factor)]
         await _insist(lambda: library.create_topics(topics))
         recorder = stack.enter_context(Recorder(directory / "final.history", "final"))
-        crew = stack.enter_context(Crew(task, directory, clients))
+        crew = stack.enter_context(Crew(task, directory))
         await asyncio.to_thread(crew.wait_until_working)
         since_ns = now_ns()
         result.windows = await trouble(crew)

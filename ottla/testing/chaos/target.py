@@ -18,9 +18,6 @@ class Target(Protocol):
     network: Network | None
     """Present where a nemesis or the run asked for it (`use_network`) before the start."""
 
-    clients: dict[str, int]
-    """The processes of clients, by name; the run keeps it true."""
-
     @property
     def nodes(self) -> tuple[int, ...]:
         """All of them, also those that do not run."""
