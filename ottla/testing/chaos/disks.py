@@ -13,6 +13,8 @@ from ottla.testing.chaos.nemesis import Fault, Nemesis
 from ottla.testing.cluster import ClusterError
 
 REPLACE_TIMEOUT_S: Final = 90.0
+SEGMENT_BYTES: Final = 1 << 20
+SUFFIXES: Final = (".log", ".index", ".timeindex", ".txnindex")
 RETRY_S: Final = 1.0
 
 
@@ -112,6 +114,8 @@ class ColdRot(OfLocalNodes):
 
     def __init__(self, target: LocalTarget) -> None:
         super().__init__(target)
+        # Small ones, so that there are closed files before the run is over.
+        target.settings.setdefault("log.segment.bytes", SEGMENT_BYTES)
         self._down: int | None = None
 
     async def inject(self, random: Random) -> Fault:
@@ -137,12 +141,13 @@ class ColdRot(OfLocalNodes):
 
 
 def cold_files(data: Path) -> list[Path]:
-    """The files of all segments but the last of each partition, and their indexes."""
-    found = []
+    """The logs of all segments but the last of each partition, and their indexes."""
+    found: list[Path] = []
     for directory in sorted(path for path in data.rglob("*") if path.is_dir()):
         segments = sorted(directory.glob("[0-9]" * 20 + ".log"))
         for segment in segments[:-1]:
-            found += [path for path in sorted(directory.glob(f"{segment.stem}.*")) if path.stat().st_size > 0]
+            files = [segment.with_suffix(suffix) for suffix in SUFFIXES]
+            found += [path for path in files if path.exists() and path.stat().st_size > 0]
     return found
 
 

@@ -83,6 +83,17 @@ class LocalTarget:
 
     def start(self) -> "LocalTarget":
         """Return when a write with acks=all would succeed. Raises ClusterError."""
+        self.prepare()
+        arguments = ["--launch", shlex.join(["sh", str(self.launcher("{node}"))])]
+        if self.network is not None:
+            arguments += ["--host", self.network.address("{node}"), "--port", str(BASE_PORT), "--insecure"]
+        directory = self.directory / "cluster"
+        self._cluster = Cluster(directory, nodes=self._count, settings=self.settings, arguments=arguments)
+        self._cluster.start()
+        return self
+
+    def prepare(self) -> None:
+        """Make everything that the nodes will have around them; `start` does it. Raises Unavailable."""
         self.directory.mkdir(parents=True, exist_ok=True)
         if is_inside():
             raise_loopback()
@@ -92,13 +103,6 @@ class LocalTarget:
             self._write_launcher(node)
             if self.small_disks is not None:
                 self.small_disks.mount(self.data(node))
-        arguments = ["--launch", shlex.join(["sh", str(self._launcher("{node}"))])]
-        if self.network is not None:
-            arguments += ["--host", self.network.address("{node}"), "--port", str(BASE_PORT), "--insecure"]
-        directory = self.directory / "cluster"
-        self._cluster = Cluster(directory, nodes=self._count, settings=self.settings, arguments=arguments)
-        self._cluster.start()
-        return self
 
     def shut_down(self) -> None:
         """End all nodes in order, so that their files are whole."""
@@ -122,11 +126,11 @@ class LocalTarget:
             raise RuntimeError("the target is not started")
         return self._cluster
 
-    def _launcher(self, node: object) -> Path:
+    def launcher(self, node: int | str) -> Path:
+        """The script that gives a command the place, the disk and the clock of that node, and becomes it."""
         return self.directory / f"launch-{node}.sh"
 
     def _write_launcher(self, node: int) -> None:
-        """The script that becomes the node's process: at its place, with what is loaded into it."""
         number = str(node)
         words = ["exec"]
         if self.network is not None:
@@ -139,7 +143,7 @@ class LocalTarget:
             variables["PYTHONPATH"] = str(self._code[node])
             where = ["-C", str(self._code[node])]
         words += ["env", *where, *(f"{name}={value}" for name, value in variables.items()), *self._launch]
-        self._launcher(node).write_text(f'{shlex.join(words)} "$@"\n')
+        self.launcher(node).write_text(f'{shlex.join(words)} "$@"\n')
 
     # -- what is known
 

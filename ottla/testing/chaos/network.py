@@ -31,7 +31,7 @@ from ottla.testing.chaos.slow_link import Shape, SlowLinks
 CLIENTS: Final = 254
 """The place of the clients, beside the numbers of nodes."""
 MAX_NODES: Final = 5
-_OUTSIDE: Final = "OTTLA_CHAOS_OUTSIDE"
+OUTSIDE: Final = "OTTLA_CHAOS_OUTSIDE"
 
 Link = tuple[int, int]
 """Sender and receiver: a direction."""
@@ -39,7 +39,7 @@ Link = tuple[int, int]
 
 def is_inside() -> bool:
     """Whether this process is in a network that `enter` made."""
-    outside = os.environ.get(_OUTSIDE)
+    outside = os.environ.get(OUTSIDE)
     return outside is not None and outside != _own_network()
 
 
@@ -48,7 +48,7 @@ def enter(command: Sequence[str]) -> NoReturn:
     NAMESPACES.check("a network of the run's own")
     sys.stdout.flush()
     sys.stderr.flush()
-    os.environ[_OUTSIDE] = _own_network()
+    os.environ[OUTSIDE] = _own_network()
     words = [*unshare(), *command]
     os.execvp(words[0], words)
 
