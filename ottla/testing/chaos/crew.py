@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -137,7 +138,8 @@ class Crew:
         process.kill()
         process.wait()
         if process.stdin is not None:
-            process.stdin.close()
+            with suppress(BrokenPipeError):  # it had nothing more to do when it was told to finish
+                process.stdin.close()
 
     def _tell(self, what: str) -> None:
         for process in self._running.values():
