@@ -28,7 +28,10 @@ _COMMANDS = {
         "ottla.cli.group:group",
         "List, describe and delete consumer groups; show their lag, and move where they read on.",
     ),
-    "mirror": ("ottla.cli.mirror:mirror", "Copy topics from one cluster into another, exactly once."),
+    "mirror": (
+        "ottla.cli.mirror:mirror",
+        "Copy topics from one cluster into another, exactly once, with exact offsets.",
+    ),
     "txn": ("ottla.cli.txn:txn", "List, describe and abort transactions; find those that nobody will end."),
     "explain": ("ottla.cli.explain:explain", "Say why things stand as they do, and what to do about it."),
     "elect-leaders": ("ottla.cli.reassign:elect_leaders", "Have the preferred replicas lead."),
