@@ -6,7 +6,7 @@ from typing import ClassVar, Final
 from ottla.testing.chaos.crew import Crew
 from ottla.testing.chaos.needs import Need
 from ottla.testing.chaos.nemesis import Fault
-from ottla.testing.chaos.workloads.plan import WORKERS, Role
+from ottla.testing.chaos.workloads.plan import Role
 
 
 class ClientNemesis:
@@ -23,7 +23,9 @@ class ClientNemesis:
 
     async def inject(self, random: Random) -> Fault:
         """Do it, once."""
-        self._role = random.choice(WORKERS)
+        if not self.crew.workers:
+            return Fault(name=self.name, detail="nobody: none of these workloads has clients that may be harmed")
+        self._role = random.choice(self.crew.workers)
         return Fault(name=self.name, detail=self.harm(self._role))
 
     def harm(self, role: Role) -> str:

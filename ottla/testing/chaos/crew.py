@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from ottla.testing.chaos.worker import CALM, FINISH, Task
-from ottla.testing.chaos.workloads.plan import WORKERS, Role
+from ottla.testing.chaos.workloads.plan import WORKERS, Role, workloads
 
 START_S: Final = 60.0
 END_S: Final = 60.0
@@ -25,6 +25,8 @@ class Crew:
 
     def __init__(self, task: Task, directory: Path) -> None:
         self._task, self._directory = task, directory
+        chosen = workloads(task.workloads)
+        self._roles = [role for role in Role if any(one.actors(role) for one in chosen)]
         self._running: dict[Role, subprocess.Popen[bytes]] = {}
         self._zombies: list[subprocess.Popen[bytes]] = []
         self._histories: dict[Role, Path] = {}
@@ -32,7 +34,7 @@ class Crew:
 
     def __enter__(self) -> "Crew":
         try:
-            for role in Role:
+            for role in self._roles:
                 self._begin(role)
         except BaseException:
             self.kill_all()
@@ -43,6 +45,11 @@ class Crew:
         self.kill_all()
 
     # -- faults
+
+    @property
+    def workers(self) -> tuple[Role, ...]:
+        """Those to whom they may be done: none where no workload has work for them."""
+        return tuple(role for role in WORKERS if role in self._running)
 
     def kill(self, role: Role) -> None:
         """As kill -9; another one begins with the same name at once."""
@@ -94,7 +101,7 @@ class Crew:
 
     def calm(self) -> None:
         """Sources are to write no more."""
-        for role in WORKERS:
+        for role in self.workers:
             self.resume(role)
         self._tell(CALM)
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final, Protocol
 
+from ottla.core.errors import ConfigError
 from ottla.testing.chaos import gaps
 from ottla.testing.chaos.catalog import NEMESES, make
 from ottla.testing.chaos.clients import open_library
-from ottla.testing.chaos.clients.port import Address, Failure, Library
+from ottla.testing.chaos.clients.port import Address, Failure, Library, Partition, Topic
 from ottla.testing.chaos.clients_nemesis import CLIENT_NEMESES, ClientNemesis
 from ottla.testing.chaos.crew import Crew
 from ottla.testing.chaos.final import Ending
@@ -158,7 +159,7 @@ async def _work(plan: Plan, address: Address, directory: Path, trouble: Trouble,
         stack.push_async_callback(library.close)
         tell(f"creating topics {plan.prefix}*")
         topics = [topic for one in chosen for topic in one.topics(plan.prefix, plan.replication_factor)]
-        await _insist(lambda: library.create_topics(topics))
+        await _create(library, topics)
         recorder = stack.enter_context(Recorder(directory / "final.history", "final"))
         crew = stack.enter_context(Crew(task, directory))
         await asyncio.to_thread(crew.wait_until_working)
@@ -276,11 +277,18 @@ def _since(window: FaultWindow, since_ns: int) -> FaultWindow:
     return replace(window, since_s=window.since_s - since_ns / 1e9, until_s=window.until_s - since_ns / 1e9)
 
 
-async def _insist(call: Callable[[], Awaitable[None]], attempts: int = 3) -> None:
-    """A cluster that has only just started may need a moment."""
+async def _create(library: Library, topics: Sequence[Topic], attempts: int = 6) -> None:
+    """Topics of its own; raises ConfigError when some are there. A cluster that has only just started is given time."""
+    names = [topic.name for topic in topics]
+    if there := {one.at.topic for one in await _asked(library, names, attempts)}:
+        raise ConfigError(f"topic {min(there)} is there already: choose another --prefix")
     for left in range(attempts, 0, -1):
+        there = {one.at.topic for one in await _asked(library, names, attempts)}
+        lacking = [topic for topic in topics if topic.name not in there]
+        if not lacking:
+            return
         try:
-            await call()
+            await library.create_topics(lacking)
         except Failure:
             if left == 1:
                 raise
@@ -289,11 +297,29 @@ async def _insist(call: Callable[[], Awaitable[None]], attempts: int = 3) -> Non
             return
 
 
+async def _asked(library: Library, names: Sequence[str], attempts: int) -> list[Partition]:
+    """How those topics stand that there are."""
+    found: list[Partition] = []
+    for name in names:
+        for left in range(attempts, 0, -1):
+            try:
+                found += await library.partitions([name])
+            except Failure as error:
+                if error.is_known:
+                    break  # there is none
+                if left == 1:
+                    raise
+                await asyncio.sleep(1.0)
+            else:
+                break
+    return found
+
+
 async def _delete_topics(plan: Plan, address: Address, tell: Tell) -> None:
     library = open_library(plan.client, address)
     names: Sequence[str] = [topic.name for one in workloads(plan.workloads) for topic in one.topics(plan.prefix, 1)]
     try:
-        there = {one.at.topic for one in await library.partitions(names)}
+        there = {one.at.topic for one in await _asked(library, names, 3)}
         if there:
             await library.delete_topics(sorted(there))
     except Failure as error:

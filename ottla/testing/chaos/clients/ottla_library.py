@@ -12,6 +12,7 @@ from ottla.client import (
     CommitFailed,
     Consumer,
     Delivery,
+    ErrorCode,
     NewTopic,
     Producer,
     TopicPartition,
@@ -39,6 +40,8 @@ def _failure(error: ClientError | TimeoutError) -> Failure:
         remedy = _REMEDIES[error.remedy]
         return Failure(f"{type(error).__name__}: {error}", is_known=remedy is Remedy.ABORT, remedy=remedy)
     if isinstance(error, CommitFailed | RecordTooLarge | BufferExhausted):
+        return Failure(f"{type(error).__name__}: {error}", is_known=True, remedy=Remedy.RETRY)
+    if isinstance(error, ClientError) and error.code is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION:
         return Failure(f"{type(error).__name__}: {error}", is_known=True, remedy=Remedy.RETRY)
     retriable = isinstance(error, ClientError) and error.retriable
     return Failure(f"{type(error).__name__}: {error}", remedy=Remedy.RETRY if retriable else Remedy.CLOSE)
