@@ -14,7 +14,7 @@ NODES ?= 3
 UP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up env test test-oldest soak rolling transactions stall mirror-java interop interop-kafka-python interop-confluent interop-confluent-consumer interop-aiokafka interop-kcat sim check format proto protocol bench system docs wheel-check clean
+.PHONY: help up env test test-oldest soak rolling transactions chaos chaos-kafka chaos-smoke chaos-convict stall mirror-java interop interop-kafka-python interop-confluent interop-confluent-consumer interop-aiokafka interop-kcat sim check format proto protocol bench system docs wheel-check clean
 
 help:  ## Say what there is.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -71,6 +71,9 @@ chaos-kafka: env  ## Send Apache Kafka through the same faults, for comparison (
 
 chaos-smoke: env  ## Three short runs under faults, one with each client.
 	$(BIN)/python -m chaos.matrix --smoke --again --for 15s --results chaos/results/smoke
+
+chaos-convict: env  ## Plant bugs into real nodes, and see that the history of a run under faults convicts each.
+	$(BIN)/python -m chaos.planted
 
 stall: env  ## Stall one node's disk for ten seconds under load (Linux, gcc).
 	$(BIN)/python -m chaos.stall
