@@ -16,10 +16,13 @@ from rich.table import Table
 
 from chaos.planted.cases import CASES, Case
 from chaos.planted.launcher import words
+from ottla.testing.chaos.clients.port import Failure
+from ottla.testing.chaos.crew import CrewError
 from ottla.testing.chaos.local_target import LocalTarget
 from ottla.testing.chaos.own_cluster import chosen_faults, step_into_network
 from ottla.testing.chaos.result import Result
 from ottla.testing.chaos.run import SETTINGS, Plan, run
+from ottla.testing.cluster import ClusterError
 
 
 @click.command(help=__doc__.split("\n\n")[0] if __doc__ else None)
@@ -40,18 +43,19 @@ def main(*, wanted: tuple[str, ...], seconds: float, seed: int, attempts: int, d
     table = Table("planted bug", "under", "convicted of", "runs", title="Convictions by history")
     convicted = True
     for number, case in enumerate(cases):
-        results: list[Result] = []
-        while len(results) < attempts and not (results and results[-1].anomalies):
-            folder = directory / f"{number}-{len(results)}"
-            results.append(_try(case, seed + len(results), seconds, folder))
-        found = results[-1]
-        convicted &= bool(found.anomalies)
-        table.add_row(case.bug, _under(case), _told(found), str(len(results)))
+        told, runs = "", 0
+        while runs < attempts and not told:
+            runs += 1
+            result = _try(case, seed + runs, seconds, directory / f"{number}-{runs}")
+            told = _told(result) if result is not None else ""
+        convicted &= bool(told)
+        table.add_row(case.bug, _under(case), told or "nothing", str(runs))
     Console(width=160).print(table)
     return 0 if convicted else 1
 
 
-def _try(case: Case, seed: int, seconds: float, directory: Path) -> Result:
+def _try(case: Case, seed: int, seconds: float, directory: Path) -> Result | None:
+    """One run; None when it could not be done to its end, which convicts nobody."""
     click.echo(f"\n{case.bug} ({_under(case)}), seed {seed}")
     history = directory / "history"
     history.mkdir(parents=True)
@@ -67,12 +71,15 @@ def _try(case: Case, seed: int, seconds: float, directory: Path) -> Result:
     def tell(text: str) -> None:
         click.echo(f"{time.monotonic() - began:6.1f}  {text}")
 
-    result = asyncio.run(run(plan, LocalTarget(directory, settings=SETTINGS, launch=words(case.bug)), history, tell))
-    tell(f"{result.standing}: {_told(result)}")
+    target = LocalTarget(directory, settings=SETTINGS, launch=words(case.bug))
+    try:
+        result = asyncio.run(run(plan, target, history, tell))
+    except (ClusterError, CrewError, Failure) as error:
+        tell(f"no verdict: {error}")
+        return None
+    tell(f"{result.standing}: {_told(result) or ', '.join(result.stuck)}")
     for excerpt in result.excerpts:
         click.echo(excerpt)
-    for stuck in result.stuck:
-        click.echo(f"stuck: {stuck}")
     return result
 
 
@@ -81,9 +88,8 @@ def _under(case: Case) -> str:
 
 
 def _told(result: Result) -> str:
-    if result.anomalies:
-        return ", ".join(f"{count} x {kind}" for kind, count in result.anomalies.items())
-    return f"nothing ({', '.join(result.stuck) or result.standing})"
+    """What the history convicts it of; that something does not come to rest is no conviction."""
+    return ", ".join(f"{count} x {kind}" for kind, count in result.anomalies.items())
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """`python -m chaos.planted.launcher BUG -- COMMAND`: a node that has a planted bug.
 
 These words stand before the command of each node (`python -m ottla.node SETTINGS`). The bugs are those that the
-simulator must find (`tests.sim.cluster.plants`), planted here into the production process itself.
+simulator must find (`chaos.planted.plants`), planted here into the production process itself.
 """
 
 import runpy
 import sys
 
-from tests.sim.cluster.plants import PLANTS
+from chaos.planted.plants import PLANTS
 
 _NODE = "ottla.node"
 
