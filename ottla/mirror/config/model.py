@@ -121,6 +121,10 @@ class MirrorConfig:
         """The flow called `source->target`."""
         return next((flow for flow in self.flows if flow.name == name), None)
 
+    def flow_back(self, flow: FlowConfig) -> FlowConfig | None:
+        """The flow in the other direction, where there is one."""
+        return self.flow(f"{flow.target}->{flow.source}")
+
     def heartbeats(self) -> dict[tuple[str, str], int]:
         """Interval (ms) by (source, target): whose heartbeats are written into the target's topic.
 

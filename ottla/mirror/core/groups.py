@@ -25,14 +25,46 @@ class Translated(NamedTuple):
     not_copied: int
 
 
-def translate(offsets: OffsetMap, committed: int) -> Translated | None:
-    """A committed offset of the source, on the target; as far as was copied, when it lies beyond. None: nothing was."""
-    position = offsets.position
+class Copy(NamedTuple):
+    """A copied partition: its name on the target, and the map of its offsets.
+
+    `back` is the map of the flow that copies from this copy into the original, where the two share their names: then
+    either of them holds records of its own beside those of the other.
+    """
+
+    partition: TopicPartition
+    offsets: OffsetMap
+    back: OffsetMap | None = None
+
+
+def translate(copy: Copy, committed: int) -> Translated | None:
+    """A committed offset of the original, in the copy; as far as was copied, when it lies beyond. None: not known yet.
+
+    With a flow back, the group may have read less of what was produced in the target than of what was copied there.
+    So it goes on before the first record of either kind that it has not read: it misses none, and gets some again
+    where it was further with the other kind. When all is copied and read, it gets none again.
+    """
+    position = copy.offsets.position
     if position is None:
         return None
     upstream = min(committed, position)
-    downstream = offsets.to_target(upstream)
+    downstream = copy.offsets.to_target(upstream)
+    if copy.back is not None:
+        next_of_target = copy.back.to_source(committed)
+        if next_of_target is None:
+            return None
+        next_copy = copy.offsets.next_copy(upstream)
+        downstream = next_of_target if next_copy is None else min(next_copy, next_of_target)
     return None if downstream is None else Translated(upstream, downstream, committed - upstream)
+
+
+def translate_back(copy: Copy, committed: int) -> int | None:
+    """A committed offset of the copy, in the original, likewise. None: nothing is copied yet."""
+    next_original = copy.offsets.to_source(committed)
+    next_copy_back = None if copy.back is None else copy.back.next_copy(committed)
+    if next_original is None or next_copy_back is None:
+        return next_original
+    return min(next_original, next_copy_back)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +84,7 @@ def is_active(state: str | None) -> bool:
 def plan_group(
     group_id: str,
     committed: Mapping[TopicPartition, OffsetAndMetadata],
-    copy_of: Callable[[TopicPartition], tuple[TopicPartition, OffsetMap] | None],
+    copy_of: Callable[[TopicPartition], Copy | None],
     *,
     target_state: str | None,
     target_offsets: Mapping[TopicPartition, int],
@@ -68,8 +100,8 @@ def plan_group(
         found = copy_of(partition)
         if found is None:
             continue
-        copy, offsets = found
-        translated = translate(offsets, upstream.offset)
+        copy = found.partition
+        translated = translate(found, upstream.offset)
         if translated is None:
             plan.left_alone[copy] = "nothing of it is copied yet"
             continue

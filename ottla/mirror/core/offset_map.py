@@ -112,8 +112,13 @@ class OffsetMap:
         """
         if self._last is None or source_offset > self._last.position:
             return None
+        copy = self.next_copy(source_offset)
+        return self.target_end if copy is None else copy
+
+    def next_copy(self, source_offset: int) -> int | None:
+        """Where the copy of the first copied record at or after `source_offset` is; None: no such record was copied."""
         run = self._first_ending_after(_SOURCE, source_offset)
-        return self.target_end if run is None else run.target + max(0, source_offset - run.source)
+        return None if run is None else run.target + max(0, source_offset - run.source)
 
     def to_source(self, target_offset: int) -> int | None:
         """Where a consumer that is to read `target_offset` next goes on in the source; None: copying has not begun."""

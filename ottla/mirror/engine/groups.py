@@ -3,13 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from ottla.client.coordination import CoordinatorType, GroupMetadata, OffsetAndMetadata
 from ottla.client.errors import ClientError, ErrorCode
 from ottla.client.types import TopicPartition
 from ottla.mirror.config import FlowConfig
-from ottla.mirror.core.groups import Changes, GroupPlan, plan_group
+from ottla.mirror.core.groups import Changes, Copy, GroupPlan, plan_group
 from ottla.mirror.core.offset_map import OffsetMap
 from ottla.mirror.core.progress import Ledger, MapId
 from ottla.mirror.engine.plain_writer import write_records
@@ -23,13 +23,22 @@ _TIMEOUT_MS: Final = 10_000
 _GROUP: Final = CoordinatorType.GROUP
 
 
+class FlowBack(NamedTuple):
+    """The flow in the other direction, and what its target, our source, knows of its copies."""
+
+    flow: FlowConfig
+    ledger: Ledger
+
+
 class GroupKeeper:
     """Of one flow. In all calls `names` are those of topics on the target, by those on the source."""
 
-    def __init__(self, flow: FlowConfig, source: Side, target: Side, ledger: Ledger) -> None:
+    def __init__(
+        self, flow: FlowConfig, source: Side, target: Side, ledger: Ledger, back: FlowBack | None = None
+    ) -> None:
         self._flow = flow
         self._source, self._target = source, target
-        self._ledger = ledger
+        self._ledger, self._back = ledger, back
         self._changes = Changes()
         self._group_ids: list[str] = []
         self.last_error: str = ""
@@ -59,7 +68,9 @@ class GroupKeeper:
         """Once: write checkpoints that say something new, and with `commit` move the groups. What was planned."""
         plans: dict[str, GroupPlan] = {}
         for group_id in self._group_ids:
-            plan = await plan_for(self._flow, self._source, self._target, self._ledger, names, group_id)
+            plan = await plan_for(
+                self._flow, self._source, self._target, self._ledger, names, group_id, back=self._back
+            )
             plans[group_id] = plan
             if commit and plan.commits:
                 await commit_offsets(self._target, group_id, plan.commits)
@@ -91,6 +102,7 @@ async def plan_for(
     names: Mapping[str, str],
     group_id: str,
     *,
+    back: FlowBack | None,
     may_go_back: bool | None = None,
 ) -> GroupPlan:
     """What to write for one group. `may_go_back`: instead of what the flow is configured to."""
@@ -104,22 +116,31 @@ async def plan_for(
     state = await group_state(target, group_id)
     on_target = {} if state is None else await committed_offsets(target, group_id)
 
-    def copy_of(partition: TopicPartition) -> tuple[TopicPartition, OffsetMap] | None:
-        remote = names[partition.topic]
-        original, copy = source.topic_id(partition.topic), target.topic_id(remote)
-        if original is None or copy is None:
-            return None
-        found = ledger.get(MapId(source.cluster_id, original, copy, partition.partition))
-        return None if found is None else (TopicPartition(remote, partition.partition), found.map)
-
     return plan_group(
         group_id,
         committed,
-        copy_of,
+        lambda partition: known_copy(source, target, ledger, back, partition, names[partition.topic]),
         target_state=state,
         target_offsets={partition: one.offset for partition, one in on_target.items()},
         may_go_back=flow.groups_may_go_back if may_go_back is None else may_go_back,
     )
+
+
+def known_copy(
+    source: Side, target: Side, ledger: Ledger, back: FlowBack | None, original: TopicPartition, remote: str
+) -> Copy | None:
+    """What is known of a partition's copy, which is called `remote`; None: nothing."""
+    original_id, copy_id = source.topic_id(original.topic), target.topic_id(remote)
+    if original_id is None or copy_id is None:
+        return None
+    found = ledger.get(MapId(source.cluster_id, original_id, copy_id, original.partition))
+    if found is None:
+        return None
+    copy = Copy(TopicPartition(remote, original.partition), found.map)
+    if back is None or not back.flow.takes_topic(remote) or back.flow.remote_topic(remote) != original.topic:
+        return copy
+    returning = back.ledger.get(MapId(target.cluster_id, copy_id, original_id, original.partition))
+    return copy._replace(back=OffsetMap() if returning is None else returning.map)
 
 
 async def committed_offsets(side: Side, group_id: str) -> dict[TopicPartition, OffsetAndMetadata]:

@@ -14,7 +14,7 @@ from ottla.mirror.config import FlowConfig, MirrorConfig
 from ottla.mirror.core.runs import Run
 from ottla.mirror.engine.bookkeeping import Bookkeeping
 from ottla.mirror.engine.flow import FlowRunner
-from ottla.mirror.engine.groups import GroupKeeper
+from ottla.mirror.engine.groups import FlowBack, GroupKeeper
 from ottla.mirror.engine.heartbeats import beat
 from ottla.mirror.engine.offset_sync_writer import OffsetSyncWriter
 from ottla.mirror.engine.reporting import Reporting
@@ -97,7 +97,9 @@ class MirrorProcess:
             runner = FlowRunner(config, source, side, books, self.books[config.source], partitions, self._on_copied)
             runners.append(runner)
             self.flows[config.name] = runner
-            self.keepers[config.name] = GroupKeeper(config, source, side, books.ledger)
+            way_back = self.config.flow_back(config)
+            back = None if way_back is None else FlowBack(way_back, self.books[config.source].ledger)
+            self.keepers[config.name] = GroupKeeper(config, source, side, books.ledger, back)
             reporting = Reporting(Reporter(config.name, self.name), side, runner.copiers)
             self._stack.push_async_callback(reporting.close)
             self._stack.push_async_callback(runner.close)

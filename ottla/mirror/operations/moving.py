@@ -9,13 +9,14 @@ from ottla.client.transport import LATEST_TIMESTAMP
 from ottla.client.types import TopicPartition
 from ottla.core.errors import DecodeError
 from ottla.mirror.config import FlowConfig
-from ottla.mirror.core.groups import is_active
+from ottla.mirror.core.groups import is_active, translate_back
 from ottla.mirror.core.mm2_records import Checkpoint
 from ottla.mirror.engine.groups import (
     commit_offsets,
     committed_offsets,
     group_ids,
     group_state,
+    known_copy,
     plan_for,
 )
 from ottla.mirror.engine.side import Side
@@ -42,10 +43,15 @@ class Moves:
 
 
 async def losses(observer: Observer, flow: FlowConfig) -> list[Loss]:
-    """Of each copied partition. Without the source: when its youngest copy was made, which bounds the loss in time."""
+    """Of each copied partition, heartbeats aside.
+
+    Without the source: when its youngest copy was made, which bounds the loss in time.
+    """
     source, target = observer.sides.get(flow.source), observer.sides[flow.target]
     found = []
     for name, remote in observer.names(flow).items():
+        if flow.policy.is_heartbeats_topic(name):
+            continue  # one more is written every second, and nobody misses it
         for index in range(len(target.topics[remote].partitions)):
             partition = TopicPartition(name, index)
             copy = observer.copy_of(flow, partition)
@@ -74,7 +80,9 @@ async def failover_moves(observer: Observer, flow: FlowConfig, *, may_go_back: b
     names = observer.names(flow)
     ledger = observer.books[flow.target].ledger
     for group_id in await group_ids(source, flow):
-        plan = await plan_for(flow, source, target, ledger, names, group_id, may_go_back=may_go_back)
+        plan = await plan_for(
+            flow, source, target, ledger, names, group_id, back=observer.back(flow), may_go_back=may_go_back
+        )
         _note(moves, group_id, plan.commits, plan.left_alone)
     return moves
 
@@ -94,11 +102,15 @@ async def failback_moves(observer: Observer, flow: FlowConfig, *, may_go_back: b
         left_alone: dict[TopicPartition, str] = {}
         for copy, offset in sorted(committed.items()):
             name = originals.get(copy.topic)
-            found = None if name is None else observer.copy_of(flow, TopicPartition(name, copy.partition))
-            upstream = None if found is None else found.map.to_source(offset.offset)
-            if name is None or upstream is None:
+            if name is None:
                 continue
             original = TopicPartition(name, copy.partition)
+            found = known_copy(
+                source, target, observer.books[flow.target].ledger, observer.back(flow), original, copy.topic
+            )
+            upstream = None if found is None else translate_back(found, offset.offset)
+            if upstream is None:
+                continue
             _decide(original, upstream, offset.metadata, state, present, commits, left_alone, may_go_back=may_go_back)
         _note(moves, group_id, commits, left_alone)
     return moves

@@ -12,6 +12,7 @@ from ottla.core.errors import ConfigError
 from ottla.mirror.config import FlowConfig, MirrorConfig
 from ottla.mirror.core.progress import CopiedPartition, MapId
 from ottla.mirror.engine.bookkeeping import Bookkeeping
+from ottla.mirror.engine.groups import FlowBack
 from ottla.mirror.engine.side import Side
 
 _SOURCE_PATIENCE_S = 5.0
@@ -45,7 +46,8 @@ class Observer:
         targets = {flow.target for flow in self.flows}
         aliases = {flow.source for flow in self.flows} | targets
         await asyncio.gather(*(self._reach(alias, required=alias in targets) for alias in sorted(aliases)))
-        for alias in targets:
+        with_way_back = {flow.source for flow in self.flows if self.config.flow_back(flow) is not None}
+        for alias in targets | (with_way_back & self.sides.keys()):
             books = self.books[alias] = Bookkeeping(self.sides[alias])
             self._stack.push_async_callback(books.close)
             await books.catch_up()
@@ -64,6 +66,12 @@ class Observer:
             )
         else:
             self.sides[alias] = side
+
+    def back(self, flow: FlowConfig) -> FlowBack | None:
+        """The flow in the other direction, where there is one and its target can be asked."""
+        way_back = self.config.flow_back(flow)
+        books = self.books.get(flow.source)
+        return None if way_back is None or books is None else FlowBack(way_back, books.ledger)
 
     def wanted(self, flow: FlowConfig) -> dict[str, str]:
         """Of topics on the target, by those on the source; without a source, those that were copied from it."""
