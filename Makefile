@@ -14,7 +14,7 @@ NODES ?= 3
 UP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up env test test-oldest soak rolling transactions chaos chaos-kafka chaos-smoke chaos-convict stall mirror-java interop interop-kafka-python interop-confluent interop-confluent-consumer interop-aiokafka interop-kcat sim check format proto protocol bench system docs wheel-check clean
+.PHONY: help up env test test-oldest soak rolling transactions chaos chaos-kafka chaos-smoke chaos-convict stall mirror-java interop interop-kafka-python interop-confluent interop-confluent-consumer interop-aiokafka interop-kcat sim check format proto protocol bench bench-mirror system docs wheel-check clean
 
 help:  ## Say what there is.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -132,6 +132,9 @@ docs: env  ## Generate docs/configuration.md from the definitions of the configu
 
 bench: env  ## Measure beside Apache Kafka (needs Java 17 or newer, and Maven once).
 	$(BIN)/python -m bench
+
+bench-mirror: env  ## Measure the mirror beside MirrorMaker 2 (needs Java 17 or newer, and Maven once).
+	$(BIN)/python -m bench.mirror
 
 wheel-check: env  ## Build the wheel, install it in an empty environment, and use a node from it.
 	$(BIN)/python -m tools.wheel_check

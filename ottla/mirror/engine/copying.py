@@ -320,7 +320,8 @@ class Copier:
             self.flow.on_copied(self.source, self.target, runs)
 
     async def _write(self, items: list[Outgoing], copied: CopiedPartition) -> list[Run]:
-        alive = [item for item in items if not (self._dead and item.spans[0][0] in self._dead)]
+        dead = [item for item in items if item.spans[0][0] in self._dead] if self._dead else []
+        alive = [item for item in items if item.spans[0][0] not in self._dead] if dead else items
         try:
             offsets = await self._writer.write(
                 self.target, self.task.map_id.target_topic_id, [item.batch for item in alive]
@@ -330,9 +331,8 @@ class Copier:
                 raise
             self._on_too_large(alive[refused.number])
             raise _Again(str(refused)) from refused
-        for item in items:
-            if item not in alive:
-                await self._write_dead_letter(item)
+        for item in dead:
+            await self._write_dead_letter(item)
         return list(_runs(alive, offsets, copied))
 
     def _on_too_large(self, item: Outgoing) -> None:

@@ -12,6 +12,7 @@ from ottla.core.types import Buffer
 from ottla.mirror.core.plan import Action, Step, wanted_records
 from ottla.mirror.core.provenance import Path
 from ottla.records.batch import encode_batch
+from ottla.records.joining import join_batches
 from ottla.records.record import Record
 
 SMALL_RECORDS: Final = 32
@@ -68,6 +69,10 @@ def _joined(view: memoryview, group: list[Step], position: int) -> Iterator[Outg
         header = first.header
         batch = view[first.start : first.start + header.size_bytes]
         yield Outgoing(batch, ((header.base_offset, header.record_count),), first.path)
+        return
+    if all(step.action is Action.PASS for step in group):
+        spans = tuple((step.header.base_offset, step.header.record_count) for step in group)
+        yield Outgoing(join_batches(view, [step.start for step in group]), spans, first.path)
         return
     records = [record for step in group for record in wanted_records(view, step, position)]
     if records:
