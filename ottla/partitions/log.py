@@ -310,7 +310,7 @@ class Log:
 
     def start_journaled_write(self) -> JournaledWrite:
         """Hand what is queued to the journal; only after `journal_bytes` said that it may be."""
-        self._scheduled = self._written_notices = False
+        self._scheduled = False
         job = self._take_queued()
         job.sync, job.journaled = False, True
         return JournaledWrite(job, partial(self._job_durable, job), partial(self._job_done, None))
@@ -356,6 +356,10 @@ class Log:
                 self.dirty_since_ms = self.environment.clock.monotonic_ms()
             self.dirty += [run.segment for run in job.runs if run.segment not in self.dirty]
         self._go_on()
+        if job.journaled and self.config.flush_on_ack and not self._written_notices:
+            return  # the owner knows that it is durable, and nobody waits for more
+        if job.journaled:
+            self._written_notices = self.written_end_offset < self.log_end_offset
         self._events.on_written()
 
     def _go_on(self) -> None:

@@ -242,7 +242,7 @@ class Partition:
         marker: EndTransactionMarker | None = None
         if header.producer_id >= 0:
             if header.is_control:
-                marker = read_end_transaction_marker(batch)
+                marker = read_end_transaction_marker(batch, check_crc=False)
                 self.producers.check_marker(header, marker, transaction_version)
             else:
                 if origin is Origin.CLIENT:  # only clients repeat batches; those of coordinators have no sequence
@@ -306,7 +306,7 @@ class Partition:
             )
         marker = None
         if header.producer_id >= 0 and header.is_control and header.record_count:  # Kafka's compaction may empty one
-            marker = read_end_transaction_marker(batch)
+            marker = read_end_transaction_marker(batch, check_crc=False)
         if epoch != self.epochs.latest:
             self.epochs_changed |= self.epochs.assign(epoch, base_offset)
         log.append(batch, header, header.last_offset, now_ms)
@@ -325,6 +325,7 @@ class Partition:
     def when_written(self, end_offset: int, done: Done) -> None:
         """Call once the files hold everything below `end_offset`, or never will; they do not yet."""
         self._written_waiters.add(end_offset, done)
+        self.log.notice_written()
 
     def _wait(self, acks: int, end_offset: int, done: Done) -> None:
         if acks == -1:

@@ -11,11 +11,19 @@ from typing import NamedTuple
 from ottla.core.errors import InvalidRecord
 from ottla.core.types import Buffer
 from ottla.records.batch import decode_records, encode_batch
-from ottla.records.header import NO_LEADER_EPOCH
+from ottla.records.compression import COMPRESSION_MASK
+from ottla.records.header import ATTRIBUTES_POSITION, NO_LEADER_EPOCH, validate
 from ottla.records.record import Record
 
 _KEY = Struct(">hh")  # version, type
 _END_TRANSACTION = Struct(">hi")  # version, coordinator epoch; a later version may append fields
+
+# A batch that holds such a marker and nothing else, as Kafka and Ottla write it, from its attributes on: these, the
+# record count, lengths and deltas of the record, key, the value's length, value, count of headers.
+_USUAL = Struct(">h34xi5shhBhiB")
+_USUAL_LENGTHS = bytes((16 << 1, 0, 0, 0, _KEY.size << 1))
+_USUAL_FORM = (1, _USUAL_LENGTHS, _END_TRANSACTION.size << 1, 0)
+_USUAL_BYTES = ATTRIBUTES_POSITION + _USUAL.size
 
 
 class ControlType(IntEnum):
@@ -51,9 +59,21 @@ def control_type(key: bytes | None) -> ControlType:
     return _BY_NUMBER.get(number, ControlType.UNKNOWN)
 
 
-def read_end_transaction_marker(batch: Buffer) -> EndTransactionMarker:
-    """What the control batch that ends a transaction says; CorruptBatch when it is none."""
-    records = decode_records(batch)
+def read_end_transaction_marker(batch: Buffer, *, check_crc: bool = True) -> EndTransactionMarker:
+    """What the control batch that ends a transaction says; CorruptBatch when it is none, or damaged.
+
+    `check_crc=False` is for those who validated the batch already.
+    """
+    if len(batch) == _USUAL_BYTES:
+        attributes, count, lengths, key_version, number, value_bytes, version, epoch, headers = _USUAL.unpack_from(
+            batch, ATTRIBUTES_POSITION
+        )
+        is_usual = not attributes & COMPRESSION_MASK and (count, lengths, value_bytes, headers) == _USUAL_FORM
+        if is_usual and key_version >= 0 and version >= 0 and number in (ControlType.ABORT, ControlType.COMMIT):
+            if check_crc:
+                validate(batch)
+            return EndTransactionMarker(number == ControlType.COMMIT, epoch)
+    records = decode_records(batch, check_crc=check_crc)
     if not records:
         raise InvalidRecord("a control batch without a record")
     record = records[0]

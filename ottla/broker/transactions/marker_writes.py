@@ -92,20 +92,37 @@ def write_markers(broker: "Broker", request: WriteTxnMarkersRequest, done: Done,
     response = _refused(request, ErrorCode.REQUEST_TIMED_OUT)
     pending = _Pending(response, done)
     for marker, result in zip(request.markers, response.markers, strict=True):
+        batch = _encoded(broker, marker)
         for topic in result.topics:
             for partition in topic.partitions:
                 pending.outstanding += 1
                 try:
                     if check is not None:
                         check(marker, topic.name, partition.partition_index)
-                    _write(broker, marker, topic.name, partition.partition_index, partial(pending.took, partition))
+                    took = partial(pending.took, partition)
+                    _write(broker, marker, batch, topic.name, partition.partition_index, took)
                 except ApiError as error:
                     pending.took(partition, error.code)
     pending.started(broker)
 
 
+def _encoded(broker: "Broker", marker: WritableTxnMarker) -> bytes:
+    return encode_end_transaction_marker(
+        committed=marker.transaction_result,
+        coordinator_epoch=marker.coordinator_epoch,
+        producer_id=marker.producer_id,
+        producer_epoch=marker.producer_epoch,
+        timestamp_ms=broker.clock.time_ms(),
+    )
+
+
 def _write(
-    broker: "Broker", marker: WritableTxnMarker, topic: str, index: int, done: Callable[[ErrorCode], None]
+    broker: "Broker",
+    marker: WritableTxnMarker,
+    batch: bytes,
+    topic: str,
+    index: int,
+    done: Callable[[ErrorCode], None],
 ) -> None:
     partition = broker.replicas.leader(topic, index)
     if topic == CONSUMER_OFFSETS:  # the offsets that the transaction holds become visible with the marker
@@ -121,13 +138,6 @@ def _write(
             done,
         )
         return
-    batch = encode_end_transaction_marker(
-        committed=marker.transaction_result,
-        coordinator_epoch=marker.coordinator_epoch,
-        producer_id=marker.producer_id,
-        producer_epoch=marker.producer_epoch,
-        timestamp_ms=broker.clock.time_ms(),
-    )
     partition.append(
         memoryview(bytearray(batch)),
         acks=-1,

@@ -93,3 +93,26 @@ def test_reader_of_committed_records_leaves_out_the_aborted_transaction_only() -
     everything = AbortedFilter(None)
     seen = [read_header(batch).base_offset for batch in batches if not everything(read_header(batch), [])]
     assert seen == [0, 1, 3, 6]
+
+
+def outcome(batch: bytes) -> object:
+    try:
+        return read_end_transaction_marker(batch, check_crc=False)
+    except CorruptBatch as error:
+        return type(error)
+
+
+def test_the_usual_marker_is_read_as_any_other_would_be() -> None:
+    usual = encode_end_transaction_marker(
+        committed=True, coordinator_epoch=7, producer_id=1, producer_epoch=0, timestamp_ms=5
+    )
+    for place in [22, 60, *range(61, len(usual))]:  # the low byte of the attributes, that of the count, the record
+        for value in (*range(16), 32, 0x7F, 0x80, 0xFF):
+            other = bytearray(usual)
+            other[place] = value
+            longer = bytes(other) + b"\0"  # what follows a batch is no matter, and this is not the usual length
+            assert outcome(bytes(other)) == outcome(longer), (place, value)
+    damaged = bytearray(usual)
+    damaged[70] ^= 1
+    with pytest.raises(CorruptBatch):
+        read_end_transaction_marker(damaged)
