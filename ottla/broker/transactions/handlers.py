@@ -17,7 +17,7 @@ from ottla.broker.leaderships import Leaderships
 from ottla.broker.producer_ids import producer_ids
 from ottla.broker.transactions.marker_writes import write_markers
 from ottla.broker.transactions.markers import Answer, TransactionMarkers
-from ottla.broker.transactions.partitions import Unknown
+from ottla.broker.transactions.partitions import MAX_NAMED, Unknown, named, too_many
 from ottla.broker.transactions.patience import Patient
 from ottla.controller.image import MetadataDelta, MetadataImage
 from ottla.coordinators.transactions.config import TransactionConfig
@@ -69,6 +69,9 @@ async def add_partitions_to_txn(
     """Doors admit versions up to 3 of the Kafka protocol; from 4 on it is leaders of partitions that ask, or the gRPC
     door.
     """
+    if context.node is None and (count := named(request)) > MAX_NAMED:
+        logger.warning("a request adds too many partitions to a transaction", client=context.client_id, named=count)
+        return too_many(request, context.api_version)
     method = partial(_add_partitions, broker)
     patience_ms = PATIENCE_MS if context.node is None else PATIENCE_WITH_NODES_MS
     ids = [request.v3_and_below_transactional_id, *(one.transactional_id for one in request.transactions)]

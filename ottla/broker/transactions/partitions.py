@@ -2,7 +2,12 @@
 
 A client is told of each such partition, and that the others of its request were not attempted, as by Kafka. What is
 only to be verified needs no look: it is in the transaction, or it is not.
+
+A million of them are a few megabytes of a request, and would hold the loop for seconds: no client may name so many.
 """
+
+from itertools import islice
+from typing import Final
 
 from ottla.controller.image import MetadataImage
 from ottla.core.error_codes import ErrorCode
@@ -15,6 +20,35 @@ from ottla.protocol.messages.add_partitions_to_txn_response import (
 )
 
 BROKERS_SINCE = 4
+
+MAX_NAMED: Final = 10_000
+"""Partitions and topics that one request of a client may name, once or repeatedly: about 50 ms of work."""
+
+
+def named(request: AddPartitionsToTxnRequest) -> int:
+    """How many partitions and topics a request names."""
+    topics = [*request.v3_and_below_topics, *(topic for one in request.transactions for topic in one.topics)]
+    return len(topics) + sum(len(topic.partitions) for topic in topics)
+
+
+def too_many(request: AddPartitionsToTxnRequest, version: int) -> AddPartitionsToTxnResponse:
+    """INVALID_REQUEST. Older versions have no place for it but partitions: those that might have been named get it."""
+    if version >= BROKERS_SINCE:
+        return AddPartitionsToTxnResponse(error_code=ErrorCode.INVALID_REQUEST)
+    response, left = AddPartitionsToTxnResponse(), MAX_NAMED
+    for topic in islice(request.v3_and_below_topics, MAX_NAMED):
+        indexes = topic.partitions[:left]
+        left -= len(indexes)
+        results = [
+            AddPartitionsToTxnPartitionResult(partition_index=index, partition_error_code=ErrorCode.INVALID_REQUEST)
+            for index in indexes
+        ]
+        response.results_by_topic_v3_and_below.append(
+            AddPartitionsToTxnTopicResult(name=topic.name, results_by_partition=results)
+        )
+        if not left:
+            break
+    return response
 
 
 class Unknown:

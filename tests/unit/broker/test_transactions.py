@@ -1,6 +1,7 @@
 """Transactions on one broker: coordinator, markers and partitions together, as requests see them."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ from ottla.broker.broker import Broker
 from ottla.broker.context import RequestContext
 from ottla.broker.find_coordinator import KeyType
 from ottla.broker.transactions.handlers import PATIENCE_MS
+from ottla.broker.transactions.partitions import MAX_NAMED
 from ottla.controller.requests import NewTopic
 from ottla.core.errors import ErrorCode
 from ottla.core.types import NodeId
@@ -215,6 +217,32 @@ async def test_partitions_that_do_not_exist_are_in_no_transaction(rig: Rig) -> N
     }
     assert await rig.add(*unknown) == unknown
     assert await rig.add_by_node(*unknown) == unknown
+    assert await rig.state() == "Empty"
+
+
+async def test_a_client_that_names_a_million_partitions_is_refused_at_once(rig: Rig) -> None:
+    await rig.begin()
+    indexes = [0] * 1_000_000
+    topics = [AddPartitionsToTxnTopic(name="t", partitions=indexes), AddPartitionsToTxnTopic(name="t", partitions=[1])]
+    older = AddPartitionsToTxnRequest(
+        v3_and_below_transactional_id=ID,
+        v3_and_below_producer_id=rig.producer_id,
+        v3_and_below_producer_epoch=rig.producer_epoch,
+        v3_and_below_topics=topics,
+    )
+    started = time.process_time()
+    answer = await rig.ask(ApiKey.ADD_PARTITIONS_TO_TXN, older, 3)
+    assert time.process_time() - started < 0.3  # it took seconds
+    (topic,) = answer.results_by_topic_v3_and_below
+    codes = {one.partition_error_code for one in topic.results_by_partition}
+    assert (len(topic.results_by_partition), codes) == (MAX_NAMED, {ErrorCode.INVALID_REQUEST})
+
+    transaction = AddPartitionsToTxnTransaction(
+        transactional_id=ID, producer_id=rig.producer_id, producer_epoch=rig.producer_epoch, topics=topics
+    )
+    newer = AddPartitionsToTxnRequest(transactions=[transaction])
+    answer = await rig.ask(ApiKey.ADD_PARTITIONS_TO_TXN, newer, 5)
+    assert (answer.error_code, answer.results_by_transaction) == (ErrorCode.INVALID_REQUEST, [])
     assert await rig.state() == "Empty"
 
 
