@@ -107,7 +107,7 @@ class Broker:
         self._local = LocalPartitions(settings.node_id, partitions, self.replication)
         self._subscribers: list[Callable[[MetadataImage, MetadataDelta], None]] = []
         self.verifier = verification_of(self)
-        self.produce.serve_transactions(self.verifier, clock)
+        self.produce.serve_transactions(self.verifier)
         self._stopped = False
 
     @property

@@ -11,7 +11,6 @@ from ottla.broker.replicas import Replicas, TopicKey
 from ottla.broker.transactions.produce import Transactions
 from ottla.broker.transactions.verifying import Verifier
 from ottla.core.errors import ApiError, ErrorCode
-from ottla.core.ports import Clock
 from ottla.partitions.partition import Partition
 from ottla.partitions.results import Appended
 from ottla.partitions.verification import NO_GUARD
@@ -176,9 +175,9 @@ class Produce:
         self._deadlines = deadlines
         self._transactions: Transactions | None = None
 
-    def serve_transactions(self, verifier: Verifier, clock: Clock) -> None:
+    def serve_transactions(self, verifier: Verifier) -> None:
         """From now on transactional batches are taken; before, they are refused."""
-        self._transactions = Transactions(verifier, clock)
+        self._transactions = Transactions(verifier)
 
     def __call__(self, request: ProduceRequest, done: ProduceDone) -> None:
         """Append everything now; `done` runs once, here when nothing has to be waited for (errors, `acks=0`)."""

@@ -123,10 +123,6 @@ class Verifications:
         self._by_guard[known.guard] = known
         return known.guard
 
-    def is_asked(self, guard: int) -> bool:
-        """Whether anybody waits for the answer still."""
-        return guard in self._by_guard
-
     def answered(self, guard: int, code: ErrorCode) -> None:
         """The coordinator answered; all who waited for it go on, in order. Nothing happens when the guard is gone."""
         known = self._by_guard.pop(guard, None)

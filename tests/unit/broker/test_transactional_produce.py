@@ -47,7 +47,7 @@ class Transactional:
     def __init__(self, topics: dict[str, int]) -> None:
         self.broker = HotPath(topics)
         self.coordinator = Coordinator()
-        self.broker.produce.serve_transactions(self.coordinator, self.broker.clock)
+        self.broker.produce.serve_transactions(self.coordinator)
 
     @property
     def partition(self) -> Partition:
@@ -189,24 +189,10 @@ def test_a_late_batch_of_an_ended_transaction_is_asked_about_and_refused(one: Tr
     assert one.sequences() == [0]
 
 
-def test_a_coordinator_that_is_not_finished_is_asked_again(one: Transactional) -> None:
+def test_a_coordinator_that_is_not_finished_is_the_producers_affair_in_the_end(one: Transactional) -> None:
     outcomes = [one.send(0), one.send(1)]
-    for _ in range(3):
-        one.coordinator.answer(ErrorCode.CONCURRENT_TRANSACTIONS)
-        one.broker.clock.run_for(20)
-    one.coordinator.answer()
-    assert [one.error(outcome) for outcome in outcomes] == [ErrorCode.NONE] * 2
-
-
-def test_it_is_not_asked_for_ever(one: Transactional) -> None:
-    outcome = one.send(0)
-    for _ in range(6):
-        one.coordinator.answer(ErrorCode.CONCURRENT_TRANSACTIONS)
-        one.broker.clock.run_for(20)
-        if outcome:
-            break
-    assert one.error(outcome) is ErrorCode.CONCURRENT_TRANSACTIONS
-    assert one.broker.clock.monotonic_ms() <= 120
+    one.coordinator.answer(ErrorCode.CONCURRENT_TRANSACTIONS)
+    assert [one.error(outcome) for outcome in outcomes] == [ErrorCode.CONCURRENT_TRANSACTIONS] * 2
 
 
 def test_older_producers_are_told_something_that_they_repeat(one: Transactional) -> None:

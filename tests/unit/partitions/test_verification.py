@@ -115,7 +115,6 @@ def test_a_marker_voids_what_is_asked_of_the_transaction_that_it_ends(case: Case
     case.admit(1, adds=False)
     case.verifications.ended(ID, EPOCH, transaction_version=1)
     assert case.told == [(0, ErrorCode.INVALID_TXN_STATE, guard), (1, ErrorCode.INVALID_TXN_STATE, guard)]
-    assert not case.verifications.is_asked(guard)
     case.verifications.answered(guard, ErrorCode.NONE)
     assert len(case.told) == 2
     assert case.refused(0, guard) is ErrorCode.INVALID_TXN_STATE
@@ -126,7 +125,7 @@ def test_an_old_answer_does_not_count_for_a_new_question(case: Case) -> None:
     case.verifications.ended(ID, EPOCH, transaction_version=1)
     new = case.admit(0, adds=False)
     case.verifications.answered(old, ErrorCode.NONE)
-    assert case.verifications.is_asked(new)
+    assert case.refused(0, new) is ErrorCode.INVALID_TXN_STATE
     assert len(case.told) == 1
 
 
