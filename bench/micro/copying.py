@@ -43,9 +43,8 @@ def main() -> None:
                 copy(started.cluster, source, target, count, compression)
                 cpu, took = time.process_time() - cpu, time.monotonic() - at
                 size = count * record_bytes
-                print(
-                    f"{record_bytes} B {compression:5} {name:16} {cpu / size * 1e9:5.1f} s/GB {size / took / 1e6:4.0f} MB/s"
-                )
+                figures = f"{cpu / size * 1e9:5.1f} s/GB {size / took / 1e6:4.0f} MB/s"
+                print(f"{record_bytes} B {compression:5} {name:16} {figures}")
 
 
 def ours(cluster: Cluster, source: str, target: str, count: int, _compression: str) -> None:
