@@ -94,7 +94,8 @@ class Commands:
         elif command in self._commands:
             children = self._named(request.get("nodes"))
             is_true = self._commands[command](children)
-            self._wait(is_true, lambda: {"ok": True}, lambda: _too_late(command, children), until, reply)
+            numbers = [child.number for child in children]  # `start` has other processes of them
+            self._wait(is_true, lambda: {"ok": True}, lambda: _too_late(command, self._named(numbers)), until, reply)
         else:
             raise Impossible(f"there is no command {command!r}")
 

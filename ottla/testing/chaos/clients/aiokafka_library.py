@@ -146,8 +146,16 @@ class _Consumer:
         await _told(self._consumer.commit({TopicPartition(*at): offset for at, offset in offsets.items()}))
 
     async def close(self) -> None:
-        with suppress(Failure):  # the group drops it after its session
+        try:
             await _told(self._consumer.stop(), 10)
+        except Failure:
+            pass  # the group drops it after its session
+        except asyncio.CancelledError:
+            # aiokafka cancels a fetch that waits after a failure, and lets that cancellation out as if it were ours.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            await self._consumer._client.close()  # which it has left out
 
 
 def _places(partitions: Collection[TopicPartition]) -> Collection[At]:

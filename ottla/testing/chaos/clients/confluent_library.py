@@ -407,7 +407,15 @@ class Asking:
         def ask() -> dict[At, int]:
             asked = {TopicPartition(*at): OffsetSpec.latest() for at in partitions}
             told = self._admin().list_offsets(asked, isolation_level=level, request_timeout=_ASK_S)
-            return {At(one.topic, one.partition): future.result(_ASK_S + 5).offset for one, future in told.items()}
+            try:
+                found = {At(one.topic, one.partition): future.result(_ASK_S + 5).offset for one, future in told.items()}
+            except KafkaException:
+                self._client = None  # refused for its leader's epoch, it goes on with the one that it has cached
+                raise
+            if unknown := sorted(at for at, end in found.items() if end < 0):
+                # Without a leader librdkafka reports no error, only the offset -1001.
+                raise Failure(f"where {unknown} end is not known", remedy=Remedy.RETRY)
+            return found
 
         return await self._calls.call(ask)
 
