@@ -304,8 +304,9 @@ _GROUPS = (
         "group.initial.rebalance.delay.ms",
         INT,
         0,
-        "How long a new group waits for more members before it first assigns partitions. Kafka's default is 3000; "
-        "0 lets a lone consumer start at once.",
+        "How long a new group waits for more members before it first assigns partitions. 0, as in the configuration "
+        "file that Kafka ships, lets a lone consumer start at once; but of members that start together the first gets "
+        "all partitions until the next rebalance. Kafka's built-in default is 3000.",
         READ_ONLY,
         0,
         "ms",

@@ -104,6 +104,7 @@ class Member:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3 * WAIT_S)
 def test_members_of_a_group_share_and_take_over(bootstrap: str, new_name: Callable[[str], str]) -> None:
     """Each of two has half of the partitions. One is killed; the other reads on, and nothing is left out."""
     topic, group = new_name("shared"), new_name("kcat-group")

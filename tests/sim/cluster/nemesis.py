@@ -227,9 +227,13 @@ class Nemesis:
         strikes = options.strikes * (2 if name == "end" else 1)
         if random.random() < strikes and not self._striking:
             self._striking = True
-            find = random.choice(supports(self.setting.checker, worker.transactional_id))
+            coordinator, *others = supports(self.setting.checker, worker.transactional_id)
+            find = random.choice([coordinator, coordinator, *others])
             after_s = random.choice([0.0, 0.002, 0.01])
-            self.setting.world.call_later(after_s, self._unless_stopped, lambda: self._strike(name, find()))
+            if name == "end" and random.random() < 0.3:
+                self._strike_between(name, coordinator(), random.choice(others)())
+            else:
+                self.setting.world.call_later(after_s, self._unless_stopped, lambda: self._strike(name, find()))
             if random.random() < 0.3:  # nobody asks again how it ended
                 self.setting.world.call_later(
                     random.random() * 0.01, self._unless_stopped, lambda: self._end_life(worker)
@@ -246,6 +250,14 @@ class Nemesis:
     def _die(self, host: Host) -> None:
         host.kill()
         self._start_later(host)
+
+    def _strike_between(self, step: str, coordinator: NodeId | None, other: NodeId | None) -> None:
+        """The two do not hear each other, so that a marker does not come through; then the coordinator dies."""
+        if coordinator is None or other is None or coordinator == other:
+            return
+        self.setting.coverage.note(f"struck at {step}")
+        self._cut({(coordinator, other), (other, coordinator)}, set())
+        self._after(0.1, lambda: self._die(self.hosts[coordinator - 1]))
 
     def _strike(self, step: str, node: NodeId | None) -> None:
         if node is None:

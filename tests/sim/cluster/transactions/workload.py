@@ -3,6 +3,7 @@ of that, and at the end the judgement.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from ottla.controller.image import NO_LEADER
 from ottla.coordinators.groups.service import CONSUMER_OFFSETS
@@ -181,10 +182,9 @@ def leader(checker: Checker, topic: str, index: int | None = None, *, key: str =
 
 
 def supports(checker: Checker, transactional_id: str) -> list[Callable[[], NodeId | None]]:
-    """Whoever a transaction rests on: its own coordinator, its group's, and the leaders of what it writes to."""
+    """Whoever a transaction rests on: its coordinator, its group's, and the leaders of what it writes to."""
     return [
         lambda: leader(checker, TRANSACTION_STATE, key=transactional_id),
-        lambda: leader(checker, TRANSACTION_STATE, key=transactional_id),
         lambda: leader(checker, CONSUMER_OFFSETS, key=GROUP),
-        lambda: leader(checker, OUTPUT, 0),
+        *(partial(leader, checker, OUTPUT, index) for index in range(OUTPUT_PARTITIONS)),
     ]
