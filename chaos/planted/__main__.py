@@ -65,13 +65,14 @@ def _try(case: Case, seed: int, seconds: float, directory: Path) -> Result | Non
         faults=tuple(chosen_faults(case.faults)),
         seconds=seconds,
         seed=seed,
+        replication_factor=case.nodes,
     )
     began = time.monotonic()
 
     def tell(text: str) -> None:
         click.echo(f"{time.monotonic() - began:6.1f}  {text}")
 
-    target = LocalTarget(directory, settings=SETTINGS, launch=words(case.bug))
+    target = LocalTarget(directory, nodes=case.nodes, settings=SETTINGS, launch=words(case.bug))
     try:
         result = asyncio.run(run(plan, target, history, tell))
     except (ClusterError, CrewError, Failure) as error:
