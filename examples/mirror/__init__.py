@@ -1,0 +1,1 @@
+"""Mirroring between clusters, one scenario a module; `README.md` tells what they show."""
