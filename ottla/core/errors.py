@@ -10,6 +10,7 @@
     ├── ConfigError         a wrong key or value; says what to change
     └── StorageError        the files on disk are not usable
         └── CorruptLog      damage below the durable end: names file, position and what to do
+            └── CorruptContents     of one batch, which its CRC tells; what follows can be read
 
 `OSError` of a failed write or sync passes through to whoever submitted it; it is turned into
 `ApiError(KAFKA_STORAGE_ERROR)` where a client is answered.
@@ -23,6 +24,7 @@ __all__ = [
     "ApiError",
     "ConfigError",
     "CorruptBatch",
+    "CorruptContents",
     "CorruptLog",
     "DecodeError",
     "EncodeError",
@@ -93,4 +95,8 @@ class CorruptLog(StorageError):
         self.path, self.position, self.reason, self.advice = path, position, reason, advice
 
     def __reduce__(self) -> tuple[type["CorruptLog"], tuple[str, int, str, str]]:
-        return CorruptLog, (self.path, self.position, self.reason, self.advice)
+        return type(self), (self.path, self.position, self.reason, self.advice)
+
+
+class CorruptContents(CorruptLog):
+    """A batch in the middle of a log is not what was written. What lies before and behind it is sound."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from ottla.core.errors import CorruptContents
 from ottla.core.ports import Files
 from ottla.partitions.compaction import CleanedGroup, CompactionPlan, CompactionResult, SealedSegment, compact
 from ottla.partitions.environment import Environment
@@ -77,6 +78,8 @@ class Cleaner:
             if partition.error is None and log.generation == generation:
                 logger.error("compaction failed", partition=partition.name, error=str(error))
                 partition.compaction_failed_at = log.active.base_offset  # do not try the same again at once
+                if isinstance(error, CorruptContents):
+                    partition.damaged(error)
             return
         if partition.error is not None or log.generation != generation:
             self._end(partition)

@@ -16,11 +16,13 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from operator import attrgetter
 
+from ottla.core.errors import CorruptBatch, CorruptContents
 from ottla.core.ports import File, Files
 from ottla.core.types import Buffer
 from ottla.partitions.idle_producers import ROW
 from ottla.partitions.producer_snapshot import encode_aborted
 from ottla.partitions.producer_state import AbortedTransaction, ProducerSnapshot
+from ottla.partitions.reading import DAMAGE_ADVICE
 from ottla.partitions.segment import (
     CLEANED_SUFFIX,
     INDEX_SUFFIX,
@@ -88,7 +90,7 @@ class CompactionResult:
 
 
 def compact(files: Files, plan: CompactionPlan, pause: Callable[[float], None] = lambda _: None) -> CompactionResult:
-    """Write the `.cleaned` files; durable when it returns. CorruptLog or CorruptBatch when a segment is damaged."""
+    """Write the `.cleaned` files; durable when it returns. CorruptLog when a segment is damaged."""
     throttle = _Throttle(plan.max_bytes_per_second, pause)
     offsets, cleaned_to = _last_offsets(files, plan, throttle)
     result = CompactionResult(cleaned_to=cleaned_to)
@@ -272,7 +274,10 @@ def _batches(files: Files, segment: SealedSegment, throttle: "_Throttle") -> Ite
     try:
         for position, header in walk_headers(file, segment.path(), 0, segment.size_bytes):
             batch = file.pread(header.size_bytes, position)
-            validate(batch)
+            try:
+                validate(batch)
+            except CorruptBatch as error:
+                raise CorruptContents(segment.path(), position, str(error), DAMAGE_ADVICE) from error
             throttle.used(len(batch))
             yield header, batch
     finally:

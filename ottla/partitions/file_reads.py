@@ -34,8 +34,7 @@ def read_batches(partition: "Partition", wanted: Wanted, isolation: Isolation, d
     try:
         found = read_segments(segments, wanted, cursor, log.at_hand)
     except Exception as error:
-        log.fail(error)
-        raise partition.storage_error() from error
+        raise partition.damaged(error) from error
     if found is not None:
         return _result(partition, found, wanted, isolation)
     if log.held is not None:
@@ -54,8 +53,7 @@ def read_batches(partition: "Partition", wanted: Wanted, isolation: Isolation, d
             done(_result(partition, found, wanted, isolation))
         else:
             assert error is not None
-            log.fail(error)
-            done(partition.storage_error())
+            done(partition.damaged(error))
 
     partition.environment.disk.submit(job, finished)
     return None

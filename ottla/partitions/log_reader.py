@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ottla.core.ports import Disk, File
 from ottla.core.types import Buffer
 from ottla.partitions.index import OffsetIndex
-from ottla.partitions.reading import ReadBytes, collect, locate
+from ottla.partitions.reading import ReadBytes, check, collect, locate
 from ottla.partitions.segment import Segment
 from ottla.partitions.segment_files import load_index
 
@@ -75,8 +75,18 @@ def read_segments(
         if found is None:
             return None
         buffer, next_offset = found
+        _check(segment, position, buffer)
         return Found(buffer, next_offset, segment, position + len(buffer))
     return Found(b"", -1, segments[-1], 0)
+
+
+def _check(segment: Segment, position: int, buffer: Buffer) -> None:
+    """What was there before this process was may have decayed. Whoever reads from the start on checks it for others."""
+    checked, end = segment.checked, position + len(buffer)
+    if checked < segment.unknown and position < segment.unknown and end > checked:
+        check(buffer, segment.path(), position, checked, segment.unknown)
+        if position <= checked:
+            segment.checked = end
 
 
 class ColdRead:

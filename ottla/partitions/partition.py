@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from ottla.core.error_codes import ErrorCode
-from ottla.core.errors import ApiError
+from ottla.core.errors import ApiError, CorruptContents
 from ottla.core.types import Uuid
 from ottla.partitions import file_reads, upkeep
 from ottla.partitions.config import LogConfig
@@ -370,6 +370,19 @@ class Partition:
         if self.role is not None:
             self.role.failed()
         self._notify()
+
+    def damaged(self, error: Exception) -> ApiError:
+        """Its files are not what was written. What the reader is told who found it.
+
+        Another replica that has everything takes over: then this one is out of service. Where there is none, whatever
+        can still be read and written is worth more.
+        """
+        sound_elsewhere = self.role is not None and self.role.others_have_all
+        if isinstance(error, CorruptContents) and not sound_elsewhere:
+            logger.error("a batch is damaged", partition=self.name, error=str(error))
+            return ApiError(ErrorCode.CORRUPT_MESSAGE, f"{self.name}: {error}")
+        self.log.fail(error)
+        return self.storage_error()
 
     def advance(self, high_watermark: int) -> None:
         """The high watermark moved on."""

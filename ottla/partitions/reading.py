@@ -1,15 +1,18 @@
 """Whole batches out of a segment's file, with whatever can read bytes: the page cache on the loop, a thread when cold.
 
 Only headers are looked at, to find where batches begin and end. A header that cannot be one is damage and raises
-`CorruptLog`; the contents are covered by the CRC that the reader's client checks.
+`CorruptLog`. Contents that this process has not written itself are checked by their CRC, once for each way through a
+file (`check`): not every client checks it, and one that does can only complain.
 """
 
 from collections.abc import Callable
 from struct import Struct
 
-from ottla.core.errors import CorruptLog
+from crc32c import crc32c
+
+from ottla.core.errors import CorruptContents, CorruptLog
 from ottla.core.types import Buffer
-from ottla.records.header import HEADER_BYTES
+from ottla.records.header import ATTRIBUTES_POSITION, HEADER_BYTES
 
 ReadBytes = Callable[[int, int], Buffer | None]
 """(length, position) → bytes, or None when they cannot be had here."""
@@ -17,6 +20,8 @@ ReadBytes = Callable[[int, int], Buffer | None]
 _OFFSET_AND_LENGTH = Struct(">qi")
 _LAST_OFFSET_DELTA = Struct(">i")
 _LAST_OFFSET_DELTA_AT = 23
+_CRC = Struct(">I")
+_CRC_AT = 17
 _MAGIC_AT = 16
 _PREFIX_BYTES = 12
 _LOCATE_BYTES = 8192
@@ -94,3 +99,19 @@ def collect(
         return b"", -1
     next_offset = unpack(data, last)[0] + _LAST_OFFSET_DELTA.unpack_from(data, last + _LAST_OFFSET_DELTA_AT)[0] + 1
     return (data if at == have else memoryview(data)[:at]), next_offset
+
+
+def check(batches: Buffer, path: str, position: int, start: int, end: int) -> None:
+    """Raises CorruptContents where one of these whole batches, at `position` of the file, is not what its CRC says.
+
+    Only those that begin in [start, end) of the file are looked at.
+    """
+    view, size, at = memoryview(batches), len(batches), 0
+    while at < size and position + at < end:
+        after = at + _PREFIX_BYTES + _OFFSET_AND_LENGTH.unpack_from(view, at)[1]
+        if position + at >= start:
+            said, found = _CRC.unpack_from(view, at + _CRC_AT)[0], crc32c(view[at + ATTRIBUTES_POSITION : after])
+            if found != said:
+                reason = f"the CRC of a batch is {found:#010x}, its header says {said:#010x}"
+                raise CorruptContents(path, position + at, reason, DAMAGE_ADVICE)
+        at = after

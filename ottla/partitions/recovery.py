@@ -187,7 +187,7 @@ class _Recovery:
         for name in self.names:
             if name.endswith(LOG_SUFFIX) and name[: -len(LOG_SUFFIX)].isdecimal():
                 segment = Segment(self.directory, int(name[: -len(LOG_SUFFIX)]), created=True)
-                segment.size = segment.written = self.files.size(segment.path())
+                segment.size = segment.written = segment.unknown = self.files.size(segment.path())
                 segments.append(segment)
         segments.sort(key=lambda segment: segment.base_offset)
         return segments

@@ -14,6 +14,10 @@ class ReplicaRole(Protocol):
     def latest_is_known(self) -> bool:
         """Whether the high watermark is at least what earlier leaders showed (KIP-207)."""
 
+    @property
+    def others_have_all(self) -> bool:
+        """Whether another replica has everything that is committed, so that it can go on without this one."""
+
     def appended(self) -> None:
         """A client's batch is at the log end."""
 

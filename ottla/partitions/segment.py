@@ -31,6 +31,7 @@ class Segment:
     __slots__ = (
         "base_offset",
         "bytes_since_index",
+        "checked",
         "created",
         "directory",
         "failed",
@@ -44,6 +45,7 @@ class Segment:
         "size",
         "time_index",
         "time_index_flushed",
+        "unknown",
         "written",
     )
 
@@ -61,6 +63,8 @@ class Segment:
         self.max_timestamp = _NO_TIMESTAMP
         self.max_timestamp_offset = base_offset
         self.modified_ms = 0
+        self.unknown = 0  # so many bytes from the start on were there before this process was
+        self.checked = 0  # so many of them were read and found right
 
     def path(self, suffix: str = LOG_SUFFIX) -> str:
         return f"{self.directory}/{self.base_offset:020d}{suffix}"

@@ -38,6 +38,7 @@ class Role:
 
     has_enough_replicas = True
     latest_is_known = True
+    others_have_all = True
 
     def appended(self) -> None: ...
     def synced(self, end_offset: int) -> None: ...

@@ -66,6 +66,7 @@ class Following:
 
     has_enough_replicas = True  # asked of leaders only
     latest_is_known = False
+    others_have_all = True  # its leader at least
 
     def appended(self) -> None:
         """Clients append to leaders only."""

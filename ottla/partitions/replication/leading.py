@@ -89,6 +89,10 @@ class Leading:
     def latest_is_known(self) -> bool:
         return self.state.latest_is_known
 
+    @property
+    def others_have_all(self) -> bool:
+        return len(self.state.isr) > 1
+
     def appended(self) -> None:
         if self._is_new:  # from here on the epoch can be told from its records, and its start is worth being saved
             self._is_new = False

@@ -128,6 +128,7 @@ class ColdRot(OfLocalNodes):
         files = await self.blocking(cold_files, self.target.data(node))
         chosen = random.sample(files, min(len(files), random.choice([1, 2, 3])))
         done = [await self.blocking(rot, random, path) for path in chosen]
+        self.spoilt |= {path.parent for path in chosen}
         return Fault(name=self.name, detail=f"node {node}: {'; '.join(done) or 'no closed files yet'}", nodes=(node,))
 
     async def heal(self) -> None:

@@ -14,6 +14,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
@@ -46,6 +47,8 @@ class Nemesis(ABC):
 
     def __init__(self, target: Target) -> None:
         self.target = target
+        self.spoilt: set[Path] = set()
+        """Folders of partitions whose files it has damaged: what they hold is no replica any more."""
 
     @abstractmethod
     async def inject(self, random: Random) -> Fault:

@@ -1,6 +1,6 @@
 """What every replica holds, read from the files of nodes that have stopped, as one more reader each."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from ottla.cli.log_files import batches, mapped, records_of, segments
@@ -10,15 +10,19 @@ from ottla.testing.history import Recorder, Seen, now_ns
 
 
 def read_replicas(
-    recorder: Recorder, data: Sequence[tuple[int, Path]], topics: dict[str, Callable[[Read], Seen] | None]
+    recorder: Recorder,
+    data: Sequence[tuple[int, Path]],
+    topics: dict[str, Callable[[Read], Seen] | None],
+    *,
+    without: Collection[Path] = (),
 ) -> int:
-    """Nodes with the folders in which they have their partitions; how many logs there were."""
+    """Nodes with the folders of their partitions; how many logs there were. `without`: folders that do not count."""
     count = 0
     for node, folder in data:
         for topic, seen in topics.items():
             for log_folder in sorted(folder.glob(f"{topic}-*")):
                 number = log_folder.name.removeprefix(f"{topic}-")
-                if not number.isdigit():
+                if not number.isdigit() or log_folder in without:
                     continue
                 log = Log(recorder, f"replica-{node}-{log_folder.name}")
                 since = now_ns()

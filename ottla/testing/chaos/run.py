@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final, Protocol
@@ -107,7 +108,10 @@ async def run(
         await asyncio.to_thread(target.shut_down)
         with Recorder(directory / "replicas.history", "replicas") as recorder:
             data = [(node, target.data(node)) for node in target.nodes]
-            result.replicas = await asyncio.to_thread(read_replicas, recorder, data, _decoders(plan))
+            spoilt = {folder for nemesis in nemeses.values() for folder in nemesis.spoilt}
+            result.replicas = await asyncio.to_thread(
+                partial(read_replicas, without=spoilt), recorder, data, _decoders(plan)
+            )
     finally:
         for nemesis in nemeses.values():
             nemesis.cleanup()

@@ -26,6 +26,7 @@ class Follower:
 
     has_enough_replicas = True
     latest_is_known = False
+    others_have_all = True
 
     def appended(self) -> None: ...
     def synced(self, end_offset: int) -> None: ...

@@ -1,0 +1,115 @@
+"""What lay on the disk while its node was down, and is not what was written any more: no reader gets it."""
+
+from collections.abc import Callable
+
+import pytest
+
+from ottla.core.errors import ApiError, ErrorCode
+from ottla.partitions.config import LogConfig
+from ottla.partitions.results import State
+from ottla.records.header import HEADER_BYTES
+from tests.sim.log_harness import Node, make_batch
+from tests.unit.partitions.replication.test_partition_roles import ME, follow, lead
+
+SEGMENT_BYTES = 2000
+COUNT = 30
+
+
+def filled(*, cleanup_compact: bool = False) -> Node:
+    config = LogConfig(segment_bytes=SEGMENT_BYTES, min_insync_replicas=1, cleanup_compact=cleanup_compact)
+    node = Node(1, config)
+    for n in range(COUNT):
+        node.append(make_batch([b"value of %d" % n + b"." * 300], keys=[b"%d" % (n % 3)]))
+        node.settle()
+    node.clock.run_for(3000)
+    return node
+
+
+def decay(node: Node, segment: int, batch_bytes_in: int = HEADER_BYTES + 20) -> int:
+    """One bit in the contents of a closed segment's second batch; that batch's offset."""
+    path = node.partition.log.segments[segment].path()
+    inode = node.files.open(path).inode
+    second = 12 + int.from_bytes(inode.content[8:12], "big")
+    for content in (inode.content, inode.durable):
+        content[second + batch_bytes_in] ^= 4
+    return int.from_bytes(inode.content[second : second + 8], "big")
+
+
+def restarted(node: Node) -> Node:
+    node.kill()
+    assert node.partition.state is State.ONLINE
+    return node
+
+
+@pytest.mark.parametrize("restart", [Node.kill, Node.crash])
+def test_of_a_single_replica_only_the_damaged_batch_cannot_be_read(restart: Callable[[Node], None]) -> None:
+    node = filled()
+    bad = decay(node, 2)
+    restart(node)
+    with pytest.raises(ApiError) as caught:
+        node.read_all()
+    assert caught.value.code is ErrorCode.CORRUPT_MESSAGE
+    assert "is damaged at byte" in str(caught.value)
+    assert node.read(bad - 1, max_bytes=1).next_offset == bad
+    assert node.read(bad + 1).next_offset > bad + 1
+    assert node.partition.state is State.ONLINE
+    _, ack = node.append(make_batch([b"one more"]))
+    node.settle()
+    assert ack.code is ErrorCode.NONE
+
+
+def test_a_leader_leaves_the_partition_to_replicas_that_have_it_whole() -> None:
+    node = filled()
+    bad = decay(node, 2)
+    restarted(node)
+    lead(node, 1)
+    with pytest.raises(ApiError) as caught:
+        node.read(bad)
+    assert caught.value.code is ErrorCode.KAFKA_STORAGE_ERROR
+    assert node.partition.state is State.OFFLINE
+
+
+def test_a_leader_that_alone_is_in_sync_goes_on() -> None:
+    node = filled()
+    bad = decay(node, 2)
+    restarted(node)
+    lead(node, 1, isr=(ME,))
+    with pytest.raises(ApiError) as caught:
+        node.read(bad)
+    assert caught.value.code is ErrorCode.CORRUPT_MESSAGE
+    assert node.partition.state is State.ONLINE
+
+
+def test_a_compaction_that_finds_damage_takes_a_follower_out_of_service() -> None:
+    node = filled(cleanup_compact=True)
+    decay(node, 1)
+    restarted(node)
+    follow(node, 1)
+    node.clock.run_for(3000)
+    node.manager.compact()
+    node.clock.run_until(lambda: not node.partition.compacting)
+    assert node.partition.state is State.OFFLINE
+
+
+def test_whoever_reads_on_from_the_start_checks_each_batch_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = filled()
+    restarted(node)
+    checked: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        "ottla.partitions.log_reader.check", lambda batches, path, position, start, end: checked.append((start, end))
+    )
+    node.read_all()
+    once = len(checked)
+    assert once >= len(node.partition.log.segments) - 1
+    node.read_all()
+    assert len(checked) == once
+
+
+def test_what_this_process_wrote_is_not_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = filled()
+
+    def never(*_: object) -> None:
+        raise AssertionError("it was checked when it came")
+
+    monkeypatch.setattr("ottla.partitions.log_reader.check", never)
+    assert len(node.read_all()) == COUNT
