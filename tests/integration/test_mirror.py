@@ -14,6 +14,8 @@ import pytest
 
 from ottla.client import Admin, ConfigResource, OffsetAndMetadata, Producer, TopicPartition
 from ottla.mirror.core.partition_task import State
+from ottla.mirror.core.runs import CHUNK_RUNS
+from ottla.mirror.engine.bookkeeping import Bookkeeping
 from ottla.testing.cluster import Cluster
 from tests.integration.mirror_rig import (
     WAIT_S,
@@ -117,6 +119,36 @@ async def test_the_share_of_a_killed_process_goes_to_the_others(
             assert len(runner.copiers) == 8
     finally:
         command.kill()
+
+
+async def test_the_map_forgets_what_neither_side_has_any_more(clusters: dict[str, Cluster], topic: str) -> None:
+    gaps = 2 * CHUNK_RUNS + 10  # each transaction of the source ends a run
+    async with (
+        Admin(**door(clusters["a"])) as source,
+        Admin(**door(clusters["b"])) as target,
+        running(config_of(clusters, topics=topic)) as process,
+    ):
+        for first in (0, gaps):
+            async with Producer(**door(clusters["a"]), transactional_id=f"writer-{topic}") as producer:
+                for number in range(first, first + gaps):
+                    async with producer.transaction():
+                        await producer.send(topic, b"%d" % number, partition=1)
+            copies = await read_all(clusters["b"], f"a.{topic}", 1, gaps)
+            assert [value for _, value in copies] == [b"%d" % number for number in range(first, first + gaps)]
+            await source.delete_records({TopicPartition(topic, 1): 2 * gaps})
+            await target.delete_records({TopicPartition(f"a.{topic}", 1): copies[-1][0] + 1})
+        ledger = process.books["b"].ledger
+        await until(lambda: any(one.source_topic == topic for one in ledger), "it is copied")
+        [copied] = [one for one in ledger if one.source_topic == topic and one.map_id.partition == 1]
+        assert len(list(copied.map.runs())) < gaps + CHUNK_RUNS
+        again = Bookkeeping(process.sides["b"])  # as whoever comes next reads it
+        try:
+            await again.catch_up()
+            known = again.ledger.get(copied.map_id)
+            assert known is not None
+            assert list(known.map.runs()) == list(copied.map.runs())
+        finally:
+            await again.close()
 
 
 async def test_groups_go_on_in_the_target_at_the_very_record(clusters: dict[str, Cluster], topic: str) -> None:

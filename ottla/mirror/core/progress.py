@@ -151,9 +151,8 @@ class CopiedPartition:
         ]
 
     def replay(self, record: ProgressRecord) -> None:
-        """Take over what is committed."""
-        for path in record.paths:
-            self.paths.index(path)
+        """Take over what is committed, in place of paths that only a transaction which failed has named."""
+        self.paths = Paths(record.paths)
         self.map.replay(record.chunk)
 
 

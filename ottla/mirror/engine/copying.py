@@ -31,6 +31,7 @@ from ottla.mirror.core.progress import (
     PROGRESS_TOPIC,
     CopiedPartition,
     MapId,
+    encode_key,
     progress_partition,
 )
 from ottla.mirror.core.provenance import Origins
@@ -42,6 +43,7 @@ from ottla.mirror.engine.side import Side
 from ottla.mirror.engine.throttle import Throttle
 from ottla.mirror.engine.writing import BatchRefused, TransactionWriter
 from ottla.records.batch import Record, encode_batch
+from ottla.records.varint import INT64_MAX
 
 logger = logging.getLogger("ottla.mirror")
 
@@ -299,7 +301,10 @@ class Copier:
         self._is_unsure = True
         try:
             runs = await self._write(items, copied)
-            written = [one.encode() for one in copied.records(copied.map.plan(runs, position))]
+            chunks = copied.map.plan(runs, position)
+            written: list[tuple[bytes, bytes | None]] = [one.encode() for one in copied.records(chunks)]
+            if len(chunks) > 1:  # now and then, as chunks fill up
+                written += [(encode_key(map_id, number), None) for number in await self._outlived(copied)]
             now_ms = int(time.time() * 1000)
             progress = encode_batch([Record(timestamp=now_ms, key=key, value=value) for key, value in written])
             await self._writer.write(self._progress, self._progress_id(), [progress])
@@ -318,6 +323,14 @@ class Copier:
         self.figures.committed_at_ms = now_ms
         if runs:
             self.flow.on_copied(self.source, self.target, runs)
+
+    async def _outlived(self, copied: CopiedPartition) -> list[int]:
+        """Chunks of the map of which neither side has records any more."""
+        source_start = self.flow.reader.ends.get(self.source, (-1, -1))[1]
+        if not copied.map.trim(source_start, INT64_MAX):
+            return []
+        target_start = await self.flow.target.offset_at(self.target, EARLIEST_TIMESTAMP, read_committed=True)
+        return copied.map.trim(source_start, target_start)
 
     async def _write(self, items: list[Outgoing], copied: CopiedPartition) -> list[Run]:
         dead = [item for item in items if item.spans[0][0] in self._dead] if self._dead else []

@@ -119,6 +119,16 @@ def test_a_copy_writes_what_a_ledger_reads() -> None:
     assert ledger.get(ID) is not None and copy.map.position == 7
 
 
+def test_paths_of_a_transaction_that_failed_do_not_shift_those_that_are_committed() -> None:
+    ledger = Ledger()
+    ledger.replay(*record(Run(0, 0, 1), position=1).encode())
+    copy = ledger.get(ID)
+    assert copy is not None
+    assert copy.paths.index(("never", "committed")) == 1
+    ledger.replay(*record(Run(0, 0, 1), Run(1, 1, 1, 1), position=2, paths=(("x",),)).encode())  # by another process
+    assert ledger.path_at(ID.target_topic_id, 3, 1) == ("x", "cluster-a")
+
+
 def test_a_path_has_one_index() -> None:
     paths = Paths()
     assert [paths.index(path) for path in ((), ("a",), ("a", "b"), ("a",))] == [0, 1, 2, 1]
