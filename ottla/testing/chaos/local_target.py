@@ -1,6 +1,7 @@
 """`ottla up` as the cluster under test: equipped, started, hurt, and gone at the end."""
 
 import shlex
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from ottla.testing.chaos.small_disks import SmallDisks
 from ottla.testing.cluster import Cluster, ClusterError
 
 BASE_PORT: Final = 9092
+START_TIMEOUT_S: Final = 240.0
 _TAKES_PART: Final = ("running", "starting")
 
 
@@ -209,7 +211,14 @@ class LocalTarget:
 
     def start_nodes(self, *nodes: int) -> None:
         """Return when they take part, at once when they do already. Name all after the loss of a majority."""
-        self.cluster.start_node(*nodes)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            try:
+                return self.cluster.start_node(*nodes)
+            except ClusterError as error:
+                # On a machine that does much else a start takes long: asked again, the supervisor goes on waiting.
+                if "in time" not in str(error).partition("\n")[0] or time.monotonic() > deadline:
+                    raise
 
     def pause(self, *nodes: int) -> None:
         """SIGSTOP."""
