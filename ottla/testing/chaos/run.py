@@ -127,6 +127,7 @@ async def check_cluster(plan: Plan, address: Address, directory: Path, tell: Tel
         await _undisturbed(crew, plan.seconds, tell)
         return []
 
+    await _check_unused(plan, address)
     try:
         result, since_ns = await _work(plan, address, directory, trouble, tell)
     finally:
@@ -281,11 +282,21 @@ def _since(window: FaultWindow, since_ns: int) -> FaultWindow:
     return replace(window, since_s=window.since_s - since_ns / 1e9, until_s=window.until_s - since_ns / 1e9)
 
 
-async def _create(library: Library, topics: Sequence[Topic], attempts: int = 6) -> None:
-    """Topics of its own; raises ConfigError when some are there. A cluster that has only just started is given time."""
-    names = [topic.name for topic in topics]
-    if there := {one.at.topic for one in await _asked(library, names, attempts)}:
+async def _check_unused(plan: Plan, address: Address) -> None:
+    """Raises ConfigError when topics with these names are there: they are somebody's."""
+    library = open_library(plan.client, address)
+    try:
+        names = [topic.name for one in workloads(plan.workloads) for topic in one.topics(plan.prefix, 1)]
+        there = {one.at.topic for one in await _asked(library, names, 3)}
+    finally:
+        await library.close()
+    if there:
         raise ConfigError(f"topic {min(there)} is there already: choose another --prefix")
+
+
+async def _create(library: Library, topics: Sequence[Topic], attempts: int = 6) -> None:
+    """Topics that may be there from an earlier attempt. A cluster that has only just started is given time."""
+    names = [topic.name for topic in topics]
     for left in range(attempts, 0, -1):
         there = {one.at.topic for one in await _asked(library, names, attempts)}
         lacking = [topic for topic in topics if topic.name not in there]
