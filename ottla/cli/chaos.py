@@ -1,6 +1,7 @@
 """`ottla chaos`: workloads and faults on a throw-away cluster, or workloads on a running one; then the verdict."""
 
 import asyncio
+import logging
 import signal
 import sys
 import tempfile
@@ -246,6 +247,9 @@ def _to_end(work: "Coroutine[Any, Any, Result]") -> "Result":
     from ottla.testing.chaos.clients.port import Failure
     from ottla.testing.chaos.crew import CrewError
     from ottla.testing.cluster import ClusterError
+
+    # It logs each retry as an error; what concerns the run is raised to it.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
     async def cancellable() -> "Result":
         task = asyncio.current_task()

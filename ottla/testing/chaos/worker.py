@@ -6,6 +6,7 @@ gone, and it ends at once.
 
 import asyncio
 import json
+import logging
 import os
 import sys
 from dataclasses import asdict, dataclass
@@ -81,6 +82,8 @@ async def _listen(scene: Scene) -> None:
 
 def main() -> None:
     """The process."""
+    # What libraries complain of is kept beside the history.
+    logging.basicConfig(format="%(asctime)s.%(msecs)03d %(name)s %(message)s", level=logging.WARNING)
     asyncio.run(work(Task.parse(sys.argv[1])))
 
 

@@ -4,7 +4,6 @@ Its transactions know nothing of groups' members, so a workload gives each copie
 """
 
 import asyncio
-import logging
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -26,9 +25,6 @@ from ottla.testing.chaos.clients.confluent_library import Asking, settings
 from ottla.testing.chaos.clients.port import Address, At, Failure, Listener, Partition, Read, Remedy, Topic
 
 _REQUEST_MS: Final = 5_000
-
-# It logs each retry as an error; what concerns a workload is raised to it.
-logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 
 def open_library(address: Address) -> "AiokafkaLibrary":
