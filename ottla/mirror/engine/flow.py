@@ -21,7 +21,7 @@ from ottla.mirror.engine.topics import ensure_topic, keep_configs, keep_topics
 
 logger = logging.getLogger("ottla.mirror")
 
-_PARTITION_BYTES: Final = 4 << 20
+_PARTITION_BYTES: Final = 5 << 20  # six partitions twice, read ahead, fit the default of ottla.memory.bytes
 _DEAD_LETTER_BYTES: Final = 64 << 20  # records that the copy's own topic refuses find room there
 
 
