@@ -35,7 +35,7 @@ CASES: Final = (
     ),
     Case(
         bug="aborted transactions are forgotten at a start",
-        faults=("kill",),
+        faults=("kill-client", "rolling-restart"),
         workloads=("bank",),
         nodes=1,
     ),
@@ -47,7 +47,7 @@ CASES: Final = (
     ),
     Case(
         bug="a new leader forgets open transactions",
-        faults=("kill",),
+        faults=("kill-client+kill",),
         workloads=("bank",),
         nodes=1,
     ),
@@ -59,13 +59,14 @@ CASES: Final = (
     Case(
         bug="epochs of producers are not checked on append",
         faults=("zombie-client",),
-        workloads=("bank",),
+        workloads=("copy", "bank"),
         nodes=1,
     ),
     Case(
         bug="a new leader forgets the sequences of producers",
-        faults=("kill-leader+slow-links",),
-        workloads=("append",),
+        faults=("kill",),
+        workloads=("append", "groups"),
+        nodes=1,
     ),
     Case(
         bug="epochs are not compared: a log that is not longer counts as the same",
@@ -76,6 +77,18 @@ CASES: Final = (
         bug="readers are not told of aborted transactions",
         faults=("kill-client",),
         workloads=("bank",),
+        nodes=1,
+    ),
+    Case(
+        bug="a producer that begins leaves the transaction of its predecessor open",
+        faults=("kill-client",),
+        workloads=("bank",),
+        nodes=1,
+    ),
+    Case(
+        bug="offsets of a transaction count before it commits",
+        faults=("kill-client", "zombie-client"),
+        workloads=("copy",),
         nodes=1,
     ),
 )

@@ -61,6 +61,7 @@ class Cluster:
         tls: bool = False,
         environment: Mapping[str, str] | None = None,
         arguments: Sequence[str] = (),
+        start_timeout_s: float = START_TIMEOUT_S,
     ) -> None:
         self._temporary = directory is None
         self.directory = Path(tempfile.mkdtemp(prefix="ottla-")) if directory is None else directory
@@ -68,6 +69,7 @@ class Cluster:
         self._settings = dict(settings or {})
         self._tls = tls
         self._arguments = list(arguments)
+        self._start_timeout_s = start_timeout_s
         self._environment = {**_environment(), **(environment or {})}
         self._process: subprocess.Popen[str] | None = None
         self._addresses: dict[int, _Node] = {}
@@ -271,7 +273,7 @@ class Cluster:
         assert process.stdout is not None
         reader = Thread(target=_read_until_ready, args=(process.stdout, lines), daemon=True)
         reader.start()
-        reader.join(START_TIMEOUT_S)
+        reader.join(self._start_timeout_s)
         if not lines:
             raise ClusterError(f"the cluster did not start:\n{self.log_tail()}")
         ready: _Ready = json.loads(lines[0])

@@ -14,6 +14,7 @@ from ottla.testing.chaos.small_disks import SmallDisks
 from ottla.testing.cluster import Cluster, ClusterError
 
 BASE_PORT: Final = 9092
+START_S: Final = 180.0  # a busy machine is no fault
 START_TIMEOUT_S: Final = 240.0
 _TAKES_PART: Final = ("running", "starting")
 
@@ -90,7 +91,9 @@ class LocalTarget:
         if self.network is not None:
             arguments += ["--host", self.network.address("{node}"), "--port", str(BASE_PORT), "--insecure"]
         directory = self.directory / "cluster"
-        self._cluster = Cluster(directory, nodes=self._count, settings=self.settings, arguments=arguments)
+        self._cluster = Cluster(
+            directory, nodes=self._count, settings=self.settings, arguments=arguments, start_timeout_s=START_S
+        )
         self._cluster.start()
         return self
 
