@@ -34,7 +34,15 @@ async def run_until_stopped(config: MirrorConfig, *, http: str | None, verbose: 
     stop_signals(stopped.set)
     started_at = time.monotonic()
     async with AsyncExitStack() as stack:
-        process = await stack.enter_async_context(MirrorProcess(config))
+        starting = asyncio.create_task(stack.enter_async_context(MirrorProcess(config)))
+        stopping = asyncio.create_task(stopped.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not starting.done():  # a cluster that does not answer may take its time
+            starting.cancel()
+            await asyncio.wait([starting])
+            return
+        process = starting.result()
         if http is not None:
             from ottla.cli.mirror_metrics import serve_metrics
 
