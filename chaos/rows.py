@@ -45,5 +45,5 @@ KAFKA_ROWS: Final = _rows(
 )
 """Those that Apache Kafka goes through beside us."""
 
-SMOKE_ROW: Final = Row(name="smoke", faults=("kill-leader", "pause", "partition-leader", "zombie-client"))
+SMOKE_ROW: Final = Row(name="smoke", faults=("kill-leader", "pause", "slow-links", "zombie-client"))
 """What every change is tried with."""
