@@ -29,7 +29,7 @@ from ottla.testing.cluster import ClusterError
 @click.option("--bug", "wanted", multiple=True, metavar="TEXT", help="Those whose names contain it; without it, all.")
 @click.option("--for", "seconds", default=45.0, show_default=True, help="How long faults are done, in each run.")
 @click.option("--seed", default=0, help="What is drawn; 0: another seed each time.")
-@click.option("--attempts", default=2, show_default=True, help="Runs, with other seeds, until a bug is not convicted.")
+@click.option("--attempts", default=3, show_default=True, help="Runs, with other seeds, until a bug is not convicted.")
 @click.option("--dir", "directory", type=click.Path(path_type=Path, file_okay=False), help="Keep data and histories.")
 def main(*, wanted: tuple[str, ...], seconds: float, seed: int, attempts: int, directory: Path | None) -> int:
     """All runs, one after the other."""

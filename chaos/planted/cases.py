@@ -17,8 +17,20 @@ class Case:
 
 CASES: Final = (
     Case(
+        bug="readers are not told of aborted transactions",
+        faults=("kill-client",),
+        workloads=("bank",),
+        nodes=1,
+    ),
+    Case(
         bug="the last stable offset does not wait for open transactions",
         faults=("kill-client",),
+        workloads=("bank",),
+        nodes=1,
+    ),
+    Case(
+        bug="aborted transactions are forgotten at a start",
+        faults=("kill-client", "rolling-restart"),
         workloads=("bank",),
         nodes=1,
     ),
@@ -29,37 +41,9 @@ CASES: Final = (
         nodes=1,
     ),
     Case(
-        bug="records are acknowledged before min.insync.replicas have them",
-        faults=("partition-leader",),
-        workloads=("append",),
-    ),
-    Case(
-        bug="aborted transactions are forgotten at a start",
-        faults=("kill-client", "rolling-restart"),
-        workloads=("bank",),
-        nodes=1,
-    ),
-    Case(
         bug="offsets of a transaction count whatever its end",
         faults=("kill-client", "zombie-client"),
         workloads=("copy",),
-        nodes=1,
-    ),
-    Case(
-        bug="a new leader forgets open transactions",
-        faults=("kill-client+kill",),
-        workloads=("bank",),
-        nodes=1,
-    ),
-    Case(
-        bug="a replica that was out of sync is elected",
-        faults=("partition-leader", "kill-majority"),
-        workloads=("append",),
-    ),
-    Case(
-        bug="epochs of producers are not checked on append",
-        faults=("zombie-client",),
-        workloads=("copy", "bank"),
         nodes=1,
     ),
     Case(
@@ -69,26 +53,8 @@ CASES: Final = (
         nodes=1,
     ),
     Case(
-        bug="epochs are not compared: a log that is not longer counts as the same",
-        faults=("partition-leader", "kill-leader"),
+        bug="records are acknowledged before min.insync.replicas have them",
+        faults=("partition-leader",),
         workloads=("append",),
-    ),
-    Case(
-        bug="readers are not told of aborted transactions",
-        faults=("kill-client",),
-        workloads=("bank",),
-        nodes=1,
-    ),
-    Case(
-        bug="a producer that begins leaves the transaction of its predecessor open",
-        faults=("kill-client",),
-        workloads=("bank",),
-        nodes=1,
-    ),
-    Case(
-        bug="offsets of a transaction count before it commits",
-        faults=("kill-client", "zombie-client"),
-        workloads=("copy",),
-        nodes=1,
     ),
 )
