@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ottla.core.ports import Disk, File
 from ottla.core.types import Buffer
 from ottla.partitions.index import OffsetIndex
-from ottla.partitions.reading import ReadBytes, check, collect, locate
+from ottla.partitions.reading import ReadBytes, base_offset, check, collect, locate
 from ottla.partitions.segment import Segment
 from ottla.partitions.segment_files import load_index
 
@@ -75,18 +75,24 @@ def read_segments(
         if found is None:
             return None
         buffer, next_offset = found
-        _check(segment, position, buffer)
+        sound = _sound_bytes(segment, position, buffer)
+        if sound < len(buffer):
+            buffer, next_offset = memoryview(buffer)[:sound], base_offset(buffer, sound)
         return Found(buffer, next_offset, segment, position + len(buffer))
     return Found(b"", -1, segments[-1], 0)
 
 
-def _check(segment: Segment, position: int, buffer: Buffer) -> None:
-    """What was there before this process was may have decayed. Whoever reads from the start on checks it for others."""
-    checked, end = segment.checked, position + len(buffer)
-    if checked < segment.unknown and position < segment.unknown and end > checked:
-        check(buffer, segment.path(), position, checked, segment.unknown)
+def _sound_bytes(segment: Segment, position: int, buffer: Buffer) -> int:
+    """What was there before this process was may have decayed. Whoever reads from the start on checks it for others.
+
+    How much of it can be given to a reader; CorruptContents when that is nothing.
+    """
+    checked, size = segment.checked, len(buffer)
+    if checked < segment.unknown and position < segment.unknown and position + size > checked:
+        size = check(buffer, segment.path(), position, checked, segment.unknown)
         if position <= checked:
-            segment.checked = end
+            segment.checked = position + size
+    return size
 
 
 class ColdRead:

@@ -101,10 +101,10 @@ def collect(
     return (data if at == have else memoryview(data)[:at]), next_offset
 
 
-def check(batches: Buffer, path: str, position: int, start: int, end: int) -> None:
-    """Raises CorruptContents where one of these whole batches, at `position` of the file, is not what its CRC says.
+def check(batches: Buffer, path: str, position: int, start: int, end: int) -> int:
+    """How many bytes of these whole batches, at `position` of the file, come before one that is not what its CRC says.
 
-    Only those that begin in [start, end) of the file are looked at.
+    Only those that begin in [start, end) of the file are looked at. Raises CorruptContents where the first one is it.
     """
     view, size, at = memoryview(batches), len(batches), 0
     while at < size and position + at < end:
@@ -112,6 +112,15 @@ def check(batches: Buffer, path: str, position: int, start: int, end: int) -> No
         if position + at >= start:
             said, found = _CRC.unpack_from(view, at + _CRC_AT)[0], crc32c(view[at + ATTRIBUTES_POSITION : after])
             if found != said:
+                if at:
+                    return at
                 reason = f"the CRC of a batch is {found:#010x}, its header says {said:#010x}"
-                raise CorruptContents(path, position + at, reason, DAMAGE_ADVICE)
+                raise CorruptContents(path, position, reason, DAMAGE_ADVICE)
         at = after
+    return size
+
+
+def base_offset(batches: Buffer, at: int) -> int:
+    """Of the batch that begins there."""
+    found: int = _OFFSET_AND_LENGTH.unpack_from(batches, at)[0]
+    return found
