@@ -135,7 +135,10 @@ def serve() -> None:
             answer = pickle.dumps((result, failure))
         except Exception:
             answer = pickle.dumps((None, WorkerDied(repr(failure))))
-        _write(sys.stdout.buffer, answer)
+        try:
+            _write(sys.stdout.buffer, answer)
+        except BrokenPipeError:  # the node was killed meanwhile; to flush at the end would fail as well
+            os._exit(0)
 
 
 if __name__ == "__main__":

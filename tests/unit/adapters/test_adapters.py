@@ -1,6 +1,9 @@
 """The production disk and worker, on real files."""
 
 import asyncio
+import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,3 +123,20 @@ def test_the_worker_returns_results_and_errors_and_survives_a_death(tmp_path: Pa
         worker.close()
 
     asyncio.run(main())
+
+
+def test_a_worker_whose_node_was_killed_ends_without_a_word(tmp_path: Path) -> None:
+    call = pickle.dumps((str(tmp_path), double, (1,)))
+    command = [sys.executable, "-m", "ottla.adapters.worker"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, env={"PYTHONPATH": ":".join(sys.path)}
+    ) as worker:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        assert worker.stderr is not None
+        worker.stdout.close()
+        worker.stdin.write(len(call).to_bytes(8, "big") + call)
+        worker.stdin.flush()
+        assert worker.stderr.read() == b""
+        assert worker.wait() == 0
