@@ -6,4 +6,8 @@ class Violation(Exception):
 
     def __init__(self, invariant: str, message: str) -> None:
         super().__init__(f"{invariant}: {message}")
-        self.invariant = invariant
+        self.invariant, self.message = invariant, message
+
+    def __reduce__(self) -> tuple[type["Violation"], tuple[str, str]]:
+        """Processes that run seeds hand it to the one that reports."""
+        return type(self), (self.invariant, self.message)
