@@ -5,8 +5,6 @@ replicas who leads.
 from collections.abc import Iterable
 from functools import partial
 
-import structlog
-
 from ottla.controller.effective import EffectiveConfigs
 from ottla.controller.image import (
     LeaderRecovery,
@@ -21,8 +19,6 @@ from ottla.partitions.config import LogConfig
 from ottla.partitions.manager import PartitionManager
 from ottla.partitions.replication.manager import ReplicaManager
 from ottla.partitions.replication.types import Assignment, Peer, Peers
-
-logger = structlog.get_logger(__name__)
 
 _KEPT_CONFIGS = 100
 
@@ -119,11 +115,7 @@ class LocalPartitions:
                 self._removing.add(key)
                 self._manager.remove(*key, partial(self._removed, *key), may_return=may_return)
 
-    def _removed(self, name: str, index: int, error: Exception | None) -> None:
-        if error is not None:
-            # The name stays taken: a new partition there would find the old one's files. The next start moves them.
-            logger.error("a deleted partition is still on disk", topic=name, partition=index, error=str(error))
-            return
+    def _removed(self, name: str, index: int) -> None:
         self._removing.discard((name, index))
         topic = self._topics.get(name)
         if topic is None or index >= len(topic.partitions) or self._configs is None:

@@ -37,6 +37,8 @@ from ottla.partitions.upkeep import expire, prepare_sidecars
 logger = structlog.get_logger(__name__)
 
 CHECKPOINT_INTERVAL_MS = 1000
+REMOVAL_RETRY_MS = 1000
+MAX_REMOVAL_RETRY_MS = 60_000
 STRAY_SUFFIX = "-stray"
 CLEAN_STOP_FILE = ".kafka_cleanshutdown"
 _NO_EPOCH: Final = -1
@@ -133,10 +135,8 @@ class PartitionManager:
             self.checkpoint(lambda _: partition.log.unblock())
         return partition
 
-    def remove(
-        self, topic: str, index: int, done: Callable[[Exception | None], None], *, may_return: bool = False
-    ) -> None:
-        """Forget a partition and delete its files; `done` when its name is free again.
+    def remove(self, topic: str, index: int, done: Callable[[], None], *, may_return: bool = False) -> None:
+        """Forget a partition and delete its files; `done` when its name is free again. What fails is tried again.
 
         `may_return`: the topic stays, so the very same partition may be created here again. Only its topic id keeps a
         redo of the journal out of another one's files, so the journal has to let go of it first.
@@ -144,20 +144,21 @@ class PartitionManager:
         key = (topic, index)
         partition = self._partitions.pop(key, None)
         if partition is None:
-            done(None)
+            done()
             return
         self._recovery_points.pop(key, None)
         self._log_starts.pop(key, None)
         partition.is_leader = partition.is_aside = False
-        log, files = partition.log, self.environment.disk.files
+        log, files, retry_ms = partition.log, self.environment.disk.files, REMOVAL_RETRY_MS
         doomed = name_apart(log.directory, partition.topic_id, DELETE_SUFFIX)
 
         def move_away() -> bool:
-            if not files.exists(log.directory):
-                return False
-            files.rename(log.directory, doomed)
-            files.sync_directory("")
-            return True
+            if files.exists(log.directory):
+                if files.exists(doomed):  # what an earlier removal of this partition could not delete
+                    files.remove_tree(doomed)
+                files.rename(log.directory, doomed)
+            files.sync_directory("")  # also when only this failed the last time
+            return files.exists(doomed)
 
         def moved(exists: bool | None, error: Exception | None) -> None:
             log.abandon()
@@ -172,9 +173,24 @@ class PartitionManager:
 
         def retired(error: Exception | None) -> None:
             if error is not None:
-                done(error)
+                finished(error)
             else:
-                self.checkpoint(done)
+                self.checkpoint(finished)
+
+        def finished(error: Exception | None) -> None:
+            nonlocal retry_ms
+            if error is None:
+                done()
+            elif not self._stopped:
+                # Until then the name stays taken: a new partition there would find the old one's files.
+                logger.error(
+                    "a deleted partition is still on disk; its removal is tried again",
+                    partition=log.directory,
+                    error=str(error),
+                    in_ms=retry_ms,
+                )
+                self.environment.clock.call_later(retry_ms, self.environment.disk.submit, move_away, moved)
+                retry_ms = min(2 * retry_ms, MAX_REMOVAL_RETRY_MS)
 
         self._directories.discard(log.directory)
         if log.failed is not None:

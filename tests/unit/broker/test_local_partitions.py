@@ -16,13 +16,13 @@ class Partitions:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, object]] = []
-        self.moving: list[Callable[[Exception | None], None]] = []
+        self.moving: list[Callable[[], None]] = []
         self.peers: dict[NodeId, Any] = {}
 
     def create(self, topic: str, topic_id: Uuid, index: int, config: object, **more: object) -> None:
         self.asked.append(("create", topic_id))
 
-    def remove(self, topic: str, index: int, done: Callable[[Exception | None], None], *, may_return: bool) -> None:
+    def remove(self, topic: str, index: int, done: Callable[[], None], *, may_return: bool) -> None:
         self.asked.append(("remove", topic))
         self.moving.append(done)
 
@@ -73,7 +73,7 @@ def test_a_topic_made_again_waits_until_its_namesakes_files_are_out_of_the_way()
     metadata.have(b"a", ME, OTHER)
     metadata.have(None)
     assert metadata.have(b"b", ME, OTHER) == []
-    metadata.partitions.moving[0](None)
+    metadata.partitions.moving[0]()
     assert metadata.partitions.asked == [("create", B), ("follow", B)]
 
 
@@ -85,5 +85,5 @@ def test_nor_does_the_one_after_that_begin_before() -> None:
     assert metadata.have(None) == []
     assert metadata.have(b"c", ME, OTHER) == []
     [moved] = metadata.partitions.moving
-    moved(None)
+    moved()
     assert metadata.partitions.asked == [("create", C), ("follow", C)]

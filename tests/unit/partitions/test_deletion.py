@@ -1,6 +1,7 @@
 """Where the files of a deleted partition go, with topic names of any length, on a real file system."""
 
 import asyncio
+import errno
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,9 @@ def test_a_deleted_topic_leaves_its_name_free(tmp_path: Path, length: int) -> No
         partition.append(memoryview(bytearray(make_batch([b"v"]))), acks=-1, done=written.set_result)
         await written
         assert (tmp_path / f"{topic}-0").exists()
-        removed: asyncio.Future[Exception | None] = loop.create_future()
-        manager.remove(topic, 0, removed.set_result)
-        assert await removed is None
+        removed = asyncio.Event()
+        manager.remove(topic, 0, removed.set)
+        await removed.wait()
         assert not (tmp_path / f"{topic}-0").exists()
         closed: asyncio.Future[Exception | None] = loop.create_future()
         manager.close(closed.set_result)
@@ -48,13 +49,43 @@ def test_partitions_of_one_topic_are_moved_to_different_names() -> None:
     assert all(len(name) <= 255 for name in names)
 
 
+def remove(node: Node) -> None:
+    removed: list[bool] = []
+    node.manager.remove(TOPIC, 0, lambda: removed.append(True), may_return=True)
+    node.clock.run_until(lambda: bool(removed))
+
+
+@pytest.mark.parametrize("operation", ["rename", "sync_directory"])
+def test_a_replica_that_a_failing_disk_kept_from_going_can_come_back_without_a_restart(operation: str) -> None:
+    node = Node(1, LogConfig())
+    node.append(make_batch([b"old"]))
+    node.settle()
+    failures = 0
+
+    def before(wanted: str, path: str) -> None:
+        nonlocal failures
+        if wanted == operation and failures < 3:
+            failures += 1
+            raise OSError(errno.EIO, "Input/output error", path)
+
+    node.files.before = before
+    remove(node)
+    assert failures == 3
+    node.partition = node.manager.create(TOPIC, HARNESS_TOPIC_ID, 0, node.config)
+    node.append(make_batch([b"new"]))
+    node.settle()
+    node.kill()
+    [batch] = node.read_all()
+    assert b"new" in batch
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_journal_brings_nothing_back_into_a_replica_that_was_removed_and_returned(seed: int) -> None:
     node = Node(seed, LogConfig(), journal_bytes=65_536)
     for n in range(20):
         node.append(make_batch([b"old %d" % n]))
         node.settle()
-    assert node.call(node.manager.remove, TOPIC, 0, may_return=True) is None
+    remove(node)
     node.partition = node.manager.create(TOPIC, HARNESS_TOPIC_ID, 0, node.config)
     node.append(make_batch([b"new" * 50_000]))  # too much for the journal
     node.settle()
