@@ -224,6 +224,16 @@ class Replicas:
             seen.verified += 1
         stable, first_open = partition.last_stable_offset, min(seen.open.values(), default=partition.high_watermark)
         if stable > max(first_open, partition.log_start_offset):
+            # After a start a replica may know less to be committed than was, and than its producers' states were saved
+            # with: a marker that is committed ends its transaction.
+            still_open = dict(seen.open)
+            for held, transaction in zip(
+                log.held_batches[seen.verified :], log.transactions[seen.verified :], strict=True
+            ):
+                if transaction is not None and transaction.ends and held.next_offset <= self._committed_end.get(key, 0):
+                    still_open.pop(transaction.producer_id, None)
+            first_open = min(still_open.values(), default=stable)
+        if stable > max(first_open, partition.log_start_offset):
             raise Violation(
                 "stable means ended", f"{where} is stable to {stable}, and a transaction is open from {first_open} on"
             )
