@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cluster import Cluster
+from ottla.node.founding import free_ports
 
 HERE = Path(__file__).parent
 JARS = HERE / ".cache" / "kafka-libs"
@@ -123,7 +124,7 @@ def _format(directory: Path, nodes: int, copies: int, settings: tuple[str, ...])
     """Write each node's properties and format its storage; returns its folder and client port."""
     # An id that begins with a dash would be taken for an option.
     cluster_id = urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).rstrip(b"=").decode()
-    ports = _free_ports(2 * nodes)
+    ports = free_ports("127.0.0.1", 2 * nodes)
     voters = ",".join(f"{n + 1}@127.0.0.1:{ports[nodes + n]}" for n in range(nodes))
     homes = []
     for n in range(nodes):
@@ -151,14 +152,6 @@ def _format(directory: Path, nodes: int, copies: int, settings: tuple[str, ...])
         subprocess.run(java(home, "kafka.tools.StorageTool", *words, heap="128m"), check=True, capture_output=True)
         homes.append((home, ports[n]))
     return homes
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
 
 
 def wait_for_port(

@@ -1,9 +1,9 @@
 """Between the client's types and the messages of the Kafka protocol."""
 
-from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Iterable
+from typing import Protocol, TypeVar
 
-from ottla.client.coordination import GroupOffsets, OffsetAndMetadata
+from ottla.client.coordination import Outcomes
 from ottla.client.errors import ClientError, ErrorCode
 from ottla.client.types import (
     ConfigEntry,
@@ -28,6 +28,13 @@ _SOURCES = {int(source): source for source in ConfigSource}
 T = TypeVar("T")
 
 
+class _Answered(Protocol):
+    """A partition in an answer."""
+
+    partition_index: int
+    error_code: int
+
+
 def code_of(number: int) -> ErrorCode:
     """An error code; those of a later Kafka are UNKNOWN_SERVER_ERROR."""
     return _CODES.get(number, ErrorCode.UNKNOWN_SERVER_ERROR)
@@ -50,6 +57,15 @@ def raise_error(number: int, message: str | None = None) -> None:
     error = error_of(number, message)
     if error is not None:
         raise error
+
+
+def outcomes(answered: Iterable[tuple[str, Iterable[_Answered]]]) -> Outcomes:
+    """What became of each partition, by an answer's topics and their partitions."""
+    return {
+        TopicPartition(topic, one.partition_index): error_of(one.error_code, None, topic, one.partition_index)
+        for topic, partitions in answered
+        for one in partitions
+    }
 
 
 def by_topic(items: Iterable[tuple[TopicPartition, T]]) -> dict[str, list[tuple[int, T]]]:
@@ -106,8 +122,3 @@ def entry_of(entry: DescribeConfigsResourceResult) -> ConfigEntry:
         sensitive=entry.is_sensitive,
         documentation=entry.documentation,
     )
-
-
-def offsets_by_topic(offsets: GroupOffsets) -> Mapping[str, list[tuple[int, OffsetAndMetadata]]]:
-    """What is to be committed, by topic."""
-    return by_topic(offsets.items())

@@ -17,7 +17,7 @@ from ottla.client.coordination import (
     TopicIdAndName,
 )
 from ottla.client.errors import ClientError, ErrorCode
-from ottla.client.kafka.convert import by_topic, error_of, offsets_by_topic, raise_error
+from ottla.client.kafka.convert import by_topic, error_of, outcomes, raise_error
 from ottla.client.types import TopicPartition
 from ottla.core.errors import DecodeError
 from ottla.core.types import Uuid
@@ -125,20 +125,14 @@ class KafkaGroups:
                         for index, one in partitions
                     ],
                 )
-                for topic, partitions in offsets_by_topic(offsets).items()
+                for topic, partitions in by_topic(offsets.items()).items()
             ],
         )
         transport = self._transport
         answer = await transport.ask(node_id).send(
             request, offset_commit_response.OffsetCommitResponse, transport.timeout_s, newest=_COMMIT_BY_NAME
         )
-        return {
-            TopicPartition(topic.name, one.partition_index): error_of(
-                one.error_code, None, topic.name, one.partition_index
-            )
-            for topic in answer.topics
-            for one in topic.partitions
-        }
+        return outcomes((topic.name, topic.partitions) for topic in answer.topics)
 
     async def fetch_offsets(
         self,
@@ -209,13 +203,7 @@ class KafkaGroups:
             request, offset_delete_response.OffsetDeleteResponse, transport.timeout_s
         )
         raise_error(answer.error_code)
-        return {
-            TopicPartition(topic.name, one.partition_index): error_of(
-                one.error_code, None, topic.name, one.partition_index
-            )
-            for topic in answer.topics
-            for one in topic.partitions
-        }
+        return outcomes((topic.name, topic.partitions) for topic in answer.topics)
 
     async def list_groups(self, node_id: int, *, states: Sequence[str], types: Sequence[str]) -> list[GroupListing]:
         request = list_groups_request.ListGroupsRequest(states_filter=list(states), types_filter=list(types))

@@ -14,7 +14,7 @@ from ottla.client.coordination import (
 )
 from ottla.client.errors import ClientError, ErrorCode
 from ottla.client.kafka.connection import Connection
-from ottla.client.kafka.convert import by_topic, error_of, offsets_by_topic, raise_error
+from ottla.client.kafka.convert import by_topic, error_of, outcomes, raise_error
 from ottla.client.types import TopicPartition
 from ottla.protocol.messages import (
     describe_producers_request,
@@ -91,20 +91,14 @@ class KafkaTransactions:
                         for index, one in partitions
                     ],
                 )
-                for topic, partitions in offsets_by_topic(offsets).items()
+                for topic, partitions in by_topic(offsets.items()).items()
             ],
         )
         transport = self._transport
         answer = await transport.ask(node_id).send(
             request, txn_offset_commit_response.TxnOffsetCommitResponse, transport.timeout_s
         )
-        return {
-            TopicPartition(topic.name, one.partition_index): error_of(
-                one.error_code, None, topic.name, one.partition_index
-            )
-            for topic in answer.topics
-            for one in topic.partitions
-        }
+        return outcomes((topic.name, topic.partitions) for topic in answer.topics)
 
     async def end_transaction(
         self, node_id: int, producer: TransactionalProducer, *, commit: bool

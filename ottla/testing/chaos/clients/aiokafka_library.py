@@ -22,7 +22,7 @@ from aiokafka.helpers import create_ssl_context
 from ottla.core.errors import ConfigError
 from ottla.testing.chaos.clients import port
 from ottla.testing.chaos.clients.confluent_library import Asking, settings
-from ottla.testing.chaos.clients.port import Address, At, Failure, Listener, Partition, Read, Remedy, Topic
+from ottla.testing.chaos.clients.port import Address, At, Failure, Listener, Read, Remedy
 
 _REQUEST_MS: Final = 5_000
 
@@ -166,13 +166,14 @@ def _bytes(text: str | None) -> bytes | None:
     return None if text is None else text.encode()
 
 
-class AiokafkaLibrary:
+class AiokafkaLibrary(Asking):
     """See `port.Library`."""
 
     name = "aiokafka"
     groups_in_transactions = False
 
     def __init__(self, address: Address) -> None:
+        super().__init__(settings(address))
         self._settings: dict[str, Any] = {
             "bootstrap_servers": address.bootstrap.split(","),
             "request_timeout_ms": _REQUEST_MS,
@@ -185,7 +186,6 @@ class AiokafkaLibrary:
                     cafile=address.ca_file, certfile=address.certificate_file, keyfile=address.key_file
                 ),
             }
-        self._admin = Asking(settings(address))
 
     async def producer(self, transactional_id: str | None = None, transaction_timeout_s: float = 10.0) -> port.Producer:
         producer = AIOKafkaProducer(
@@ -236,24 +236,3 @@ class AiokafkaLibrary:
         if assigned:
             consumer.assign([TopicPartition(*at) for at in assigned])
         return own
-
-    async def create_topics(self, topics: Sequence[Topic]) -> None:
-        await self._admin.create_topics(topics)
-
-    async def delete_topics(self, names: Sequence[str]) -> None:
-        await self._admin.delete_topics(names)
-
-    async def partitions(self, topics: Sequence[str]) -> list[Partition]:
-        return await self._admin.partitions(topics)
-
-    async def ends(self, partitions: Sequence[At], *, committed_only: bool) -> dict[At, int]:
-        return await self._admin.ends(partitions, committed_only=committed_only)
-
-    async def committed(self, group: str, partitions: Sequence[At]) -> dict[At, int]:
-        return await self._admin.committed(group, partitions)
-
-    async def group(self, name: str) -> tuple[str, int]:
-        return await self._admin.group(name)
-
-    async def close(self) -> None:
-        self._admin.close()

@@ -270,91 +270,8 @@ def _text(data: bytes | str | None) -> str | None:
     return data.decode() if isinstance(data, bytes) else data
 
 
-class ConfluentLibrary:
-    """See `port.Library`."""
-
-    name = "confluent"
-    groups_in_transactions = True
-
-    def __init__(self, address: Address) -> None:
-        self._settings = settings(address)
-        self._admin = Asking(self._settings)
-
-    async def producer(self, transactional_id: str | None = None, transaction_timeout_s: float = 10.0) -> port.Producer:
-        own = {
-            "acks": "all",
-            "enable.idempotence": True,
-            "linger.ms": 2,
-            "message.timeout.ms": int(port.DELIVERY_S * 1000),
-            # What it does with sequences and epochs goes into the process's log, beside the history.
-            "debug": "eos",
-            "log_level": 7,
-        }
-        if transactional_id is not None:
-            own |= {
-                "transactional.id": transactional_id,
-                "transaction.timeout.ms": int(transaction_timeout_s * 1000),
-                "message.timeout.ms": int(transaction_timeout_s * 1000),
-            }
-        producer = _Producer(Producer({**self._settings, **own}))
-        if transactional_id is not None:
-            try:
-                await producer.init()
-            except Failure:
-                await producer.close()
-                raise
-        return producer
-
-    async def consumer(
-        self,
-        *,
-        assigned: Sequence[At] = (),
-        subscribed: Sequence[str] = (),
-        group: str | None = None,
-        committed_only: bool = False,
-        listener: Listener | None = None,
-    ) -> port.Consumer:
-        own = {
-            "group.id": group or "ottla-chaos-no-group",  # the library wants one, also to read without
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "isolation.level": "read_committed" if committed_only else "read_uncommitted",
-            "fetch.wait.max.ms": 200,
-            "session.timeout.ms": 6_000,
-            "heartbeat.interval.ms": 500,
-        }
-        consumer = _Consumer(Consumer({**self._settings, **own}), listener)
-        if assigned:
-            first = -2 if group is None else -1001  # OFFSET_BEGINNING; OFFSET_INVALID: what the group has committed
-            consumer.inner.assign([TopicPartition(*at, first) for at in assigned])
-        elif subscribed:
-            consumer.subscribe(subscribed)
-        return consumer
-
-    async def create_topics(self, topics: Sequence[Topic]) -> None:
-        await self._admin.create_topics(topics)
-
-    async def delete_topics(self, names: Sequence[str]) -> None:
-        await self._admin.delete_topics(names)
-
-    async def partitions(self, topics: Sequence[str]) -> list[Partition]:
-        return await self._admin.partitions(topics)
-
-    async def ends(self, partitions: Sequence[At], *, committed_only: bool) -> dict[At, int]:
-        return await self._admin.ends(partitions, committed_only=committed_only)
-
-    async def committed(self, group: str, partitions: Sequence[At]) -> dict[At, int]:
-        return await self._admin.committed(group, partitions)
-
-    async def group(self, name: str) -> tuple[str, int]:
-        return await self._admin.group(name)
-
-    async def close(self) -> None:
-        self._admin.close()
-
-
 class Asking:
-    """The questions to the cluster, by librdkafka's admin client; aiokafka's lacks some of them."""
+    """The part of `port.Library` that asks the cluster, by librdkafka's admin client; aiokafka's lacks some of it."""
 
     def __init__(self, own: Mapping[str, Any]) -> None:
         self._own = dict(own)
@@ -437,5 +354,66 @@ class Asking:
 
         return await self._calls.call(ask)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self._calls.end()
+
+
+class ConfluentLibrary(Asking):
+    """See `port.Library`."""
+
+    name = "confluent"
+    groups_in_transactions = True
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(settings(address))
+
+    async def producer(self, transactional_id: str | None = None, transaction_timeout_s: float = 10.0) -> port.Producer:
+        own = {
+            "acks": "all",
+            "enable.idempotence": True,
+            "linger.ms": 2,
+            "message.timeout.ms": int(port.DELIVERY_S * 1000),
+            # What it does with sequences and epochs goes into the process's log, beside the history.
+            "debug": "eos",
+            "log_level": 7,
+        }
+        if transactional_id is not None:
+            own |= {
+                "transactional.id": transactional_id,
+                "transaction.timeout.ms": int(transaction_timeout_s * 1000),
+                "message.timeout.ms": int(transaction_timeout_s * 1000),
+            }
+        producer = _Producer(Producer({**self._own, **own}))
+        if transactional_id is not None:
+            try:
+                await producer.init()
+            except Failure:
+                await producer.close()
+                raise
+        return producer
+
+    async def consumer(
+        self,
+        *,
+        assigned: Sequence[At] = (),
+        subscribed: Sequence[str] = (),
+        group: str | None = None,
+        committed_only: bool = False,
+        listener: Listener | None = None,
+    ) -> port.Consumer:
+        own = {
+            "group.id": group or "ottla-chaos-no-group",  # the library wants one, also to read without
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed" if committed_only else "read_uncommitted",
+            "fetch.wait.max.ms": 200,
+            "session.timeout.ms": 6_000,
+            "heartbeat.interval.ms": 500,
+        }
+        consumer = _Consumer(Consumer({**self._own, **own}), listener)
+        if assigned:
+            first = -2 if group is None else -1001  # OFFSET_BEGINNING; OFFSET_INVALID: what the group has committed
+            consumer.inner.assign([TopicPartition(*at, first) for at in assigned])
+        elif subscribed:
+            consumer.subscribe(subscribed)
+        return consumer
