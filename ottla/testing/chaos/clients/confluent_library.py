@@ -81,6 +81,11 @@ class _Thread:
             return await asyncio.get_running_loop().run_in_executor(self._pool, partial(function, *arguments))
         except KafkaException as error:
             raise _failure(error) from error
+        except SystemError as error:
+            # It calls delivery reports with a fatal error already set, and what they read of a message breaks on it.
+            if isinstance(error.__cause__, KafkaException):
+                raise _failure(error.__cause__) from error
+            raise
 
     def end(self) -> None:
         self._pool.shutdown(wait=False)
