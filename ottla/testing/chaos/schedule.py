@@ -9,8 +9,8 @@ JOIN: Final = "+"
 """Between names of faults that are done together."""
 BEFORE_S: Final = 3.0  # undisturbed, so that a plot shows what is usual
 AFTER_S: Final = 2.0
-HOLD_S: Final = (0.8, 3.0)
-QUIET_S: Final = (0.8, 1.6)
+HOLD_S: Final = (0.6, 2.6)
+QUIET_S: Final = (0.5, 1.2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
