@@ -7,6 +7,7 @@ end by a callback, the last one completes the request, and one timer watches all
 from collections.abc import Callable
 
 from ottla.broker.deadlines import Bucket, Deadlines
+from ottla.broker.refusals import Refusals
 from ottla.broker.replicas import Replicas, TopicKey
 from ottla.broker.transactions.produce import Transactions
 from ottla.broker.transactions.verifying import Verifier
@@ -168,11 +169,12 @@ class _Pending:
 class Produce:
     """The Produce requests of one broker, for both doors."""
 
-    __slots__ = ("_deadlines", "_replicas", "_transactions")
+    __slots__ = ("_deadlines", "_refusals", "_replicas", "_transactions")
 
     def __init__(self, replicas: Replicas, deadlines: Deadlines) -> None:
         self._replicas = replicas
         self._deadlines = deadlines
+        self._refusals = Refusals()
         self._transactions: Transactions | None = None
 
     def serve_transactions(self, verifier: Verifier) -> None:
@@ -198,6 +200,8 @@ class Produce:
                     if produced.waiting:
                         produced.waiting = False
                         pending.outstanding -= 1
+                    if batch:
+                        self._refusals.note(topic, index, batch, error.code)
                     produced.refuse(error.code, error.message)
         pending.handed_over(self._deadlines, request.timeout_ms)
 
@@ -217,9 +221,11 @@ class Produce:
         partition = self._replicas.leader(topic, produced.index)
         if partition.topic in _INTERNAL_TOPICS:
             raise ApiError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"clients cannot write to {partition.topic}")
+        if self._refusals:
+            self._refusals.check(topic, partition, batch)
         acks = request.acks
         if attributes & _TRANSACTIONAL:
-            self._append_transactional(partition, batch, produced, pending, request)
+            self._append_transactional(topic, partition, batch, produced, pending, request)
         elif acks:
             produced.waiting = True
             pending.outstanding += 1
@@ -229,6 +235,7 @@ class Produce:
 
     def _append_transactional(
         self,
+        topic: TopicKey,
         partition: Partition,
         batch: memoryview,
         produced: ProducedPartition,
@@ -253,6 +260,7 @@ class Produce:
                 if not acks:
                     produced.acknowledged(ErrorCode.NONE)
             except ApiError as error:
+                self._refusals.note(topic, produced.index, batch, error.code)
                 if knows_abortable and error.code is ErrorCode.INVALID_TXN_STATE:
                     error = ApiError(ErrorCode.TRANSACTION_ABORTABLE, error.message)
                 produced.refused(error)

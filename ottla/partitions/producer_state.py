@@ -206,6 +206,11 @@ class ProducerStates:
         producer = self.get(producer_id)
         return producer is not None and producer.epoch != NO_EPOCH
 
+    def is_due(self, producer_id: int, epoch: int, sequence: int) -> bool:
+        """Whether the producer is known here in that epoch, and a batch with that sequence comes next."""
+        producer = self.get(producer_id)
+        return producer is not None and producer.epoch == epoch and sequence == next_sequence(producer.last_sequence)
+
     def check_epoch(self, producer_id: int, epoch: int) -> None:
         """Raise ApiError INVALID_PRODUCER_EPOCH for a batch of a producer that was replaced by a younger one."""
         producer = self.get(producer_id)

@@ -132,6 +132,7 @@ def test_a_refusal_that_may_pass_leaves_no_gap(one: Transactional, adds: bool) -
     outcomes = [one.send(sequence, adds=adds) for sequence in range(5)]
     one.coordinator.answer(ErrorCode.NOT_ENOUGH_REPLICAS)
     assert [one.error(outcome) for outcome in outcomes] == [ErrorCode.NOT_ENOUGH_REPLICAS] * 5
+    assert one.error(one.send(5, adds=adds)) is ErrorCode.NOT_ENOUGH_REPLICAS  # it stands right behind them
     assert one.error(one.send(5, adds=adds)) is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
     outcomes = [one.send(sequence, adds=adds) for sequence in range(6)]
     one.coordinator.answer()
