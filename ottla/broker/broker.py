@@ -17,6 +17,7 @@ from ottla.broker.control.forwarding import FORWARDED
 from ottla.broker.control.isr import IsrProposals
 from ottla.broker.control.life import BrokerLife
 from ottla.broker.deadlines import Deadlines
+from ottla.broker.departures import Departures
 from ottla.broker.fetch import Fetch
 from ottla.broker.fetch_sessions import FetchSessions
 from ottla.broker.handlers import handler, taker
@@ -79,6 +80,7 @@ class Broker:
         self.configs = EffectiveConfigs(self.image, self._static_configs, settings.node_id)
         self.replicas = Replicas(self.image, partitions)
         self.deadlines = Deadlines(clock)
+        self.departures = Departures(clock)
         self.produce = Produce(self.replicas, self.deadlines)
         self.fetch = Fetch(self.replicas, FetchSessions(clock, random), self.deadlines, clock)
         self._selector = RackAwareSelector(settings.node_id, lambda: self.image)
@@ -248,6 +250,7 @@ class Broker:
         self.fetch.sessions.slots = self.configs.integer("max.incremental.fetch.session.cache.slots")
 
     def _published(self, image: MetadataImage, delta: MetadataDelta) -> None:
+        self.departures.follow(self.image, image, delta.brokers)
         self._take(image)
         self._local.follow(image, delta, self.configs)
         self._coordinate(delta.topics)

@@ -59,11 +59,12 @@ async def metadata(broker: Broker, request: MetadataRequest, context: RequestCon
 
 
 def _brokers(broker: Broker, listener: str) -> list[MetadataResponseBroker]:
-    """Those that can be reached through the listener that the client came in on."""
+    """Those that can be reached through the listener that the client came in on, or could a moment ago."""
     return [
         MetadataResponseBroker(node_id=one.id, host=endpoint.host, port=endpoint.port, rack=one.rack)
         for one in broker.image.brokers.values()
-        if not one.fenced and (endpoint := one.listeners.get(listener)) is not None
+        if (not one.fenced or broker.departures.is_recent(one.id))
+        and (endpoint := one.listeners.get(listener)) is not None
     ]
 
 

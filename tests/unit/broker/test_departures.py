@@ -1,0 +1,69 @@
+"""A broker that was fenced a moment ago is still named by Metadata; one that was never seen alive is not."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+from ottla.broker.departures import SHOWN_MS, Departures
+from ottla.broker.metadata import metadata
+from ottla.controller.features import SUPPORTED_FEATURES
+from ottla.controller.image import BrokerImage, Endpoint, MetadataImage
+from ottla.controller.requests import BrokerRegistration
+from ottla.core.types import NodeId, Uuid
+from ottla.protocol.messages.metadata_request import MetadataRequest
+from ottla.testing.sim.clock import SimClock
+from tests.unit.broker.one_broker import LISTENER, NODE, context, start_broker
+
+OTHER = NodeId(3)
+LISTENERS = {LISTENER: Endpoint("other.example", 9092)}
+ALIVE = BrokerImage(id=OTHER, epoch=1, incarnation_id=Uuid(b"x" * 16), listeners=LISTENERS)
+FENCED = replace(ALIVE, fenced=True)
+
+
+def image(broker: BrokerImage | None) -> MetadataImage:
+    return MetadataImage(brokers={} if broker is None else {OTHER: broker})
+
+
+def seen(clock: SimClock, *states: BrokerImage | None) -> Departures:
+    departures = Departures(clock)
+    for before, after in pairwise(states):
+        departures.follow(image(before), image(after), [OTHER])
+    return departures
+
+
+def test_a_fenced_broker_is_recent_for_a_while_and_then_not() -> None:
+    clock = SimClock()
+    departures = seen(clock, None, ALIVE, FENCED)
+    assert departures.is_recent(OTHER)
+    clock.run_for(SHOWN_MS - 1)
+    assert departures.is_recent(OTHER)
+    clock.run_for(1)
+    assert not departures.is_recent(OTHER)
+
+
+def test_only_the_step_from_alive_to_fenced_counts() -> None:
+    clock = SimClock()
+    assert not seen(clock, None, FENCED).is_recent(OTHER)  # as this node found it at its start
+    assert not seen(clock, ALIVE, FENCED, ALIVE).is_recent(OTHER)
+    assert not seen(clock, ALIVE, FENCED, None).is_recent(OTHER)
+    departures = seen(clock, ALIVE, FENCED)
+    clock.run_for(SHOWN_MS)
+    departures.follow(image(FENCED), image(replace(FENCED, epoch=2)), [OTHER])
+    assert not departures.is_recent(OTHER)
+
+
+async def test_metadata_names_a_broker_that_was_alive_a_moment_ago() -> None:
+    broker = await start_broker()
+    await broker.controller.local.register_broker(
+        BrokerRegistration(
+            broker_id=OTHER, incarnation_id=ALIVE.incarnation_id, listeners=LISTENERS, features=SUPPORTED_FEATURES
+        )
+    )
+
+    async def named() -> list[int]:
+        answer = await metadata(broker, MetadataRequest(topics=[]), context(13))
+        assert answer.live_brokers == {NODE}  # its replicas are offline at once
+        return [one.node_id for one in answer.response.brokers]
+
+    assert await named() == [NODE]
+    broker.departures.follow(image(ALIVE), broker.image, [OTHER])
+    assert await named() == [NODE, OTHER]
