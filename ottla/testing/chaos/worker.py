@@ -85,6 +85,7 @@ def main() -> None:
     # What libraries complain of is kept beside the history.
     logging.basicConfig(format="%(asctime)s.%(msecs)03d %(name)s %(message)s", level=logging.WARNING)
     asyncio.run(work(Task.parse(sys.argv[1])))
+    os._exit(0)  # a thread whose library never comes back is not waited for
 
 
 if __name__ == "__main__":

@@ -39,8 +39,10 @@ _IMPATIENT: Final = {
     "retry.backoff.max.ms": 200,
 }
 _CERTAIN: Final = frozenset(  # of a record: the client gave it up before it was sent, or the broker refused it
-    {KafkaError._PURGE_QUEUE, KafkaError.MSG_SIZE_TOO_LARGE, KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC}
-)
+    {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC}
+)  # not _PURGE_QUEUE: what waits there to be sent again may have been appended the first time
+_OFFSETS_S: Final = 10.0
+_HANGS_AFTER_S: Final = 15.0
 
 
 def open_library(address: Address) -> "ConfluentLibrary":
@@ -75,10 +77,18 @@ class _Thread:
 
     def __init__(self, name: str) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._hangs = False
 
-    async def call(self, function: Callable[..., T], *arguments: Any) -> T:
+    async def call(self, function: Callable[..., T], *arguments: Any, limit_s: float | None = None) -> T:
+        """`limit_s`: who does not come back until then never will; the client is of no use any more."""
+        if self._hangs:
+            raise Failure("an earlier call has not come back", remedy=Remedy.CLOSE)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, partial(function, *arguments))
+            async with asyncio.timeout(limit_s):
+                return await asyncio.get_running_loop().run_in_executor(self._pool, partial(function, *arguments))
+        except TimeoutError as error:
+            self._hangs = True
+            raise Failure(f"the call does not come back within {limit_s:.0f} s", remedy=Remedy.CLOSE) from error
         except KafkaException as error:
             raise _failure(error) from error
         except SystemError as error:
@@ -141,7 +151,10 @@ class _Producer:
         assert isinstance(consumer, _Consumer)
         wanted = [TopicPartition(*at, offset) for at, offset in offsets.items()]
         group = consumer.inner.consumer_group_metadata()
-        await self._insist(self._producer.send_offsets_to_transaction, wanted, group, port.CALL_S)
+        # Without a limit of ours it may wait for ever: librdkafka asks for the group's coordinator three times within
+        # half a second, and if there is none yet, not again before a connection to any broker changes.
+        send = partial(self._producer.send_offsets_to_transaction, wanted, group, _OFFSETS_S)
+        await self._insist(send, limit_s=_HANGS_AFTER_S)
 
     async def commit(self) -> None:
         await self._insist(self._producer.commit_transaction, port.CALL_S)
@@ -149,17 +162,17 @@ class _Producer:
     async def abort(self) -> None:
         await self._insist(self._producer.abort_transaction, port.CALL_S)
 
-    async def _insist(self, function: Callable[..., object], *arguments: Any) -> None:
+    async def _insist(self, function: Callable[..., object], *arguments: Any, limit_s: float | None = None) -> None:
         """Again while the library says that it may succeed, at most three times its own patience."""
         for _ in range(2):
             try:
-                await self._calls.call(function, *arguments)
+                await self._calls.call(function, *arguments, limit_s=limit_s)
             except Failure as error:
                 if error.remedy is not Remedy.RETRY:
                     raise
             else:
                 return
-        await self._calls.call(function, *arguments)
+        await self._calls.call(function, *arguments, limit_s=limit_s)
 
     async def close(self) -> None:
         with suppress(Failure):  # what it had open is ended by its successor, or by the transaction's time-out

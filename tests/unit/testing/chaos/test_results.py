@@ -1,5 +1,6 @@
 """A result: its word, its file, and how it is shown."""
 
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -7,10 +8,11 @@ import pytest
 
 from ottla.core.errors import ConfigError
 from ottla.testing.chaos.gaps import Bucket, FaultWindow, Gap
+from ottla.testing.chaos.limits import AFTER_PARTITION_MS
 from ottla.testing.chaos.own_cluster import chosen_faults
 from ottla.testing.chaos.report import markdown, page
 from ottla.testing.chaos.result import AVAILABLE, COLUMNS, GUARANTEES, RECOVERS, Result, Standing
-from ottla.testing.chaos.schedule import kinds, steps
+from ottla.testing.chaos.schedule import AFTER_S, kinds, steps
 from ottla.testing.chaos.summary import summary
 from ottla.testing.chaos.workloads import WORKLOADS, workloads
 from ottla.testing.history import Kind
@@ -97,6 +99,16 @@ def test_a_seed_gives_the_same_steps_and_every_fault_its_turn() -> None:
     assert drawn == [next(second) for _ in range(6)]
     assert sorted(step.kinds for step in drawn[:3]) == [("kill",), ("pause", "kill-client"), ("slow-links",)]
     assert kinds(faults) == ["kill", "pause", "kill-client", "slow-links"]
+
+
+def test_after_a_network_was_cut_writes_have_the_time_that_they_may_take_to_go_on() -> None:
+    drawn = steps(Random(3), ["partition-leader+kill-client", "kill"])
+    pairs = list(pairwise(next(drawn) for _ in range(20)))
+    quiet = [later.quiet_s for earlier, later in pairs if earlier.kinds[0] == "partition-leader"]
+    assert len(quiet) >= 9
+    assert min(quiet) > AFTER_PARTITION_MS / 1000
+    assert AFTER_S > AFTER_PARTITION_MS / 1000
+    assert max(later.quiet_s for earlier, later in pairs if earlier.kinds == ("kill",)) < 2
 
 
 def test_faults_are_named_alone_in_groups_and_together() -> None:
