@@ -7,7 +7,8 @@
 
 All workloads run at once, so one run looks at every guarantee under one fault. Its result is a JSON file in
 `--results`; one that is there for this commit is not done again (`--again` does). Data, logs and history of a run that
-found something stay there too. Exit code 1 when an anomaly was found or something did not come to rest.
+found something stay there too. Exit code 1 when an anomaly was found, something did not come to rest, or a run gave no
+result.
 """
 
 import subprocess
@@ -62,17 +63,20 @@ def main(
         raise click.UsageError(f"row {unknown[0]!r} is none of {', '.join(there)}")
     commit = _commit()
     results.mkdir(parents=True, exist_ok=True)
-    if not report_only:
-        seconds = parse_duration_s(duration, "--for")
-        for number, name in enumerate(chosen):
-            for index, client in enumerate(clients.split(",")):
-                path = results / f"{cluster}-{name}-{client}.json"
-                if again or not _is_done(path, commit, any_commit=any_commit):
-                    _one(there[name], client, cluster, seconds, seed + 10 * number + index, path, commit)
+    paths = []
+    seconds = parse_duration_s(duration, "--for")
+    for number, name in enumerate(chosen):
+        for index, client in enumerate(clients.split(",")):
+            path = results / f"{cluster}-{name}-{client}.json"
+            paths.append(path)
+            if not report_only and (again or not _is_done(path, commit, any_commit=any_commit)):
+                _one(there[name], client, cluster, seconds, seed + 10 * number + index, path, commit)
     found = [Result.load(path) for path in sorted(results.glob("*.json"), key=_order(there))]
     found = [one for one in found if smoke or not one.row.startswith(SMOKE_ROW.name)]
+    missing = [path.stem for path in paths if not path.exists()]
+    if missing:
+        click.echo(f"{len(missing)} runs gave NO RESULT: {', '.join(missing)}")
     if not found:
-        click.echo("no result")
         return 1
     (results / "report.html").write_text(page(found, "Chaos"))
     (results / "table.md").write_text(markdown(found))
@@ -82,7 +86,7 @@ def main(
         f"{len({one.row for one in found})} rows; {len(bad)} with anomalies or something stuck; "
         f"{sum(one.standing is Standing.SLOW for one in found)} slow. Report: {results / 'report.html'}"
     )
-    return 1 if bad else 0
+    return 1 if bad or missing else 0
 
 
 def _order(rows: dict[str, Row]) -> Callable[[Path], tuple[int, str]]:
@@ -121,7 +125,7 @@ def _one(row: Row, client: str, cluster: str, seconds: float, seed: int, path: P
                     process.wait()
     took = f"{time.monotonic() - began:.0f} s"
     if not path.exists():
-        click.echo(f"{row.name:>24} {client:>10}  no result (code {code}) after {took}: {log}")
+        click.echo(f"{row.name:>24} {client:>10}  NO RESULT (code {code}) after {took}: {log}")
         return
     result = Result.load(path)
     gap = "" if result.longest_gap_ms is None else f", longest gap {result.longest_gap_ms:,.0f} ms"

@@ -29,9 +29,11 @@ ROWS: Final = _rows(
     ("partition-ring", "partition-ring partition-bridge"),
     ("links", "slow-links lossy-links"),
     ("doors", "flood garbage"),
-    ("members", "rolling-restart reassign add-remove-node"),
+    ("members", "rolling-restart rolling-upgrade reassign add-remove-node"),
     ("disks", "stalled-disk slow-syncs write-errors"),
+    ("read-errors", "read-errors"),
     ("lost-data", "lost-disk cold-rot disk-full"),
+    ("memory", "memory-limit"),
     ("clocks", "clock-jump clock-skew"),
     ("combined", "kill-leader+slow-links pause+kill-client partition-leader+zombie-client kill+lossy-links"),
 )
