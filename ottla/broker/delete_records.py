@@ -6,6 +6,7 @@ from ottla.broker.broker import Broker
 from ottla.broker.context import RequestContext
 from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError
+from ottla.partitions.validation import refuse_clients
 from ottla.protocol.messages.delete_records_request import DeleteRecordsRequest
 from ottla.protocol.messages.delete_records_response import (
     DeleteRecordsPartitionResult,
@@ -49,7 +50,9 @@ def _delete(broker: Broker, topic: str, index: int, offset: int) -> asyncio.Futu
 
     try:
         _check(broker, topic)
-        broker.replicas.leader(topic, index).delete_records(offset, done)
+        partition = broker.replicas.leader(topic, index)
+        refuse_clients(partition.config)
+        partition.delete_records(offset, done)
     except ApiError as error:
         done(error)
     return future

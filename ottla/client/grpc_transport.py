@@ -20,6 +20,7 @@ from ottla.client.grpc_convert import (
     topic_id,
 )
 from ottla.client.grpc_coordination import GrpcGroups
+from ottla.client.grpc_mirrors import GrpcMirrors
 from ottla.client.grpc_operations import GrpcOperations
 from ottla.client.grpc_produce import Answer, ProduceLink
 from ottla.client.grpc_transactions import GrpcTransactions
@@ -36,6 +37,7 @@ from ottla.client.types import (
     TopicListing,
     TopicPartition,
 )
+from ottla.core.types import parse_uuid
 from ottla.v1 import (
     cluster_pb2,
     cluster_pb2_grpc,
@@ -91,6 +93,7 @@ class GrpcTransport:
         self.operations = GrpcOperations(self)
         self.groups = GrpcGroups(self)
         self.transactions = GrpcTransactions(self)
+        self.mirrors = GrpcMirrors(self)
 
     async def open(self) -> None:
         """Ask the bootstrap servers in turn; raises the last one's error when none answers."""
@@ -183,6 +186,7 @@ class GrpcTransport:
 
     async def fetch(self, node_id: int, request: FetchRequest) -> list[FetchResult]:
         """One call."""
+        ids = request.topic_ids or {}
         message = fetch_pb2.FetchRequest(
             max_wait_ms=request.max_wait_ms,
             min_bytes=request.min_bytes,
@@ -196,6 +200,7 @@ class GrpcTransport:
                     fetch_offset=fetch_offset,
                     partition_max_bytes=max_bytes,
                     current_leader_epoch=leader_epoch if leader_epoch >= 0 else None,
+                    topic_id=parse_uuid(ids[topic]) if topic in ids else b"",
                 )
                 for (topic, partition), fetch_offset, max_bytes, leader_epoch in request.partitions
             ],

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from ottla.client.coordination import GroupCalls, TransactionCalls
 from ottla.client.errors import ClientError
+from ottla.client.mirrors import MirrorCalls
 from ottla.client.operations import Operations
 from ottla.client.types import (
     ClusterDescription,
@@ -39,7 +40,7 @@ class ProduceRequest:
     batches: Sequence[tuple[TopicPartition, Buffer]]
     transactional_id: str | None = None
     topic_ids: Mapping[str, str] | None = None
-    """Of these topics, by name: a topic of another id is refused. Over gRPC topics go by name alone."""
+    """Of these topics, by name: a topic of another id is refused. Over gRPC this is so for Fetch alone."""
 
 
 class ProduceResult(NamedTuple):
@@ -101,6 +102,10 @@ class Transport(Protocol):
     @property
     def transactions(self) -> TransactionCalls:
         """What concerns transactions."""
+
+    @property
+    def mirrors(self) -> MirrorCalls:
+        """What concerns mirror topics."""
 
     async def open(self) -> None:
         """Reach one of the bootstrap servers."""

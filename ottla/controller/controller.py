@@ -221,9 +221,9 @@ class Controller(Decider):
 
     # -- the cluster
 
-    async def found_cluster(self, nodes: int) -> bool:
+    async def found_cluster(self, nodes: int, cluster_id: Uuid) -> bool:
         """Give a new cluster of so many nodes its defaults; before the first broker registers."""
-        return await self._decide(lambda image: found_cluster(image, nodes))
+        return await self._decide(lambda image: found_cluster(image, nodes, cluster_id))
 
     async def update_features(self, updates: Sequence[FeatureUpdate], *, validate_only: bool = False) -> None:
         """Raise or lower levels of features, all or none."""

@@ -1,17 +1,25 @@
-"""The decision on producer ids: a broker gets a block, and hands its ids out by itself (KIP-730)."""
+"""The decision on producer ids: a broker gets a block, and hands its ids out by itself (KIP-730).
+
+A cluster's ids begin where its own id says. A mirrored log holds the ids of the cluster that it comes from, and goes on
+with those of the cluster in which it is promoted: were they the same, one producer's sequences would be taken for
+another's. They stay below 2^53, so that whoever reads them as floating point numbers reads them right.
+"""
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Final
 
 from ottla.controller.decision import Decision
 from ottla.controller.image import MetadataImage
 from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError
-from ottla.core.types import NodeId
+from ottla.core.types import NodeId, Uuid
 from ottla.v1 import metadata_pb2 as pb
 
 BLOCK_SIZE: Final = 1000
 _MAX: Final = 2**63 - 1
+_RANGE_BITS: Final = 32  # a thousand new producers a second for fifty days, ten for thirteen years
+_RANGES: Final = (1 << (53 - _RANGE_BITS)) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +28,12 @@ class ProducerIdBlock:
 
     first: int
     size: int
+
+
+def first_producer_id(cluster_id: Uuid) -> int:
+    """Where the ids of a cluster begin: in one of two million ranges, but not the first, which older clusters have."""
+    digest = int.from_bytes(blake2b(bytes(cluster_id), digest_size=8).digest())
+    return (1 + digest % _RANGES) << _RANGE_BITS
 
 
 def allocate_producer_ids(image: MetadataImage, broker_id: NodeId) -> Decision[ProducerIdBlock]:

@@ -15,6 +15,7 @@ from ottla.grpc_api.configs import Configs
 from ottla.grpc_api.fetch import Fetch
 from ottla.grpc_api.groups import Groups
 from ottla.grpc_api.membership import Membership
+from ottla.grpc_api.mirrors import Mirrors
 from ottla.grpc_api.open_streams import OpenStreams
 from ottla.grpc_api.produce import Produce
 from ottla.grpc_api.replicas import Replicas
@@ -26,6 +27,7 @@ from ottla.v1 import (
     fetch_pb2_grpc,
     groups_pb2_grpc,
     membership_pb2_grpc,
+    mirrors_pb2_grpc,
     produce_pb2_grpc,
     replicas_pb2_grpc,
     topics_pb2_grpc,
@@ -42,6 +44,7 @@ SERVICES = tuple(
         "Fetch",
         "Groups",
         "Membership",
+        "Mirrors",
         "Produce",
         "Replicas",
         "Topics",
@@ -91,6 +94,7 @@ class GrpcDoor:
         replicas_pb2_grpc.add_ReplicasServicer_to_server(Replicas(broker), self._server)
         groups_pb2_grpc.add_GroupsServicer_to_server(Groups(broker), self._server)
         transactions_pb2_grpc.add_TransactionsServicer_to_server(Transactions(broker), self._server)
+        mirrors_pb2_grpc.add_MirrorsServicer_to_server(Mirrors(broker), self._server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)

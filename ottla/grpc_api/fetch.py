@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from ottla.broker.broker import Broker
 from ottla.broker.fetch_messages import FetchedPartition, FetchPartition, FetchRequest, FetchResponse
 from ottla.core.errors import ApiError, DecodeError, ErrorCode
+from ottla.core.types import Uuid
 from ottla.grpc_api.calls import ask
 from ottla.grpc_api.errors import Context, detail, telling_errors
 from ottla.grpc_api.open_streams import OpenStreams
@@ -114,7 +115,7 @@ class Fetch(FetchServicer):
             max_bytes = min(max_bytes, MAX_STRUCTURED_RESPONSE_BYTES)
         wanted = [
             FetchPartition(
-                partition.topic,
+                Uuid(partition.topic_id) if partition.topic_id else partition.topic,
                 partition.partition,
                 partition.fetch_offset,
                 partition.partition_max_bytes or DEFAULT_PARTITION_MAX_BYTES,
@@ -123,6 +124,7 @@ class Fetch(FetchServicer):
             for partition in partitions
         ]
         offsets = {(partition.topic, partition.partition): partition.fetch_offset for partition in partitions}
+        names = {Uuid(partition.topic_id): partition.topic for partition in partitions if partition.topic_id}
         response = await self._wait(
             FetchRequest(
                 partitions=wanted,
@@ -134,7 +136,7 @@ class Fetch(FetchServicer):
         )
         if response.error:
             raise ApiError(ErrorCode(response.error))
-        return fetch_pb2.FetchResponse(partitions=_results(response.partitions, offsets, structured=structured))
+        return fetch_pb2.FetchResponse(partitions=_results(response.partitions, offsets, names, structured=structured))
 
     async def _wait(self, request: FetchRequest) -> FetchResponse:
         answer: asyncio.Future[FetchResponse] = asyncio.get_running_loop().create_future()
@@ -160,12 +162,15 @@ def _isolation_of(level: fetch_pb2.IsolationLevel.ValueType) -> Isolation:
 
 
 def _results(
-    fetched: Iterable[FetchedPartition], offsets: dict[tuple[str, int], int], *, structured: bool
+    fetched: Iterable[FetchedPartition],
+    offsets: dict[tuple[str, int], int],
+    names: dict[Uuid, str],
+    *,
+    structured: bool,
 ) -> list[fetch_pb2.FetchPartitionResult]:
     results: list[fetch_pb2.FetchPartitionResult] = []
     for partition in fetched:
-        topic = partition.topic
-        assert isinstance(topic, str)
+        topic = partition.topic if isinstance(partition.topic, str) else names[partition.topic]
         offset = offsets[topic, partition.index]
         result = fetch_pb2.FetchPartitionResult(
             topic=topic,

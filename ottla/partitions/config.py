@@ -41,6 +41,8 @@ class LogConfig:
     compression: Compression | None = None  # None: compression.type=producer
     compression_level: int | None = None  # of that codec; None: its default
     min_insync_replicas: int = 1
+    mirror_source: str = ""  # ottla.mirror.source: only a mirror appends, what that topic of another cluster holds
+    mirror_promoting: bool = False  # ottla.mirror.state: and now not even that
 
     @classmethod
     def from_topic_configs(cls, configs: Mapping[str, str]) -> Self:
@@ -60,6 +62,10 @@ class LogConfig:
                         values["compression"] = _compression(text)
                     case "ottla.flush.on.ack":
                         values["flush_on_ack"] = {"true": True, "false": False}[text.lower()]
+                    case "ottla.mirror.source":
+                        values["mirror_source"] = text
+                    case "ottla.mirror.state":
+                        values["mirror_promoting"] = text == "promoting"
                     case "min.cleanable.dirty.ratio":
                         values["min_cleanable_dirty_ratio"] = float(text)
                     case _ if name in _INTEGERS:
@@ -92,5 +98,7 @@ _INTEGERS = {
         "log_append_time",
         "compression",
         "compression_level",
+        "mirror_source",
+        "mirror_promoting",
     }
 }

@@ -16,7 +16,7 @@ from ottla.partitions.results import Isolation, ReadResult, State, TimestampOffs
 from ottla.partitions.segment import Segment
 
 if TYPE_CHECKING:
-    from ottla.partitions.partition import Partition
+    from ottla.partitions.readable import ReadablePartition
 
 ReadDone = Callable[[ReadResult | ApiError], None]
 Find = Callable[[list[Segment], int, int], TimestampOffset]
@@ -26,7 +26,9 @@ _CURSORS = 32
 _LAST_OFFSET = attrgetter("last_offset")
 
 
-def read_batches(partition: "Partition", wanted: Wanted, isolation: Isolation, done: ReadDone) -> ReadResult | None:
+def read_batches(
+    partition: "ReadablePartition", wanted: Wanted, isolation: Isolation, done: ReadDone
+) -> ReadResult | None:
     """What is at hand; or None, and `done(result or error)` follows. ApiError when the files are damaged."""
     log = partition.log
     segments = log.segments[floor(log.segments, wanted.offset) :]
@@ -59,7 +61,7 @@ def read_batches(partition: "Partition", wanted: Wanted, isolation: Isolation, d
     return None
 
 
-def _read_again(partition: "Partition", wanted: Wanted, isolation: Isolation, done: ReadDone) -> None:
+def _read_again(partition: "ReadablePartition", wanted: Wanted, isolation: Isolation, done: ReadDone) -> None:
     try:
         result = partition.read(
             wanted.offset, wanted.max_bytes, isolation=isolation, minimum_one_batch=wanted.minimum_one, done=done
@@ -71,7 +73,7 @@ def _read_again(partition: "Partition", wanted: Wanted, isolation: Isolation, do
             done(result)
 
 
-def _result(partition: "Partition", found: Found, wanted: Wanted, isolation: Isolation) -> ReadResult:
+def _result(partition: "ReadablePartition", found: Found, wanted: Wanted, isolation: Isolation) -> ReadResult:
     size = len(found.buffer)
     result = partition.result([found.buffer] if size else [], size)
     if found.next_offset >= 0:
@@ -85,7 +87,7 @@ def _result(partition: "Partition", found: Found, wanted: Wanted, isolation: Iso
     return result
 
 
-def aborted_between(partition: "Partition", offset: int, end_offset: int) -> list[tuple[int, int]]:
+def aborted_between(partition: "ReadablePartition", offset: int, end_offset: int) -> list[tuple[int, int]]:
     """(producer id, first offset) of the transactions aborted there.
 
     Entries are in the order of their markers, and none after one begins before its last stable offset.
@@ -102,7 +104,7 @@ def aborted_between(partition: "Partition", offset: int, end_offset: int) -> lis
 
 
 def look_up(
-    partition: "Partition", find: Find, isolation: Isolation, done: Callable[[TimestampOffset | ApiError], None]
+    partition: "ReadablePartition", find: Find, isolation: Isolation, done: Callable[[TimestampOffset | ApiError], None]
 ) -> None:
     """Have `find` look through the files for an offset, once they hold all that a reader may see."""
     if partition.state is not State.ONLINE:

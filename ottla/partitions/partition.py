@@ -10,28 +10,25 @@ A partition without a `role` has one replica: what is durable is committed. With
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import structlog
 
 from ottla.core.error_codes import ErrorCode
-from ottla.core.errors import ApiError, CorruptContents
+from ottla.core.errors import ApiError
 from ottla.core.types import Uuid
-from ottla.partitions import file_reads, upkeep
+from ottla.partitions import upkeep
 from ottla.partitions.config import LogConfig
 from ottla.partitions.environment import Environment
 from ottla.partitions.epoch_cache import EpochCache
-from ottla.partitions.file_reads import ReadDone
 from ottla.partitions.log import Log
-from ottla.partitions.log_reader import Wanted
-from ottla.partitions.producer_state import AbortedTransaction, ProducerSnapshot, ProducerStates
+from ottla.partitions.producer_state import ProducerSnapshot, ProducerStates
+from ottla.partitions.readable import ReadablePartition
 from ottla.partitions.recompression import recompress
 from ottla.partitions.recovery import RecoveredLog
-from ottla.partitions.results import Appended, Isolation, Origin, ReadResult, State, TimestampOffset
+from ottla.partitions.results import Appended, Origin, State
 from ottla.partitions.role import ReplicaRole
 from ottla.partitions.segment import Segment
-from ottla.partitions.timestamps import find_by_timestamp, find_max_timestamp
-from ottla.partitions.validation import check_batch
+from ottla.partitions.validation import check_batch, refuse_clients
 from ottla.partitions.verification import NO_GUARD, Resume, Verifications
 from ottla.partitions.waiters import Waiters
 from ottla.records.control import EndTransactionMarker, read_end_transaction_marker
@@ -47,20 +44,14 @@ Done = Callable[[ErrorCode], None]
 
 logger = structlog.get_logger(__name__)
 
-_JOIN_FROM_VIEWS = 32  # more buffers than this cost a socket more than one copy does
 
-
-class Partition:
+class Partition(ReadablePartition):
     """See the module. `watchers` are called when an offset that readers see, or the leadership, moved."""
 
-    __slots__ = ("_committed_waiters", "_written_waiters", "aborted", "aborted_changed", "cleaned_to", "compacting",
-                 "compaction_failed_at", "config", "environment", "epochs", "epochs_changed", "error",
-                 "high_watermark", "index", "is_aside", "is_leader", "last_stable_offset", "leader_epoch", "log",
-                 "log_start_offset", "producers", "recovery_limit", "recovery_point", "role", "saved_size",
-                 "snapshots", "state", "topic", "topic_id", "unsaved", "verifications", "was_truncated",
-                 "watchers")  # fmt: skip
-
-    log: Log
+    __slots__ = ("_committed_waiters", "aborted_changed", "beginning_anew", "cleaned_to",
+                 "compacting", "compaction_failed_at", "config", "epochs_changed", "index", "is_aside", "is_leader",
+                 "leader_epoch", "producers", "recovery_limit", "recovery_point", "saved_size", "snapshots", "topic",
+                 "topic_id", "unsaved", "verifications", "was_truncated", "watchers")  # fmt: skip
 
     def __init__(
         self,
@@ -79,15 +70,16 @@ class Partition:
         self.leader_epoch, self.is_leader = leader_epoch, is_leader
         self.is_aside = False  # see `step_aside`
         self.state = State.ONLINE
-        self.error: Exception | None = None
+        self.error = None
         self.was_truncated = bool(recovered.truncated_bytes)  # at this start: the end of the log was not whole
-        self.role: ReplicaRole | None = None  # None: there is no other replica
+        self.role = None
         self.high_watermark = 0
         self.recovery_limit: int | None = None  # a truncation is about to cut here: nothing above counts as durable
         self.recovery_point = 0  # as last saved
         self.cleaned_to = 0  # below it, keys are unique
         self.compacting = False
         self.compaction_failed_at = -1  # base offset of the active segment then
+        self.beginning_anew = False  # see `mirroring.begin_at`: nothing may be appended
         self._written_waiters = Waiters()
         self._committed_waiters = Waiters()
         self.verifications = Verifications()
@@ -103,7 +95,7 @@ class Partition:
         """Take over what was found on disk: at a start, and after a truncation (the old log is abandoned then)."""
         self.epochs = EpochCache(recovered.epochs)
         self.producers: ProducerStates = recovered.producers
-        self.aborted: list[AbortedTransaction] = recovered.aborted
+        self.aborted = recovered.aborted
         self.log = Log(self.environment, recovered.directory, self.topic_id, self.config, recovered.segments, self)
         self.log_start_offset = recovered.log_start_offset
         self.high_watermark = min(self.high_watermark, self.log.log_end_offset)
@@ -196,6 +188,7 @@ class Partition:
         """
         if not self.is_leader:
             raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        refuse_clients(self.config)
         producers = self.producers
         producers.check_epoch(producer_id, epoch)
         return self.verifications.admit(
@@ -304,12 +297,16 @@ class Partition:
                 ErrorCode.CORRUPT_MESSAGE,
                 f"{self.name} got offsets {base_offset} to {header.last_offset} where {log.log_end_offset} was due",
             )
-        marker = None
-        if header.producer_id >= 0 and header.is_control and header.record_count:  # Kafka's compaction may empty one
-            marker = read_end_transaction_marker(batch, check_crc=False)
+        self.take(batch, header, marker_of(batch, header), epoch, now_ms)
+
+    def take(
+        self, batch: memoryview, header: BatchHeader, marker: EndTransactionMarker | None, epoch: int, now_ms: int
+    ) -> None:
+        """Queue a batch that has its offsets, which was judged where it came from."""
+        base_offset = header.base_offset
         if epoch != self.epochs.latest:
             self.epochs_changed |= self.epochs.assign(epoch, base_offset)
-        log.append(batch, header, header.last_offset, now_ms)
+        self.log.append(batch, header, header.last_offset, now_ms)
         if header.producer_id >= 0:
             self._record(header, base_offset, now_ms, marker)
 
@@ -322,17 +319,16 @@ class Partition:
         elif not header.is_control:
             self.producers.record(header, base_offset, now_ms)
 
-    def when_written(self, end_offset: int, done: Done) -> None:
-        """Call once the files hold everything below `end_offset`, or never will; they do not yet."""
-        self._written_waiters.add(end_offset, done)
-        self.log.notice_written()
+    def when_committed(self, end_offset: int, done: Done) -> None:
+        """Call once everything below `end_offset` is committed, here if it is; or with why it never will be."""
+        if end_offset <= self.high_watermark:
+            done(ErrorCode.NONE)
+        else:
+            self._committed_waiters.add(end_offset, done)
 
     def _wait(self, acks: int, end_offset: int, done: Done) -> None:
         if acks == -1:
-            if end_offset <= self.high_watermark:
-                done(ErrorCode.NONE)
-            else:
-                self._committed_waiters.add(end_offset, done)
+            self.when_committed(end_offset, done)
         elif end_offset <= self.log.written_end_offset:
             done(ErrorCode.NONE)
         else:
@@ -371,19 +367,6 @@ class Partition:
             self.role.failed()
         self._notify()
 
-    def damaged(self, error: Exception) -> ApiError:
-        """Its files are not what was written. What the reader is told who found it.
-
-        Another replica that has everything takes over: then this one is out of service. Where there is none, whatever
-        can still be read and written is worth more.
-        """
-        sound_elsewhere = self.role is not None and self.role.others_have_all
-        if isinstance(error, CorruptContents) and not sound_elsewhere:
-            logger.error("a batch is damaged", partition=self.name, error=str(error))
-            return ApiError(ErrorCode.CORRUPT_MESSAGE, f"{self.name}: {error}")
-        self.log.fail(error)
-        return self.storage_error()
-
     def advance(self, high_watermark: int) -> None:
         """The high watermark moved on."""
         self.high_watermark = high_watermark
@@ -402,45 +385,6 @@ class Partition:
     def _notify(self) -> None:
         for watcher in tuple(self.watchers):
             watcher()
-
-    def storage_error(self) -> ApiError:
-        """What whoever asks for anything of an offline partition is told."""
-        return ApiError(ErrorCode.KAFKA_STORAGE_ERROR, f"{self.name} is offline: {self.error}")
-
-    # -- read
-
-    def read(
-        self, offset: int, max_bytes: int, *, isolation: Isolation, minimum_one_batch: bool, done: ReadDone
-    ) -> ReadResult | None:
-        """Whole batches from the one that holds `offset` on, at most `max_bytes` unless it is the first one.
-
-        Returns what is at hand; or None, and `done(result or error)` follows. ApiError when the offset is out of
-        range or the partition offline.
-        """
-        if self.state is not State.ONLINE:
-            raise self.storage_error()
-        log = self.log
-        if not self.log_start_offset <= offset <= log.log_end_offset:
-            raise ApiError(
-                ErrorCode.OFFSET_OUT_OF_RANGE,
-                f"{self.name} holds offsets {self.log_start_offset} to {log.log_end_offset}, not {offset}",
-            )
-        end_offset = self.end_for(isolation)
-        if offset >= end_offset:
-            return self.result([], 0)
-        if offset >= log.tail.base_offset:
-            views, size = log.tail.read(offset, end_offset, max_bytes, minimum_one_batch)
-            buffers: list[Any] = views if len(views) < _JOIN_FROM_VIEWS else [b"".join(views)]
-            result = self.result(buffers, size)
-            if self.aborted and isolation == Isolation.READ_COMMITTED:
-                result.aborted = file_reads.aborted_between(self, offset, end_offset)
-            return result
-        wanted = Wanted(offset, end_offset, max_bytes, minimum_one_batch)
-        return file_reads.read_batches(self, wanted, isolation, done)
-
-    def result(self, buffers: list[Any], size: int) -> ReadResult:
-        """These batches, with the offsets as they are now."""
-        return ReadResult(buffers, size, self.high_watermark, self.last_stable_offset, self.log_start_offset)
 
     # -- administration: see `upkeep`
 
@@ -471,44 +415,13 @@ class Partition:
         """Cut the log at `offset`, as a follower does where it diverged; nothing may be appended until `done`."""
         upkeep.truncate(self, offset, done)
 
-    # -- offsets by time and epoch
-
-    def earliest_offset(self) -> TimestampOffset:
-        return TimestampOffset(-1, self.log_start_offset, self.epochs.epoch_for(self.log_start_offset))
-
-    def latest_offset(self, isolation: Isolation) -> TimestampOffset:
-        """The end of what a reader with that isolation may see."""
-        return TimestampOffset(-1, self.end_for(isolation), self.epochs.latest)
-
-    def offset_for_timestamp(
-        self, timestamp: int, *, isolation: Isolation, done: Callable[[TimestampOffset | ApiError], None]
-    ) -> None:
-        """The first record with that timestamp or a later one; `NO_OFFSET` when there is none."""
-        files = self.environment.disk.files
-        file_reads.look_up(
-            self,
-            lambda segments, start, end: find_by_timestamp(files, segments, timestamp, start, end),
-            isolation,
-            done,
-        )
-
-    def max_timestamp_offset(self, *, isolation: Isolation, done: Callable[[TimestampOffset | ApiError], None]) -> None:
-        """The first record with the largest timestamp (KIP-734)."""
-        files = self.environment.disk.files
-        file_reads.look_up(
-            self, lambda segments, start, end: find_max_timestamp(files, segments, start, end), isolation, done
-        )
-
-    def end_offset_for_epoch(self, epoch: int) -> tuple[int, int]:
-        """Largest known epoch that is not above `epoch`, and where it ended; (-1, -1) when there is none."""
-        return self.epochs.end_offset_for(epoch, self.log.log_end_offset)
-
-    def end_for(self, isolation: Isolation) -> int:
-        """How far a reader with that isolation may look."""
-        if isolation == Isolation.READ_UNCOMMITTED:
-            return self.high_watermark
-        return self.last_stable_offset if isolation == Isolation.READ_COMMITTED else self.log.log_end_offset
-
     def close(self, done: Callable[[], None]) -> None:
         """Write and sync what is queued, then call `done`; nothing may be appended any more."""
         upkeep.close(self, done)
+
+
+def marker_of(batch: memoryview, header: BatchHeader) -> EndTransactionMarker | None:
+    """The marker that a stored batch holds. Raises CorruptBatch. Kafka's compaction may leave a batch without one."""
+    if header.producer_id < 0 or not header.is_control or not header.record_count:
+        return None
+    return read_end_transaction_marker(batch, check_crc=False)

@@ -211,6 +211,10 @@ class ProducerStates:
         producer = self.get(producer_id)
         return producer is not None and producer.epoch == epoch and sequence == next_sequence(producer.last_sequence)
 
+    def open_transactions(self) -> list[Producer]:
+        """Producers whose transaction no marker has ended yet, the oldest one first."""
+        return [found for one in list(self._open.values()) if (found := self.get(one)) is not None]
+
     def check_epoch(self, producer_id: int, epoch: int) -> None:
         """Raise ApiError INVALID_PRODUCER_EPOCH for a batch of a producer that was replaced by a younger one."""
         producer = self.get(producer_id)

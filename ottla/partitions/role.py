@@ -21,6 +21,9 @@ class ReplicaRole(Protocol):
     def appended(self) -> None:
         """A client's batch is at the log end."""
 
+    def begun_anew(self, offset: int) -> None:
+        """Of a leader: its log is empty now, and begins and ends at `offset`. What was before is deleted for good."""
+
     def synced(self, end_offset: int) -> None:
         """What the log holds below `end_offset` counts as committed here."""
 

@@ -51,7 +51,19 @@ def check_batch(batch: memoryview, config: LogConfig, origin: Origin, now_ms: in
     return header
 
 
+def refuse_clients(config: LogConfig) -> None:
+    """Raises ApiError POLICY_VIOLATION while only a mirror may write."""
+    if config.mirror_source:
+        cluster, _, topic = config.mirror_source.partition("/")
+        raise ApiError(
+            ErrorCode.POLICY_VIOLATION,
+            f"the topic is a mirror of {topic.partition('/')[2]} in cluster {cluster}, and read-only until it is "
+            "promoted (`ottla mirror promote`)",
+        )
+
+
 def _check_client_batch(batch: memoryview, header: BatchHeader, config: LogConfig, now_ms: int) -> None:
+    refuse_clients(config)
     if header.base_offset != 0:
         raise ApiError(ErrorCode.INVALID_RECORD, f"the base offset must be 0, but it is {header.base_offset}")
     if header.is_control:

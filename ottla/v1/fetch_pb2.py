@@ -26,35 +26,35 @@ from ottla.v1 import errors_pb2 as ottla_dot_v1_dot_errors__pb2
 from ottla.v1 import records_pb2 as ottla_dot_v1_dot_records__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14ottla/v1/fetch.proto\x12\x08ottla.v1\x1a\x15ottla/v1/errors.proto\x1a\x16ottla/v1/records.proto\"\xd2\x01\n\x0c\x46\x65tchRequest\x12\x13\n\x0bmax_wait_ms\x18\x01 \x01(\x05\x12\x11\n\tmin_bytes\x18\x02 \x01(\x05\x12\x11\n\tmax_bytes\x18\x03 \x01(\x05\x12\x31\n\x0fisolation_level\x18\x04 \x01(\x0e\x32\x18.ottla.v1.IsolationLevel\x12&\n\x06\x66ormat\x18\x05 \x01(\x0e\x32\x16.ottla.v1.RecordFormat\x12,\n\npartitions\x18\x06 \x03(\x0b\x32\x18.ottla.v1.FetchPartition\"\xa1\x01\n\x0e\x46\x65tchPartition\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x14\n\x0c\x66\x65tch_offset\x18\x03 \x01(\x03\x12\x1b\n\x13partition_max_bytes\x18\x04 \x01(\x05\x12!\n\x14\x63urrent_leader_epoch\x18\x05 \x01(\x05H\x00\x88\x01\x01\x42\x17\n\x15_current_leader_epoch\"C\n\rFetchResponse\x12\x32\n\npartitions\x18\x01 \x03(\x0b\x32\x1e.ottla.v1.FetchPartitionResult\"\xb1\x02\n\x14\x46\x65tchPartitionResult\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12$\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x15.ottla.v1.ErrorDetail\x12\x16\n\x0ehigh_watermark\x18\x04 \x01(\x03\x12\x1a\n\x12last_stable_offset\x18\x05 \x01(\x03\x12\x18\n\x10log_start_offset\x18\x06 \x01(\x03\x12\x13\n\x0bnext_offset\x18\x07 \x01(\x03\x12\x0f\n\x07\x62\x61tches\x18\x08 \x01(\x0c\x12:\n\x14\x61\x62orted_transactions\x18\t \x03(\x0b\x32\x1c.ottla.v1.AbortedTransaction\x12!\n\x07records\x18\n \x03(\x0b\x32\x10.ottla.v1.Record\"?\n\x12\x41\x62ortedTransaction\x12\x13\n\x0bproducer_id\x18\x01 \x01(\x03\x12\x14\n\x0c\x66irst_offset\x18\x02 \x01(\x03\"{\n\x12ListOffsetsRequest\x12\x31\n\x0fisolation_level\x18\x01 \x01(\x0e\x32\x18.ottla.v1.IsolationLevel\x12\x32\n\npartitions\x18\x02 \x03(\x0b\x32\x1e.ottla.v1.ListOffsetsPartition\"\x8a\x01\n\x14ListOffsetsPartition\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x14\n\x0ctimestamp_ms\x18\x03 \x01(\x03\x12!\n\x14\x63urrent_leader_epoch\x18\x04 \x01(\x05H\x00\x88\x01\x01\x42\x17\n\x15_current_leader_epoch\"O\n\x13ListOffsetsResponse\x12\x38\n\npartitions\x18\x01 \x03(\x0b\x32$.ottla.v1.ListOffsetsPartitionResult\"\xa0\x01\n\x1aListOffsetsPartitionResult\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12$\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x15.ottla.v1.ErrorDetail\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\x14\n\x0ctimestamp_ms\x18\x05 \x01(\x03\x12\x14\n\x0cleader_epoch\x18\x06 \x01(\x05*Z\n\x0eIsolationLevel\x12$\n ISOLATION_LEVEL_READ_UNCOMMITTED\x10\x00\x12\"\n\x1eISOLATION_LEVEL_READ_COMMITTED\x10\x01*G\n\x0cRecordFormat\x12\x1c\n\x18RECORD_FORMAT_STRUCTURED\x10\x00\x12\x19\n\x15RECORD_FORMAT_BATCHES\x10\x01\x32\xcf\x01\n\x05\x46\x65tch\x12\x38\n\x05\x46\x65tch\x12\x16.ottla.v1.FetchRequest\x1a\x17.ottla.v1.FetchResponse\x12@\n\x0b\x46\x65tchStream\x12\x16.ottla.v1.FetchRequest\x1a\x17.ottla.v1.FetchResponse0\x01\x12J\n\x0bListOffsets\x12\x1c.ottla.v1.ListOffsetsRequest\x1a\x1d.ottla.v1.ListOffsetsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14ottla/v1/fetch.proto\x12\x08ottla.v1\x1a\x15ottla/v1/errors.proto\x1a\x16ottla/v1/records.proto\"\xd2\x01\n\x0c\x46\x65tchRequest\x12\x13\n\x0bmax_wait_ms\x18\x01 \x01(\x05\x12\x11\n\tmin_bytes\x18\x02 \x01(\x05\x12\x11\n\tmax_bytes\x18\x03 \x01(\x05\x12\x31\n\x0fisolation_level\x18\x04 \x01(\x0e\x32\x18.ottla.v1.IsolationLevel\x12&\n\x06\x66ormat\x18\x05 \x01(\x0e\x32\x16.ottla.v1.RecordFormat\x12,\n\npartitions\x18\x06 \x03(\x0b\x32\x18.ottla.v1.FetchPartition\"\xb3\x01\n\x0e\x46\x65tchPartition\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x14\n\x0c\x66\x65tch_offset\x18\x03 \x01(\x03\x12\x1b\n\x13partition_max_bytes\x18\x04 \x01(\x05\x12!\n\x14\x63urrent_leader_epoch\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x10\n\x08topic_id\x18\x06 \x01(\x0c\x42\x17\n\x15_current_leader_epoch\"C\n\rFetchResponse\x12\x32\n\npartitions\x18\x01 \x03(\x0b\x32\x1e.ottla.v1.FetchPartitionResult\"\xb1\x02\n\x14\x46\x65tchPartitionResult\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12$\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x15.ottla.v1.ErrorDetail\x12\x16\n\x0ehigh_watermark\x18\x04 \x01(\x03\x12\x1a\n\x12last_stable_offset\x18\x05 \x01(\x03\x12\x18\n\x10log_start_offset\x18\x06 \x01(\x03\x12\x13\n\x0bnext_offset\x18\x07 \x01(\x03\x12\x0f\n\x07\x62\x61tches\x18\x08 \x01(\x0c\x12:\n\x14\x61\x62orted_transactions\x18\t \x03(\x0b\x32\x1c.ottla.v1.AbortedTransaction\x12!\n\x07records\x18\n \x03(\x0b\x32\x10.ottla.v1.Record\"?\n\x12\x41\x62ortedTransaction\x12\x13\n\x0bproducer_id\x18\x01 \x01(\x03\x12\x14\n\x0c\x66irst_offset\x18\x02 \x01(\x03\"{\n\x12ListOffsetsRequest\x12\x31\n\x0fisolation_level\x18\x01 \x01(\x0e\x32\x18.ottla.v1.IsolationLevel\x12\x32\n\npartitions\x18\x02 \x03(\x0b\x32\x1e.ottla.v1.ListOffsetsPartition\"\x8a\x01\n\x14ListOffsetsPartition\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x14\n\x0ctimestamp_ms\x18\x03 \x01(\x03\x12!\n\x14\x63urrent_leader_epoch\x18\x04 \x01(\x05H\x00\x88\x01\x01\x42\x17\n\x15_current_leader_epoch\"O\n\x13ListOffsetsResponse\x12\x38\n\npartitions\x18\x01 \x03(\x0b\x32$.ottla.v1.ListOffsetsPartitionResult\"\xa0\x01\n\x1aListOffsetsPartitionResult\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12$\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x15.ottla.v1.ErrorDetail\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\x14\n\x0ctimestamp_ms\x18\x05 \x01(\x03\x12\x14\n\x0cleader_epoch\x18\x06 \x01(\x05*Z\n\x0eIsolationLevel\x12$\n ISOLATION_LEVEL_READ_UNCOMMITTED\x10\x00\x12\"\n\x1eISOLATION_LEVEL_READ_COMMITTED\x10\x01*G\n\x0cRecordFormat\x12\x1c\n\x18RECORD_FORMAT_STRUCTURED\x10\x00\x12\x19\n\x15RECORD_FORMAT_BATCHES\x10\x01\x32\xcf\x01\n\x05\x46\x65tch\x12\x38\n\x05\x46\x65tch\x12\x16.ottla.v1.FetchRequest\x1a\x17.ottla.v1.FetchResponse\x12@\n\x0b\x46\x65tchStream\x12\x16.ottla.v1.FetchRequest\x1a\x17.ottla.v1.FetchResponse0\x01\x12J\n\x0bListOffsets\x12\x1c.ottla.v1.ListOffsetsRequest\x1a\x1d.ottla.v1.ListOffsetsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ottla.v1.fetch_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ISOLATIONLEVEL']._serialized_start=1410
-  _globals['_ISOLATIONLEVEL']._serialized_end=1500
-  _globals['_RECORDFORMAT']._serialized_start=1502
-  _globals['_RECORDFORMAT']._serialized_end=1573
+  _globals['_ISOLATIONLEVEL']._serialized_start=1428
+  _globals['_ISOLATIONLEVEL']._serialized_end=1518
+  _globals['_RECORDFORMAT']._serialized_start=1520
+  _globals['_RECORDFORMAT']._serialized_end=1591
   _globals['_FETCHREQUEST']._serialized_start=82
   _globals['_FETCHREQUEST']._serialized_end=292
   _globals['_FETCHPARTITION']._serialized_start=295
-  _globals['_FETCHPARTITION']._serialized_end=456
-  _globals['_FETCHRESPONSE']._serialized_start=458
-  _globals['_FETCHRESPONSE']._serialized_end=525
-  _globals['_FETCHPARTITIONRESULT']._serialized_start=528
-  _globals['_FETCHPARTITIONRESULT']._serialized_end=833
-  _globals['_ABORTEDTRANSACTION']._serialized_start=835
-  _globals['_ABORTEDTRANSACTION']._serialized_end=898
-  _globals['_LISTOFFSETSREQUEST']._serialized_start=900
-  _globals['_LISTOFFSETSREQUEST']._serialized_end=1023
-  _globals['_LISTOFFSETSPARTITION']._serialized_start=1026
-  _globals['_LISTOFFSETSPARTITION']._serialized_end=1164
-  _globals['_LISTOFFSETSRESPONSE']._serialized_start=1166
-  _globals['_LISTOFFSETSRESPONSE']._serialized_end=1245
-  _globals['_LISTOFFSETSPARTITIONRESULT']._serialized_start=1248
-  _globals['_LISTOFFSETSPARTITIONRESULT']._serialized_end=1408
-  _globals['_FETCH']._serialized_start=1576
-  _globals['_FETCH']._serialized_end=1783
+  _globals['_FETCHPARTITION']._serialized_end=474
+  _globals['_FETCHRESPONSE']._serialized_start=476
+  _globals['_FETCHRESPONSE']._serialized_end=543
+  _globals['_FETCHPARTITIONRESULT']._serialized_start=546
+  _globals['_FETCHPARTITIONRESULT']._serialized_end=851
+  _globals['_ABORTEDTRANSACTION']._serialized_start=853
+  _globals['_ABORTEDTRANSACTION']._serialized_end=916
+  _globals['_LISTOFFSETSREQUEST']._serialized_start=918
+  _globals['_LISTOFFSETSREQUEST']._serialized_end=1041
+  _globals['_LISTOFFSETSPARTITION']._serialized_start=1044
+  _globals['_LISTOFFSETSPARTITION']._serialized_end=1182
+  _globals['_LISTOFFSETSRESPONSE']._serialized_start=1184
+  _globals['_LISTOFFSETSRESPONSE']._serialized_end=1263
+  _globals['_LISTOFFSETSPARTITIONRESULT']._serialized_start=1266
+  _globals['_LISTOFFSETSPARTITIONRESULT']._serialized_end=1426
+  _globals['_FETCH']._serialized_start=1594
+  _globals['_FETCH']._serialized_end=1801
 # @@protoc_insertion_point(module_scope)

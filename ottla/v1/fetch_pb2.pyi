@@ -101,6 +101,7 @@ class FetchPartition(google.protobuf.message.Message):
     FETCH_OFFSET_FIELD_NUMBER: builtins.int
     PARTITION_MAX_BYTES_FIELD_NUMBER: builtins.int
     CURRENT_LEADER_EPOCH_FIELD_NUMBER: builtins.int
+    TOPIC_ID_FIELD_NUMBER: builtins.int
     topic: builtins.str
     partition: builtins.int
     fetch_offset: builtins.int
@@ -108,6 +109,8 @@ class FetchPartition(google.protobuf.message.Message):
     """0: 1 MiB."""
     current_leader_epoch: builtins.int
     """The epoch that the caller knows; a leader of another epoch refuses."""
+    topic_id: builtins.bytes
+    """16 bytes: a topic of this name but with another id is refused with UNKNOWN_TOPIC_ID. Empty: any."""
     def __init__(
         self,
         *,
@@ -116,9 +119,10 @@ class FetchPartition(google.protobuf.message.Message):
         fetch_offset: builtins.int = ...,
         partition_max_bytes: builtins.int = ...,
         current_leader_epoch: builtins.int | None = ...,
+        topic_id: builtins.bytes = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_current_leader_epoch", b"_current_leader_epoch", "current_leader_epoch", b"current_leader_epoch"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_current_leader_epoch", b"_current_leader_epoch", "current_leader_epoch", b"current_leader_epoch", "fetch_offset", b"fetch_offset", "partition", b"partition", "partition_max_bytes", b"partition_max_bytes", "topic", b"topic"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_current_leader_epoch", b"_current_leader_epoch", "current_leader_epoch", b"current_leader_epoch", "fetch_offset", b"fetch_offset", "partition", b"partition", "partition_max_bytes", b"partition_max_bytes", "topic", b"topic", "topic_id", b"topic_id"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_current_leader_epoch", b"_current_leader_epoch"]) -> typing.Literal["current_leader_epoch"] | None: ...
 
 global___FetchPartition = FetchPartition

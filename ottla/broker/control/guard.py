@@ -125,7 +125,7 @@ class Guard(LinkListener):
         if registration.broker_id != node:
             raise ApiError(ErrorCode.INVALID_REQUEST, f"Node {node} registers broker {registration.broker_id}.")
         if not self._controller.image.last_broker_epoch:
-            await self._controller.found_cluster(self._founders)
+            await self._controller.found_cluster(self._founders, self._cluster_id)
         epoch = await self._controller.register_broker(
             registration, previous_is_live=self._watching and self._liveness.is_live(node), ready=asked.alone
         )

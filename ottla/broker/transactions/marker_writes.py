@@ -11,10 +11,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from ottla.broker.context import RequestContext
 from ottla.broker.deadlines import Bucket
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.partitions.results import Origin
+from ottla.partitions.validation import refuse_clients
 from ottla.protocol.messages.write_txn_markers_request import WritableTxnMarker, WriteTxnMarkersRequest
 from ottla.protocol.messages.write_txn_markers_response import (
     WritableTxnMarkerPartitionResult,
@@ -36,6 +39,8 @@ and a second marker does no harm.
 
 OPERATORS_PARTITIONS_MAX: Final = 1_000
 """In one request of a client, which names one. Four bytes of a request are a record on every replica."""
+
+logger = structlog.get_logger(__name__)
 
 Done = Callable[[WriteTxnMarkersResponse], None]
 Check = Callable[[WritableTxnMarker, str, int], None]
@@ -74,8 +79,13 @@ def _count(request: WriteTxnMarkersRequest) -> int:
 
 
 def _check_operators(broker: "Broker", marker: WritableTxnMarker, topic: str, index: int) -> None:
-    """Raises ApiError for what DescribeProducers does not show. A repeated abort passes: it does no harm."""
-    producer = broker.replicas.leader(topic, index).producers.get(marker.producer_id)
+    """Raises ApiError for a mirror topic, and for what DescribeProducers does not show.
+
+    A repeated abort passes: it does no harm.
+    """
+    partition = broker.replicas.leader(topic, index)
+    refuse_clients(partition.config)
+    producer = partition.producers.get(marker.producer_id)
     if producer is None or producer.epoch != marker.producer_epoch:
         raise ApiError(ErrorCode.INVALID_PRODUCER_EPOCH, "the partition knows of no such producer and epoch")
     coordinators = broker.image.topics.get(TRANSACTION_STATE)
@@ -137,6 +147,11 @@ def _write(
             marker.transaction_version,
             done,
         )
+        return
+    if partition.config.mirror_source:
+        # A mirror since it was written to here: its log is the other cluster's, which ends what is open in it.
+        logger.warning("a marker is dropped: the topic is a mirror now", partition=partition.name)
+        done(ErrorCode.NONE)
         return
     partition.append(
         memoryview(bytearray(batch)),

@@ -1,11 +1,13 @@
-"""What operators of an Ottla cluster ask over gRPC, and cannot ask over the Kafka protocol."""
+"""What operators and mirrors of an Ottla cluster ask over gRPC, and cannot ask over the Kafka protocol."""
 
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from ottla.client.errors import ClientError, ErrorCode
+from ottla.client.mirrors import MirrorLog, MirrorPartition
 from ottla.client.operations import QuorumDescription, Reassignment, ReplicaProgress
 from ottla.client.types import TopicPartition
+from ottla.core.types import Buffer
 
 
 class KafkaOperations:
@@ -46,6 +48,31 @@ class KafkaOperations:
         _refuse("describing replicas")
 
 
+class KafkaMirrors:
+    """Implements `mirrors.MirrorCalls` by refusing, likewise."""
+
+    async def log_of(self, node_id: int, mirror: MirrorPartition) -> MirrorLog:
+        _refuse("asking for a mirror's log")
+
+    async def append(
+        self,
+        node_id: int,
+        mirror: MirrorPartition,
+        batches: Buffer,
+        *,
+        expected_end_offset: int,
+        log_start_offset: int,
+        begin_at: int | None,
+        timeout_ms: int,
+    ) -> MirrorLog:
+        _refuse("writing a mirror topic")
+
+    async def end_mirror(
+        self, node_id: int, mirror: MirrorPartition, *, abort_transactions: bool, timeout_ms: int
+    ) -> MirrorLog:
+        _refuse("promoting a mirror topic")
+
+
 def _refuse(what: str) -> NoReturn:
-    message = f"{what} is an operator's matter: use protocol=\"grpc\" and the node's gRPC port"
+    message = f"{what} is Ottla's own matter: use protocol=\"grpc\" and the node's gRPC port"
     raise ClientError(ErrorCode.UNSUPPORTED_VERSION, message)

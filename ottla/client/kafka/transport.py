@@ -14,7 +14,7 @@ from ottla.client.kafka.connection import Connection
 from ottla.client.kafka.convert import by_topic, description_of, entry_of, error_of, new_topic, raise_error
 from ottla.client.kafka.groups import KafkaGroups
 from ottla.client.kafka.links import Lane, Links
-from ottla.client.kafka.operations import KafkaOperations
+from ottla.client.kafka.operations import KafkaMirrors, KafkaOperations
 from ottla.client.kafka.transactions import KafkaTransactions
 from ottla.client.transport import ConfigChange, FetchRequest, FetchResult, ProduceRequest, ProduceResult
 from ottla.client.types import (
@@ -79,6 +79,7 @@ class KafkaTransport:
         self.operations = KafkaOperations()
         self.groups = KafkaGroups(self)
         self.transactions = KafkaTransactions(self)
+        self.mirrors = KafkaMirrors()
 
     async def open(self) -> None:
         """Ask the bootstrap servers in turn; raises the last one's error when none answers."""

@@ -71,6 +71,9 @@ class Following:
     def appended(self) -> None:
         """Clients append to leaders only."""
 
+    def begun_anew(self, offset: int) -> None:
+        """Asked for by leaders only; here `start_anew` follows from what the leader says."""
+
     def synced(self, end_offset: int) -> None:
         self.synced_end_offset = end_offset
         if end_offset != self._told_end_offset:  # a log tells of each commit twice: when it is durable, and written

@@ -148,6 +148,14 @@ class LeaderState:
         self.durable_end_offset, self.log_end_offset = durable_end_offset, log_end_offset
         return self._advance()
 
+    def begun_anew(self, offset: int) -> None:
+        """All records before `offset` are deleted, so there is nothing left of them to be replicated: it is committed.
+
+        A follower counts again when it has begun there too.
+        """
+        self.high_watermark = max(self.high_watermark, offset)
+        self.durable_end_offset = self.log_end_offset = offset
+
     def subscribed(self, node: NodeId, broker_epoch: int) -> None:
         """A follower begins, or begins again: what it told earlier does not count until it tells it anew."""
         follower = self.followers[node]

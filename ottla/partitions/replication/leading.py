@@ -101,6 +101,12 @@ class Leading:
         for reader in self.readers.values():
             reader.grown()
 
+    def begun_anew(self, offset: int) -> None:
+        self.state.begun_anew(offset)
+        for node in list(self.readers):  # they subscribe again, and are told to begin there too
+            self.unsubscribe(node, ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        self._advance()
+
     def synced(self, end_offset: int) -> None:
         state, partition = self.state, self.partition
         moved = state.synced(end_offset, partition.log.log_end_offset)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NoReturn
 
 from ottla.client.errors import ClientError, ErrorCode
+from ottla.client.mirrors import MirrorCalls
 from ottla.client.operations import Operations
 from ottla.client.transport import (
     EARLIEST_TIMESTAMP,
@@ -101,6 +102,10 @@ class FakeCluster:
 
     def values(self, topic: str, partition: int = 0) -> list[bytes | None]:
         return [record.value for record in self.log(topic, partition).records()]
+
+    @property
+    def mirrors(self) -> MirrorCalls:
+        raise NotImplementedError
 
     @property
     def operations(self) -> Operations:

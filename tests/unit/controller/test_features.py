@@ -8,6 +8,7 @@ from ottla.controller.image import MetadataImage
 from ottla.controller.requests import FeatureUpdate, UpgradeType
 from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError
+from ottla.core.types import ZERO_UUID
 from ottla.kafka.api_versions import FEATURES
 from ottla.v1 import metadata_pb2 as pb
 from tests.unit.controller.cluster import configs, image_of, register, registration
@@ -85,7 +86,7 @@ def test_a_feature_that_stands_twice_is_refused(image: MetadataImage) -> None:
 
 
 def test_a_cluster_founded_with_three_nodes_keeps_three_replicas_two_of_them_in_sync() -> None:
-    decision = found_cluster(MetadataImage(), 3)
+    decision = found_cluster(MetadataImage(), 3, ZERO_UUID)
     image = image_of(decision.records)
     assert decision.result
     assert configs(image).integer("default.replication.factor") == 3
@@ -95,20 +96,20 @@ def test_a_cluster_founded_with_three_nodes_keeps_three_replicas_two_of_them_in_
     assert configs(image).topic_configs("a") == {"min.insync.replicas": "2"}
     assert configs(image, {"min.insync.replicas": "1"}).topic_configs("a") == {"min.insync.replicas": "1"}
     assert configs(image).inherited("min.insync.replicas").value == "2"
-    assert found_cluster(image, 3).records == []
+    assert found_cluster(image, 3, ZERO_UUID).records == []
 
 
 @pytest.mark.parametrize("nodes", [1, 3])
 def test_a_new_cluster_does_all_that_its_version_can(nodes: int) -> None:
-    image = image_of(found_cluster(MetadataImage(), nodes).records)
+    image = image_of(found_cluster(MetadataImage(), nodes, ZERO_UUID).records)
     assert image.features == {name: highest for name, (_, highest) in SUPPORTED_FEATURES.items()}
     assert image.features["transaction.version"] == 2
-    assert found_cluster(image, nodes).records == []
+    assert found_cluster(image, nodes, ZERO_UUID).records == []
 
 
 def test_a_node_that_is_alone_has_the_usual_defaults() -> None:
-    assert image_of(found_cluster(MetadataImage(), 1).records).default_configs == {}
+    assert image_of(found_cluster(MetadataImage(), 1, ZERO_UUID).records).default_configs == {}
 
 
 def test_a_cluster_of_an_earlier_version_keeps_its_levels() -> None:
-    assert found_cluster(brokers(1), 3).records == []
+    assert found_cluster(brokers(1), 3, ZERO_UUID).records == []

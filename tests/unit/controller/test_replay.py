@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -5,13 +6,13 @@ import pytest
 from ottla.controller.create_topics import create_topics
 from ottla.controller.found_cluster import found_cluster
 from ottla.controller.image import LeaderRecovery, MetadataDelta, MetadataImage, PartitionImage, ResourceType
-from ottla.controller.producer_ids import ProducerIdBlock, allocate_producer_ids
+from ottla.controller.producer_ids import ProducerIdBlock, allocate_producer_ids, first_producer_id
 from ottla.controller.replay import ImageBuilder, InvalidMetadata
 from ottla.controller.requests import NewTopic
 from ottla.controller.snapshot import delta_between, snapshot_records
 from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError
-from ottla.core.types import NodeId
+from ottla.core.types import ZERO_UUID, NodeId, Uuid
 from ottla.v1 import metadata_pb2 as pb
 from tests.unit.controller.cluster import IdSource, configs, image_of, register, registration, uuid
 
@@ -192,7 +193,7 @@ def test_one_record_changes_many_partitions_and_only_what_it_names() -> None:
 
 def test_a_snapshot_keeps_the_clusters_defaults_and_epochs_that_were_given_out() -> None:
     image = image_of(
-        found_cluster(MetadataImage(), 3).records,
+        found_cluster(MetadataImage(), 3, ZERO_UUID).records,
         register(MetadataImage(), registration()).records,
         [pb.MetadataRecord(unregister_broker=pb.UnregisterBrokerRecord(broker_id=1))],
     )
@@ -212,3 +213,14 @@ def test_brokers_and_partitions_of_the_first_version_are_read_as_what_they_were(
     )
     assert image.brokers[ONE].is_active
     assert image.topics["a"].partitions == (PartitionImage(0, ONE, 0, (ONE,), (ONE,)),)
+
+
+def test_clusters_have_producer_ids_of_their_own_that_are_exact_as_floating_point_numbers() -> None:
+    clusters = [Uuid(number.to_bytes(16)) for number in range(200)]
+    firsts = sorted(first_producer_id(cluster) for cluster in clusters)
+    assert min(b - a for a, b in itertools.pairwise(firsts)) >= 1 << 32
+    assert firsts[0] >= 1 << 32
+    assert firsts[-1] + (1 << 32) <= 1 << 53
+    image = image_of(found_cluster(MetadataImage(), 1, clusters[7]).records)
+    image = image_of(register(image, registration()).records, base=image)
+    assert allocate_producer_ids(image, ONE).result.first == first_producer_id(clusters[7])
