@@ -134,7 +134,7 @@ def _one(row: Row, client: str, cluster: str, seconds: float, seed: int, path: P
         f"{row.name:>24} {client:>10}  {result.standing}{kinds}: {len(result.windows)} faults, "
         f"{result.operations:,} operations{gap}; {took}"
     )
-    for text in [*result.stuck, *result.slow]:
+    for text in [*result.stuck, *result.slow, *result.clients_own]:
         click.echo(f"{'':>36} {text}")
 
 

@@ -4,9 +4,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from ottla.cli.log_files import batches, mapped, records_of, segments
+from ottla.records.header import BatchHeader
 from ottla.testing.chaos.clients.port import Read
 from ottla.testing.chaos.workloads.scene import Log, plain
-from ottla.testing.history import Recorder, Seen, now_ns
+from ottla.testing.history import Recorder, Seen, Written, now_ns
 
 
 def read_replicas(
@@ -26,20 +27,35 @@ def read_replicas(
                     continue
                 log = Log(recorder, f"replica-{node}-{log_folder.name}")
                 since = now_ns()
-                records = list(_records(topic, int(number), log_folder))
+                records: list[Read] = []
+                written: list[Written] = []
+                for header, found in _batches(topic, int(number), log_folder):
+                    records += found
+                    _add(written, header)
                 log.polled(since, map(seen, records) if seen else plain(records), committed=False)
+                log.writers(since, topic, int(number), written)
                 count += 1
     return count
 
 
-def _records(topic: str, partition: int, folder: Path) -> Iterator[Read]:
+def _add(written: list[Written], header: BatchHeader) -> None:
+    """Batches of one producer that follow each other are one row."""
+    if header.producer_id < 0:
+        return
+    row = Written(header.base_offset, header.last_offset, header.producer_id, header.producer_epoch)
+    if written and written[-1][2:] == row[2:] and written[-1].last_offset + 1 == row.first_offset:
+        row = row._replace(first_offset=written.pop().first_offset)
+    written.append(row)
+
+
+def _batches(topic: str, partition: int, folder: Path) -> Iterator[tuple[BatchHeader, list[Read]]]:
     for path in segments((folder,)):
         with mapped(path) as data:
             for position, header in batches(data):
                 if header.is_control:
                     continue  # ends of transactions, which no reader sees
-                for record in records_of(data, position):
-                    yield Read(topic, partition, record.offset, _text(record.key), _text(record.value))
+                records = records_of(data, position)
+                yield header, [Read(topic, partition, r.offset, _text(r.key), _text(r.value)) for r in records]
 
 
 def _text(data: bytes | None) -> str | None:

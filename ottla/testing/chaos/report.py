@@ -105,9 +105,9 @@ def _gaps(results: Sequence[Result]) -> str:
 def _run(number: int, result: Result) -> str:
     gap = "" if result.longest_gap_ms is None else f"; longest gap {result.longest_gap_ms:,.0f} ms"
     rest = "" if result.in_sync_s is None else f"; in sync {result.in_sync_s:.1f} s after the last heal"
-    found = [*result.slow, *result.stuck]
+    found = [*result.slow, *result.stuck, *(f"epoch raised by {one}" for one in result.renumbered)]
     told = "".join(f"<li>{escape(one)}</li>" for one in found)
-    excerpts = "".join(f"<pre>{escape(one)}</pre>" for one in result.excerpts)
+    excerpts = "".join(f"<pre>{escape(one)}</pre>" for one in [*result.excerpts, *result.clients_own])
     return (
         f'<section id="run-{number}"><h3>{escape(row_name(result))} · {escape(result.cluster)} · '
         f'{escape(result.client)} <span class="{result.standing}">{result.standing}</span></h3>'
@@ -120,7 +120,15 @@ def _run(number: int, result: Result) -> str:
 def markdown(results: Sequence[Result]) -> str:
     """Faults down; runs, faults, broken guarantees, and gaps in ms by client."""
     clients = list(dict.fromkeys(one.client for one in results))
-    head = ["fault", "runs", "faults", "anomalies", "stuck", *(f"gap p50 / max, {client}" for client in clients)]
+    head = [
+        "fault",
+        "runs",
+        "faults",
+        "anomalies",
+        "clients' own",
+        "stuck",
+        *(f"gap p50 / max, {client}" for client in clients),
+    ]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for name in dict.fromkeys(map(row_name, results)):
         of_row = [one for one in results if row_name(one) == name]
@@ -129,6 +137,7 @@ def markdown(results: Sequence[Result]) -> str:
             str(len(of_row)),
             str(sum(len(one.windows) for one in of_row)),
             str(sum(sum(one.anomalies.values()) for one in of_row)),
+            str(sum(len(one.clients_own) for one in of_row)),
             str(sum(one.standing is Standing.STUCK for one in of_row)),
         ]
         for client in clients:

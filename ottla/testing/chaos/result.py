@@ -63,6 +63,8 @@ class Result:
     slow: list[str] = field(default_factory=list)
     anomalies: dict[str, int] = field(default_factory=dict)
     excerpts: list[str] = field(default_factory=list)  # one for each kind of anomaly
+    clients_own: list[str] = field(default_factory=list)  # what clients did to themselves: no anomaly of the cluster's
+    renumbered: list[str] = field(default_factory=list)  # producers whose client raised their epoch by itself, and why
     operations: int = 0
     acknowledged: int = 0
     seen: int = 0

@@ -24,6 +24,7 @@ from ottla.testing.chaos.final import Ending
 from ottla.testing.chaos.gaps import FaultWindow
 from ottla.testing.chaos.limits import too_slow
 from ottla.testing.chaos.nemesis import Fault, Nemesis
+from ottla.testing.chaos.renumbered import note_renumbered
 from ottla.testing.chaos.replicas import read_replicas
 from ottla.testing.chaos.result import Result
 from ottla.testing.chaos.schedule import AFTER_S, BEFORE_S, Step, kinds, steps
@@ -252,6 +253,7 @@ def _judge(plan: Plan, result: Result, directory: Path, since_ns: int, tell: Tel
     """Read the history, and write the verdict into the result."""
     tell("checking the history")
     began = time.monotonic()
+    result.renumbered = [f"{one.process}: {one.why}" for one in note_renumbered(directory)]
     history = read(directory)
     verdict = check(history, expectations(plan.prefix))
     result.checked_s = time.monotonic() - began
@@ -259,6 +261,7 @@ def _judge(plan: Plan, result: Result, directory: Path, since_ns: int, tell: Tel
     result.seen, result.unjudged = verdict.seen, verdict.unjudged
     result.anomalies = {str(kind): count for kind, count in verdict.counts().items()}
     result.excerpts = [str(verdict.of(kind)[0]) for kind in verdict.counts()]
+    result.clients_own = [str(one) for one in verdict.clients_own]
     acknowledged = gaps.acknowledgements(history.sends, f"{plan.prefix}{append.TOPIC}", since_ns)
     if not acknowledged:
         return

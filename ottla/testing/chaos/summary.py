@@ -10,6 +10,9 @@ _WORDS = {
 }
 
 
+_MOST = 5
+
+
 def summary(result: Result) -> str:
     """Some lines."""
     lines = [
@@ -34,6 +37,11 @@ def summary(result: Result) -> str:
     lines += [f"  {RECOVERS}: no. {one}" for one in result.stuck]
     broken = [(name, result.broken(name)) for name in COLUMNS if result.broken(name)]
     lines += [f"  BROKEN: {name} ({count})" for name, count in broken if name not in (RECOVERS,)]
-    for excerpt in result.excerpts:
+    if result.renumbered:
+        lines.append(f"  clients raised the epoch of a producer by themselves {len(result.renumbered)} times:")
+        lines += [f"    {one}" for one in result.renumbered[:_MOST]]
+    if result.clients_own:
+        lines.append(f"  of the client's own making, and no anomaly of the cluster's: {len(result.clients_own)}")
+    for excerpt in [*result.excerpts, *result.clients_own[:_MOST]]:
         lines += ["", excerpt]
     return "\n".join(lines)

@@ -17,12 +17,15 @@ from ottla.testing.history.operations import (
     Operation,
     Outcome,
     Poll,
+    Renumbered,
     Revoked,
     Seek,
     Seen,
     Send,
     Snapshot,
     TopicPartition,
+    Writers,
+    Written,
 )
 from ottla.testing.history.recorder import Recorder, now_ns
 from ottla.testing.history.verdict import Anomaly, Expectations, Kind, Verdict, Window
@@ -44,6 +47,7 @@ __all__ = [
     "Outcome",
     "Poll",
     "Recorder",
+    "Renumbered",
     "Revoked",
     "Seek",
     "Seen",
@@ -52,6 +56,8 @@ __all__ = [
     "TopicPartition",
     "Verdict",
     "Window",
+    "Writers",
+    "Written",
     "check",
     "history_of",
     "now_ns",

@@ -1,12 +1,13 @@
 """What a history says, arranged for the checks: who sent what, where it was seen, what readers went over."""
 
+from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, NamedTuple
 
 from ottla.testing.history.history import History
-from ottla.testing.history.operations import Outcome, Poll, Seen, Send, TopicPartition
+from ottla.testing.history.operations import Outcome, Poll, Seen, Send, TopicPartition, Written
 from ottla.testing.history.sequences import Log, logs_of
 from ottla.testing.history.transactions import Transaction, transactions_of
 from ottla.testing.history.verdict import Expectations
@@ -153,6 +154,21 @@ class Facts:
         if send.outcome is not Outcome.OK:
             return False
         return send.transaction is None or self.transactions[send.transaction].has_committed
+
+    @cached_property
+    def _writers(self) -> dict[TopicPartition, list[Written]]:
+        return {TopicPartition(one.topic, one.partition): sorted(one.written) for one in self.history.writers}
+
+    def writer(self, record: Seen) -> Written | None:
+        """The producer of a record that was seen, when a replica's log says it."""
+        written = self._writers.get(TopicPartition(record.topic, record.partition), [])
+        index = bisect_right(written, record.offset, key=lambda one: one.first_offset) - 1
+        return written[index] if index >= 0 and record.offset <= written[index].last_offset else None
+
+    @cached_property
+    def renumbered(self) -> set[tuple[int, int]]:
+        """Producer ids and the epochs to which their clients raised them by themselves."""
+        return {(one.producer_id, one.epoch) for one in self.history.renumbered}
 
     @cached_property
     def final_ends(self) -> dict[TopicPartition, int]:

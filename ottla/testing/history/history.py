@@ -17,10 +17,12 @@ from ottla.testing.history.operations import (
     OffsetFetch,
     Operation,
     Poll,
+    Renumbered,
     Revoked,
     Seek,
     Send,
     Snapshot,
+    Writers,
 )
 from ottla.testing.history.recorder import SUFFIX
 
@@ -46,6 +48,8 @@ class History:
     seeks: list[Seek] = field(default_factory=list)
     end_offsets: list[EndOffsets] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
+    writers: list[Writers] = field(default_factory=list)
+    renumbered: list[Renumbered] = field(default_factory=list)
 
     def __len__(self) -> int:
         return sum(map(len, self._lists()))
@@ -70,6 +74,8 @@ _LISTS: Final = {
     "seek": "seeks",
     "end-offsets": "end_offsets",
     "snapshot": "snapshots",
+    "writers": "writers",
+    "renumbered": "renumbered",
 }
 
 

@@ -6,7 +6,7 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import Any, Final
 
-from ottla.testing.history.operations import KINDS, At, Operation, Outcome, Seen, TopicPartition
+from ottla.testing.history.operations import KINDS, At, Operation, Outcome, Seen, TopicPartition, Written
 
 START: Final = "start"
 """A recorder was opened: what was under way before, in this file, never ends."""
@@ -43,6 +43,7 @@ _DECODERS: Final[dict[str, Callable[[Any], Any]]] = {
     "starts": _tuple_of(At._make),
     "to": _tuple_of(At._make),
     "partitions": _tuple_of(TopicPartition._make),
+    "written": _tuple_of(Written._make),
     "entries": lambda rows: tuple([(key, value) for key, value in rows]),
     "source": lambda at: at and At._make(at),
 }

@@ -55,6 +55,15 @@ class Seen(NamedTuple):
     transaction: str | None = None  # which wrote it, by what the record says
 
 
+class Written(NamedTuple):
+    """Offsets of a partition, the last one too, and the producer that wrote all of them."""
+
+    first_offset: int
+    last_offset: int
+    producer_id: int
+    epoch: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """What all have in common. `process` is a client for its whole life; one that is begun anew has another name."""
@@ -210,7 +219,46 @@ class Snapshot(Operation):
     entries: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writers(Operation):
+    """Who wrote what of a partition, as the log of a replica says. Ascending; what no producer id says is missing."""
+
+    kind: ClassVar[str] = "writers"
+
+    topic: str
+    partition: int
+    written: tuple[Written, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renumbered(Operation):
+    """A client's library raised its producer's epoch to this one by itself, and numbered anew what was not answered.
+
+    No broker can know any of that for a record which it has already: what was appended is written twice.
+    """
+
+    kind: ClassVar[str] = "renumbered"
+
+    producer_id: int
+    epoch: int
+    why: str = ""
+
+
 KINDS: Final[dict[str, type[Operation]]] = {
     one.kind: one
-    for one in (Send, Poll, Commit, OffsetFetch, Begin, End, Assigned, Revoked, Seek, EndOffsets, Snapshot)
+    for one in (
+        Send,
+        Poll,
+        Commit,
+        OffsetFetch,
+        Begin,
+        End,
+        Assigned,
+        Revoked,
+        Seek,
+        EndOffsets,
+        Snapshot,
+        Writers,
+        Renumbered,
+    )
 }

@@ -34,6 +34,11 @@ class Kind(StrEnum):
     UNAVAILABLE = "unavailable too long"
     WRONG_TOTAL = "wrong total of a bank"
     STALE_VALUE = "stale value of a key"
+    CLIENTS_DUPLICATE = "duplicate of the client's own making"
+
+
+CLIENTS_OWN: Final = frozenset({Kind.CLIENTS_DUPLICATE})
+"""What no broker could have prevented: told, and no anomaly of the cluster's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +86,13 @@ class Anomaly:
 
 @dataclass(slots=True)
 class Verdict:
-    """All anomalies, and how much was looked at. `unjudged`: acknowledged records that no reader came to."""
+    """All anomalies, and how much was looked at. `unjudged`: acknowledged records that no reader came to.
+
+    `clients_own`: what clients did to themselves.
+    """
 
     anomalies: list[Anomaly] = field(default_factory=list)
+    clients_own: list[Anomaly] = field(default_factory=list)
     operations: int = 0
     acknowledged: int = 0
     seen: int = 0
@@ -95,7 +104,7 @@ class Verdict:
 
     def of(self, kind: Kind) -> list[Anomaly]:
         """The anomalies of one kind."""
-        return [one for one in self.anomalies if one.kind is kind]
+        return [one for one in (*self.anomalies, *self.clients_own) if one.kind is kind]
 
     def counts(self) -> dict[Kind, int]:
         """How many there are of each kind that there is."""
@@ -105,20 +114,22 @@ class Verdict:
         return found
 
     def add(self, anomalies: Iterable[Anomaly]) -> None:
-        self.anomalies.extend(anomalies)
+        for one in anomalies:
+            (self.clients_own if one.kind in CLIENTS_OWN else self.anomalies).append(one)
 
     def __str__(self) -> str:
         looked_at = f"{self.operations:,} operations, {self.acknowledged:,} records acknowledged, {self.seen:,} seen"
         if self.unjudged:
             looked_at += f", {self.unjudged:,} acknowledged that no reader came to"
+        own = [f"{len(self.clients_own):,} x {self.clients_own[0]}"] if self.clients_own else []
         if self.ok:
-            return f"no anomaly in {looked_at}"
+            return "\n".join([f"no anomaly in {looked_at}", *own])
         counts = self.counts()
         first = {kind: next(one for one in self.anomalies if one.kind is kind) for kind in counts}
         lines = [f"{len(self.anomalies):,} anomalies in {looked_at}"]
         for kind, count in counts.items():
             lines.append(f"{count:,} x {first[kind]}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *own])
 
 
 def shown(operation: Operation) -> str:

@@ -27,6 +27,8 @@ from ottla.testing.history import (
     Send,
     Snapshot,
     TopicPartition,
+    Writers,
+    Written,
     now_ns,
 )
 from ottla.testing.history import At as Offset
@@ -138,6 +140,20 @@ class Log:
                 records=tuple(records),
                 committed=committed,
                 transaction=transaction,
+            )
+        )
+
+    def writers(self, invoked_ns: int, topic: str, partition: int, written: Iterable[Written]) -> None:
+        """Which producers wrote what a replica holds."""
+        self._recorder.add(
+            Writers(
+                process=self.process,
+                invoked_ns=invoked_ns,
+                completed_ns=now_ns(),
+                outcome=Outcome.OK,
+                topic=topic,
+                partition=partition,
+                written=tuple(written),
             )
         )
 

@@ -14,12 +14,24 @@ def duplicates(facts: Facts) -> Iterator[Anomaly]:
         if name in repeating:
             continue
         for first, other in _twice_committed(facts, name) if topic.has_transactions else topic.twice:
+            own = _is_clients_own(facts, first, other)
             yield Anomaly(
-                Kind.DUPLICATE,
+                Kind.CLIENTS_DUPLICATE if own else Kind.DUPLICATE,
                 f"{other.value} stands in {name}-{first.partition} at {first.offset} and again in "
                 f"{name}-{other.partition} at {other.offset}",
                 (*_sends(facts, first, other), *facts.polls_of(first, 1), *facts.polls_of(other, 1)),
             )
+
+
+def _is_clients_own(facts: Facts, first: Seen, other: Seen) -> bool:
+    """Its library sent it again as another record: under a higher epoch, to which it says that it went by itself."""
+    if first.partition != other.partition or first.transaction is not None or other.transaction is not None:
+        return False
+    before, after = sorted((first, other), key=lambda one: one.offset)
+    once, again = facts.writer(before), facts.writer(after)
+    if once is None or again is None or once.producer_id != again.producer_id or once.epoch >= again.epoch:
+        return False
+    return (again.producer_id, again.epoch) in facts.renumbered
 
 
 def _sends(facts: Facts, *records: Seen) -> list[Send]:

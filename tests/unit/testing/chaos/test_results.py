@@ -16,6 +16,7 @@ from ottla.testing.chaos.schedule import AFTER_S, kinds, steps
 from ottla.testing.chaos.summary import summary
 from ottla.testing.chaos.workloads import WORKLOADS, workloads
 from ottla.testing.history import Kind
+from ottla.testing.history.verdict import CLIENTS_OWN
 
 
 def result(**changed: object) -> Result:
@@ -58,7 +59,7 @@ def test_the_worst_gives_the_word(changed: dict[str, object], standing: Standing
 def test_every_kind_of_anomaly_breaks_a_guarantee() -> None:
     covered = frozenset().union(*GUARANTEES.values())
     # How long writes may stop is judged by the run, which knows its faults; what is left open does not come to rest.
-    assert covered | {Kind.UNAVAILABLE, Kind.LEFT_OPEN} == frozenset(Kind)
+    assert covered | {Kind.UNAVAILABLE, Kind.LEFT_OPEN} | CLIENTS_OWN == frozenset(Kind)
 
 
 def test_a_guarantee_counts_its_own_anomalies() -> None:
@@ -84,7 +85,18 @@ def test_the_page_stands_alone_and_escapes_what_it_shows() -> None:
 def test_the_table_has_a_line_for_each_row() -> None:
     lines = markdown([result(row="kill"), result(row="kill", client="ottla"), result(row="pause")]).splitlines()
     assert len(lines) == 4
-    assert lines[2].startswith("| kill | 2 | 2 | 0 | 0 |")
+    assert lines[2].startswith("| kill | 2 | 2 | 0 | 0 | 0 |")
+
+
+def test_what_clients_do_to_themselves_is_told_and_breaks_nothing() -> None:
+    own = result(clients_own=["duplicate of the client's own making: a"], renumbered=["a, rdkafka#producer-1: a gap"])
+    assert own.standing is Standing.OK
+    told = summary(own)
+    assert "no anomaly of the cluster's: 1" in told
+    assert "duplicate of the client's own making: a" in told
+    assert "a, rdkafka#producer-1: a gap" in told
+    assert "client&#x27;s own making: a" in page([own])
+    assert markdown([own]).splitlines()[2].startswith("| kill | 1 | 1 | 0 | 1 | 0 |")
 
 
 def test_the_summary_says_what_is_broken() -> None:

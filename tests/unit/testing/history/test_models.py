@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import count
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from ottla.testing.history import (
     Operation,
     Outcome,
     Poll,
+    Renumbered,
     Revoked,
     Seek,
     Seen,
@@ -26,6 +28,8 @@ from ottla.testing.history import (
     Snapshot,
     TopicPartition,
     Window,
+    Writers,
+    Written,
     check,
     history_of,
 )
@@ -357,3 +361,47 @@ def test_nobody_waits_while_nobody_writes() -> None:
 def test_writes_that_are_refused_until_the_end_are_a_gap_too() -> None:
     refused = [send(at * MS, str(at), outcome=FAILED) for at in range(2, 1000)]
     assert kinds([send(1, "a", 0), *refused], Expectations(longest_gap_ms=300)) == [Kind.UNAVAILABLE]
+
+
+# -- what clients do to themselves
+
+
+def written(*rows: tuple[int, int, int, int]) -> Writers:
+    return Writers(
+        process="replica", invoked_ns=50, completed_ns=50, outcome=OK, topic="t", partition=0,
+        written=tuple(map(Written._make, rows)),
+    )  # fmt: skip
+
+
+def renumbered(producer_id: int, epoch: int) -> Renumbered:
+    return Renumbered(
+        process="w", invoked_ns=51, completed_ns=51, outcome=OK, producer_id=producer_id, epoch=epoch, why="a gap"
+    )
+
+
+TWICE = [send(0, "a", 1), poll(10, Seen("t", 0, 0, "a"), Seen("t", 0, 1, "a"))]
+
+
+def test_a_client_that_numbered_anew_what_was_appended_made_the_duplicate_itself() -> None:
+    verdict = check(history_of([*TWICE, written((0, 0, 7, 0), (1, 1, 7, 1)), renumbered(7, 1)]))
+    assert verdict.ok
+    assert [one.kind for one in verdict.clients_own] == [Kind.CLIENTS_DUPLICATE]
+    assert "duplicate of the client's own making: a stands in t-0 at 0" in str(verdict)
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ([(0, 0, 7, 0), (1, 1, 7, 1)], []),  # it said nothing of it
+        ([(0, 0, 7, 0), (1, 1, 7, 1)], [(7, 2)]),  # of another epoch
+        ([(0, 0, 7, 0), (1, 1, 7, 1)], [(8, 1)]),  # of another producer
+        ([(0, 1, 7, 1)], [(7, 1)]),  # under one epoch: the broker has to know it
+        ([(0, 0, 7, 1), (1, 1, 7, 0)], [(7, 1)]),  # an old epoch is to be fenced
+        ([(0, 0, 7, 0), (1, 1, 8, 1)], [(8, 1)]),  # by another producer
+        ([], [(7, 1)]),  # no log says who wrote it
+    ],
+)
+def test_any_other_duplicate_is_the_clusters(
+    rows: list[tuple[int, int, int, int]], told: list[tuple[int, int]]
+) -> None:
+    assert kinds([*TWICE, written(*rows), *(renumbered(*one) for one in told)]) == [Kind.DUPLICATE]

@@ -18,12 +18,15 @@ from ottla.testing.history import (
     Outcome,
     Poll,
     Recorder,
+    Renumbered,
     Revoked,
     Seek,
     Seen,
     Send,
     Snapshot,
     TopicPartition,
+    Writers,
+    Written,
     read,
 )
 
@@ -55,6 +58,8 @@ EVERY_KIND: list[Operation] = [
     Seek(process="b", invoked_ns=9, to=(At("t", 0, 0),)),
     EndOffsets(process="b", invoked_ns=10, offsets=(At("t", 0, 2),), final=True),
     Snapshot(process="b", invoked_ns=11, topic="t", entries=(("k", "v"),)),
+    Writers(process="r", invoked_ns=12, topic="t", partition=0, written=(Written(0, 1, 7, 0), Written(2, 2, 7, 1))),
+    Renumbered(process="a", invoked_ns=13, producer_id=7, epoch=1, why="a gap"),
 ]
 
 
