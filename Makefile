@@ -14,7 +14,7 @@ NODES ?= 3
 UP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up env test test-oldest soak rolling transactions chaos chaos-kafka chaos-smoke chaos-convict stall mirror-java interop interop-kafka-python interop-confluent interop-confluent-consumer interop-aiokafka interop-kcat sim check format proto protocol bench bench-mirror system docs wheel-check clean
+.PHONY: help up env test test-oldest soak rolling transactions chaos chaos-kafka chaos-smoke chaos-convict stall mirror-java mirror-migration interop interop-kafka-python interop-confluent interop-confluent-consumer interop-aiokafka interop-kcat sim check format proto protocol bench bench-mirror system docs wheel-check clean
 
 help:  ## Say what there is.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -97,6 +97,9 @@ interop-aiokafka: env  ## Run what aiokafka is held to: groups, transactions.
 
 interop-kcat: env system  ## Run what kcat is held to, also as a member of groups (-G).
 	$(INTEROP) kcat
+
+mirror-migration: env  ## Move from Apache Kafka, three brokers, to Ottla and back (needs Java 17 or newer, Maven once).
+	$(BIN)/python -m examples.mirror.migration
 
 mirror-java: env  ## Let Java's RemoteClusterUtils look at a mirror (needs Java 17 or newer, and Maven once).
 	$(BIN)/python -m tools.mirror_java

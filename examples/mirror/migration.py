@@ -1,7 +1,7 @@
 """From Apache Kafka to Ottla, and back again: python -m examples.mirror.migration [--from HOST:PORT]
 
 A group reads each record exactly once, though it moves to the other cluster in the middle, and returns. The old cluster
-is an Apache Kafka 4 that is started for it (Java 17 or newer, and Maven once), or the one at `--from`.
+is an Apache Kafka 4 of three brokers that is started for it (Java 17 or newer, Maven once), or the one at `--from`.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from examples.mirror.local import (
 from ottla.testing.cluster import Cluster
 
 THERE, BACK = "old->new", "new->old"
+BROKERS = 3
 
 
 def main(old: str, count: int = 1000, nodes: int = 3) -> None:
@@ -44,6 +45,8 @@ def main(old: str, count: int = 1000, nodes: int = 3) -> None:
         for server in (old, new):
             make_topic(server)
         with mirroring(config):
+            say(f"From {old}")
+            say(f"  to {new}")
             say("Writing and reading in the old cluster, while it is copied ...")
             write(old, range(count))
             read = read_as_group(old, count // 2)
@@ -67,6 +70,8 @@ def move(config: Path, flow: str) -> None:
     moved = ottla_mirror("failover", config, flow, "--execute")
     expect(moved["lost_records"] == 0, f"{moved['lost_records']} records would be lost")
     expect(GROUP in moved["groups"], f"the group was not moved: {moved['left_alone']}")
+    goes_on = ", ".join(f"{partition} at {offset}" for partition, offset in moved["groups"][GROUP].items())
+    say(f"  {flow}: {moved['lost_records']} records are lost; the group goes on with {goes_on}")
 
 
 @contextmanager
@@ -77,7 +82,8 @@ def old_cluster(server: str | None) -> Iterator[str]:
         return
     from bench.peers import kafka
 
-    with kafka() as started:
+    say(f"Starting Apache Kafka with {BROKERS} brokers ...")
+    with kafka(nodes=BROKERS, copies=BROKERS, heap="512m") as started:
         yield started.cluster.bootstrap
 
 

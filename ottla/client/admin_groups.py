@@ -87,15 +87,17 @@ class AdminGroups(ABC):
             for partition, one in offsets.items()
         }
         _raise_failures(
-            await self._coordinators.ask(GROUP, group_id, lambda node_id: calls.commit_offsets(node_id, group, wanted))
+            await self._coordinators.settle(
+                GROUP, group_id, wanted, lambda node_id, left: calls.commit_offsets(node_id, group, left)
+            )
         )
 
     async def delete_group_offsets(self, group_id: str, partitions: Iterable[TopicPartition]) -> None:
         """Forget what the group has committed of partitions that no member reads."""
-        calls, wanted = self._usable().groups, list(partitions)
+        calls, wanted = self._usable().groups, dict.fromkeys(partitions)
         _raise_failures(
-            await self._coordinators.ask(
-                GROUP, group_id, lambda node_id: calls.delete_offsets(node_id, group_id, wanted)
+            await self._coordinators.settle(
+                GROUP, group_id, wanted, lambda node_id, left: calls.delete_offsets(node_id, group_id, list(left))
             )
         )
 

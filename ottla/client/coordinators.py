@@ -1,7 +1,7 @@
 """Which node coordinates what, and calls that go there: found once, and again whenever it moved."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from ottla.client.backoff import Backoff
@@ -11,6 +11,8 @@ from ottla.client.errors import ClientError, ErrorCode
 from ottla.client.transport import Transport
 
 T = TypeVar("T")
+Item = TypeVar("Item")
+Value = TypeVar("Value")
 
 # After these the coordinator may be another node.
 _MOVED = frozenset(
@@ -70,3 +72,39 @@ class Coordinators:
                 if error.code is ErrorCode.BROKER_NOT_AVAILABLE:
                     await self._transport.describe_cluster()  # a node that came after the last description
             await asyncio.sleep(delay)
+
+    async def settle(
+        self,
+        kind: CoordinatorType,
+        key: str,
+        items: Mapping[Item, Value],
+        call: Callable[[int, Mapping[Item, Value]], Awaitable[Mapping[Item, ClientError | None]]],
+        timeout_ms: float | None = None,
+    ) -> dict[Item, ClientError | None]:
+        """As `ask`, for a call whose answer tells of each item by itself: what became of each.
+
+        Such an answer (OffsetCommit's) also tells by item that the coordinator is another one or still loads. The call
+        is repeated for these items. A missing topic is told at once.
+        """
+        left = dict(items)
+        outcomes: dict[Item, ClientError | None] = {}
+
+        async def attempt(node_id: int) -> None:
+            nonlocal left
+            outcomes.update(await call(node_id, left))
+            left = {item: value for item, value in left.items() if _may_pass(outcomes[item])}
+            for item in left:
+                error = outcomes[item]
+                assert error is not None
+                raise error
+
+        try:
+            await self.ask(kind, key, attempt, timeout_ms)
+        except ClientError:
+            if len(outcomes) < len(items):
+                raise
+        return outcomes
+
+
+def _may_pass(error: ClientError | None) -> bool:
+    return error is not None and error.retriable and error.code is not ErrorCode.UNKNOWN_TOPIC_OR_PARTITION

@@ -25,6 +25,7 @@ logger = logging.getLogger("ottla.mirror")
 _MEMORY_BYTES: Final = 16 << 20
 _PARTITION_BYTES: Final = 1 << 20
 _WAIT_MS: Final = 1_000
+QUIET_TRIES: Final = 3  # such as a leader that moves costs
 
 
 class Bookkeeping:
@@ -119,7 +120,8 @@ class Bookkeeping:
                 failures = 0
             except ClientError as error:
                 failures += 1
-                logger.warning("%s: the progress topic cannot be read: %s", self._side.alias, error)
+                level = logging.DEBUG if failures < QUIET_TRIES else logging.WARNING
+                logger.log(level, "%s: the progress topic cannot be read: %s", self._side.alias, error)
                 if error.code is ErrorCode.OFFSET_OUT_OF_RANGE:
                     del self._positions[partition]
                 await asyncio.sleep(backoff.delay_ms(failures) / 1000)

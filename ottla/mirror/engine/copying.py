@@ -36,7 +36,7 @@ from ottla.mirror.core.progress import (
 )
 from ottla.mirror.core.provenance import Origins
 from ottla.mirror.core.runs import Run
-from ottla.mirror.engine.bookkeeping import Bookkeeping
+from ottla.mirror.engine.bookkeeping import QUIET_TRIES, Bookkeeping
 from ottla.mirror.engine.outgoing import Outgoing, outgoing
 from ottla.mirror.engine.reading import Fetched, SourceReader
 from ottla.mirror.engine.side import Side
@@ -53,7 +53,6 @@ _GONE: Final = frozenset(
     {ErrorCode.UNKNOWN_TOPIC_ID, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.INCONSISTENT_TOPIC_ID}
 )
 _NOWHERE: Final = range(0)
-_QUIET_TRIES: Final = 3  # such as a leader that moves costs
 
 
 @dataclass(slots=True)
@@ -200,7 +199,7 @@ class Copier:
             self.flow.request_discovery()
         for effect in task.failed(str(error)):
             if isinstance(effect, Pause):
-                logger.log(logging.DEBUG if task.tries < _QUIET_TRIES else logging.WARNING, "%s: %s", self, error)
+                logger.log(logging.DEBUG if task.tries < QUIET_TRIES else logging.WARNING, "%s: %s", self, error)
                 await self._refresh()
                 await asyncio.sleep(effect.delay_ms / 1000 * random.uniform(1 - JITTER, 1 + JITTER))
             else:

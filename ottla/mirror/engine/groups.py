@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from ottla.client.coordination import CoordinatorType, GroupMetadata, OffsetAndMetadata
+from ottla.client.coordination import CoordinatorType, GroupListing, GroupMetadata, OffsetAndMetadata
 from ottla.client.errors import ClientError, ErrorCode
 from ottla.client.types import TopicPartition
 from ottla.mirror.config import FlowConfig
@@ -20,6 +20,7 @@ logger = logging.getLogger("ottla.mirror")
 
 _CONFIGS: Final = {"cleanup.policy": "compact"}
 _TIMEOUT_MS: Final = 10_000
+_NODE_GONE_S: Final = 15.0  # a node that was killed is described as one of the cluster for its session (9 s) still
 _GROUP: Final = CoordinatorType.GROUP
 
 
@@ -86,11 +87,15 @@ class GroupKeeper:
 
 
 async def group_ids(side: Side, flow: FlowConfig) -> list[str]:
-    """The groups that the flow takes."""
-    nodes = (await side.transport.describe_cluster()).nodes
-    lists = await asyncio.gather(
-        *(side.transport.groups.list_groups(node.node_id, states=(), types=()) for node in nodes)
-    )
+    """The groups that the flow takes; a node that does not answer is waited for until it does, or is gone."""
+
+    async def ask() -> list[list[GroupListing]]:
+        nodes = [node.node_id for node in (await side.transport.describe_cluster()).nodes if not node.fenced]
+        return await asyncio.gather(
+            *(side.transport.groups.list_groups(node_id, states=(), types=()) for node_id in nodes)
+        )
+
+    lists = await side.patiently(ask, _NODE_GONE_S)
     return sorted({one.group_id for part in lists for one in part if flow.groups.takes(one.group_id)})
 
 
@@ -144,7 +149,7 @@ def known_copy(
 
 
 async def committed_offsets(side: Side, group_id: str) -> dict[TopicPartition, OffsetAndMetadata]:
-    """What a group has committed."""
+    """What a group has committed; raises the error of a partition of which it cannot be told."""
     found = await side.coordinators.ask(
         _GROUP,
         group_id,
@@ -153,6 +158,9 @@ async def committed_offsets(side: Side, group_id: str) -> dict[TopicPartition, O
         ),
         _TIMEOUT_MS,
     )
+    for partition, offset in found.items():
+        if isinstance(offset, ClientError):
+            raise offset.at(*partition)
     return {one: offset for one, offset in found.items() if isinstance(offset, OffsetAndMetadata)}
 
 
@@ -171,10 +179,11 @@ async def group_state(side: Side, group_id: str) -> str | None:
 
 async def commit_offsets(side: Side, group_id: str, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
     """For a group without members; raises the first partition's error."""
-    outcomes = await side.coordinators.ask(
+    outcomes = await side.coordinators.settle(
         _GROUP,
         group_id,
-        lambda node_id: side.transport.groups.commit_offsets(node_id, GroupMetadata(group_id=group_id), offsets),
+        offsets,
+        lambda node_id, left: side.transport.groups.commit_offsets(node_id, GroupMetadata(group_id=group_id), left),
         _TIMEOUT_MS,
     )
     for partition, error in outcomes.items():

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from ottla.client.backoff import Backoff
@@ -60,7 +61,7 @@ class Side:
     async def _refresh(self) -> None:
         self.transport.ask_elsewhere()
         descriptions, _ = await self.transport.describe_topics(None, allow_auto_create=False)
-        self.topics = {one.name: one for one in descriptions}
+        self.topics = {one.name: newer_leaders(self.topics.get(one.name), one) for one in descriptions}
         await asyncio.sleep(_REFRESH_GAP_S)
 
     def leader(self, partition: TopicPartition) -> tuple[int, int]:
@@ -151,6 +152,25 @@ class Side:
             await self.refresh()
         except ClientError as error:
             logger.debug("%s: %s", self.alias, error)
+
+
+def newer_leaders(known: TopicDescription | None, told: TopicDescription) -> TopicDescription:
+    """A description that does not fall back behind leaders that are known, as a node tells that lags.
+
+    Who asks the nodes in turn would else send epochs that the leaders have left behind (KIP-320).
+    """
+    if known is None or known.topic_id != told.topic_id:
+        return told
+    before = {one.partition: one for one in known.partitions}
+    return replace(
+        told,
+        partitions=tuple(
+            before[one.partition]
+            if one.partition in before and before[one.partition].leader_epoch > one.leader_epoch
+            else one
+            for one in told.partitions
+        ),
+    )
 
 
 def connection_of(config: ClusterConfig, client_id: str) -> ConnectionConfig:

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from ottla.client.coordination import (
     CoordinatorType,
+    GroupListing,
     GroupMetadata,
     GroupOffsets,
     HeartbeatAnswer,
@@ -154,7 +155,7 @@ class FakeGroups:
     async def delete_offsets(self, node_id: int, group_id: str, partitions: Sequence[TopicPartition]) -> NoReturn:
         raise AssertionError("not asked for in these tests")
 
-    async def list_groups(self, node_id: int, *, states: Sequence[str], types: Sequence[str]) -> NoReturn:
+    async def list_groups(self, node_id: int, *, states: Sequence[str], types: Sequence[str]) -> list[GroupListing]:
         raise AssertionError("not asked for in these tests")
 
     async def describe_group(self, node_id: int, group_id: str) -> NoReturn:
