@@ -58,14 +58,20 @@ async def _told(call: Any, timeout_s: float = port.CALL_S) -> Any:
 class _Producer:
     def __init__(self, producer: AIOKafkaProducer) -> None:
         self._producer = producer
+        self._lost: BaseException | None = None  # why the first record that was given up was
 
     async def send(self, at: At, value: str | None, key: str | None = None) -> "asyncio.Future[int]":
         own: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         told = await _told(
             self._producer.send(at.topic, _bytes(value), _bytes(key), partition=at.partition), port.DELIVERY_S
         )
+        told.add_done_callback(self._note)
         told.add_done_callback(lambda done: _tell(own, done))
         return own
+
+    def _note(self, done: "asyncio.Future[Any]") -> None:
+        if self._lost is None and not done.cancelled():
+            self._lost = done.exception()
 
     async def flush(self) -> None:
         await _told(self._producer.flush(), port.DELIVERY_S)
@@ -79,6 +85,13 @@ class _Producer:
         await _told(self._producer.send_offsets_to_transaction(wanted, consumer.group))
 
     async def commit(self) -> None:
+        """Other than aiokafka's, not without a record that was given up: it would tear the transaction apart.
+
+        Nor can the producer go on: later records of that partition are behind a gap in its sequences.
+        """
+        await self.flush()
+        if self._lost is not None:
+            raise Failure(f"a record was given up: {self._lost}", is_known=True, remedy=Remedy.CLOSE)
         await _told(self._producer.commit_transaction())
 
     async def abort(self) -> None:

@@ -1,4 +1,4 @@
-"""What aiokafka does oddly is made good: a consumer's close that cancels itself."""
+"""What aiokafka does oddly is made good: a close that cancels itself, a commit of a part of a transaction."""
 
 import asyncio
 from types import SimpleNamespace
@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from ottla.testing.chaos.clients.aiokafka_library import _Consumer
+from ottla.testing.chaos.clients.aiokafka_library import _Consumer, _Producer
+from ottla.testing.chaos.clients.port import At, Failure, Remedy
 
 
 class Cancelled:
@@ -39,3 +40,47 @@ async def test_who_is_cancelled_while_closing_is_cancelled() -> None:
     with pytest.raises(asyncio.CancelledError):
         await closing
     assert not consumer.connections_closed
+
+
+class Forgetful:
+    """A producer that gives up a record, and commits without it."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self.committed = False
+        self._error = error
+        self._sent: list[asyncio.Future[Any]] = []
+
+    async def send(self, *_: object, **__: object) -> "asyncio.Future[Any]":
+        self._sent.append(asyncio.get_running_loop().create_future())
+        return self._sent[-1]
+
+    async def flush(self) -> None:
+        for one in self._sent:
+            if self._error is None:
+                one.set_result(SimpleNamespace(offset=0))
+            else:
+                one.set_exception(self._error)
+        await asyncio.sleep(0)
+
+    async def commit_transaction(self) -> None:
+        self.committed = True
+
+
+async def test_a_transaction_is_not_committed_without_a_record_that_was_given_up() -> None:
+    inner: Any = Forgetful(TimeoutError("too late"))
+    producer = _Producer(inner)
+    told = await producer.send(At("t", 0), "v")
+    with pytest.raises(Failure, match="given up: too late") as failure:
+        await producer.commit()
+    assert (failure.value.is_known, failure.value.remedy) == (True, Remedy.CLOSE)
+    assert not inner.committed
+    with pytest.raises(Failure):
+        await told
+
+
+async def test_a_whole_transaction_is_committed() -> None:
+    inner: Any = Forgetful(None)
+    producer = _Producer(inner)
+    await producer.send(At("t", 0), "v")
+    await producer.commit()
+    assert inner.committed
