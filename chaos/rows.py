@@ -33,7 +33,7 @@ ROWS: Final = _rows(
     ("disks", "stalled-disk slow-syncs write-errors"),
     ("read-errors", "read-errors"),
     ("lost-data", "lost-disk cold-rot disk-full"),
-    ("memory", "memory-limit"),
+    ("memory", "memory-limit memory-limit+flood memory-limit+garbage"),
     ("clocks", "clock-jump clock-skew"),
     ("combined", "kill-leader+slow-links pause+kill-client partition-leader+zombie-client kill+lossy-links"),
 )

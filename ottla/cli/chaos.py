@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import shutil
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +111,8 @@ def run(
     """Start a throw-away cluster, do faults to it while clients work, and judge what they saw.
 
     Nodes are real processes with disks of their own. Faults come one after the other, as the seed has them: each is
-    held for one to three seconds, taken back, and followed by a second of quiet; what is joined by `+` comes at once.
+    held for half a second to two and a half, taken back, and followed by a second of quiet, or three and a half after
+    the network was cut; what is joined by `+` comes at once.
     Then everything is healed, and within 45 s replicas must be in sync, groups at the end of what they read, and
     transactions ended. Faults of the network are done in a network of the run's own: nothing of this machine's is
     touched. Ctrl-C ends everything that was made.
@@ -126,10 +129,10 @@ def run(
         replication_factor=min(nodes, 3),
     )
     step_into_network(plan.faults, [sys.executable, "-m", "ottla.cli", *sys.argv[1:]])
-    kept = directory or Path(tempfile.mkdtemp(prefix="ottla-chaos-"))
     tell = _teller(as_json)
-    tell(f"seed {plan.seed}, data in {kept}")
-    result = _to_end(run_on_own_cluster(plan, kept, nodes, tell))
+    with _folder(directory) as kept:
+        tell(f"seed {plan.seed}, data in {kept}")
+        result = _to_end(run_on_own_cluster(plan, kept, nodes, tell))
     return _conclude(result, report, kept, as_json=as_json, delete=directory is None)
 
 
@@ -201,10 +204,10 @@ def check(
         certificate_file=tls_certificate,
         key_file=tls_key,
     )
-    kept = directory or Path(tempfile.mkdtemp(prefix="ottla-chaos-"))
     tell = _teller(as_json)
-    tell(f"seed {seed}, history in {kept}")
-    result = _to_end(check_cluster(plan, address, kept, tell, keep=keep))
+    with _folder(directory) as kept:
+        tell(f"seed {seed}, history in {kept}")
+        result = _to_end(check_cluster(plan, address, kept, tell, keep=keep))
     return _conclude(result, report, kept, as_json=as_json, delete=directory is None)
 
 
@@ -231,6 +234,18 @@ def _workloads(names: tuple[str, ...]) -> tuple[str, ...]:
     from ottla.testing.chaos.workloads import workloads
 
     return tuple(one.name for one in workloads(names))
+
+
+@contextmanager
+def _folder(directory: Path | None) -> Iterator[Path]:
+    """Where the run keeps its things. One of its own goes when the run is interrupted."""
+    kept = directory or Path(tempfile.mkdtemp(prefix="ottla-chaos-"))
+    try:
+        yield kept
+    except KeyboardInterrupt:
+        if directory is None:
+            shutil.rmtree(kept, ignore_errors=True)
+        raise
 
 
 def _teller(as_json: bool) -> Any:
@@ -269,7 +284,6 @@ def _to_end(work: "Coroutine[Any, Any, Result]") -> "Result":
 
 
 def _conclude(result: "Result", report: Path | None, kept: Path, *, as_json: bool, delete: bool) -> Exit:
-    import shutil
     from dataclasses import asdict
 
     from ottla.testing.chaos.report import page
