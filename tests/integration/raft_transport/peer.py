@@ -1,4 +1,4 @@
-"""A node of a quorum's transport in a process of its own, for tests that kill or stop it: `raft_peer.py NODE PORT`.
+"""A node of a quorum's transport in a process of its own, for tests that kill or stop it: `peer.py NODE PORT`.
 
 Answers every heartbeat, and says on standard output where it listens. Ends with its standard input.
 """

@@ -10,7 +10,7 @@ from ottla.broker.control.calls import Calls, LinkListener, Unreachable
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.types import NodeId
 from ottla.v1 import control_pb2 as pb
-from tests.integration.test_grpc_raft_transport import Node, until
+from tests.integration.raft_transport.nodes import Node, until
 
 
 class Links(LinkListener):
