@@ -154,7 +154,10 @@ class Run:
     def _all_serve(self) -> bool:
         brokers = self.checker.image.brokers
         return all(
-            host.serving is not None and (b := brokers.get(host.node)) is not None and b.is_active
+            (process := host.serving) is not None
+            and not process.stopping  # a restart that began before the last fault was taken back
+            and (b := brokers.get(host.node)) is not None
+            and b.is_active
             for host in self.hosts
         )
 
@@ -263,6 +266,9 @@ def _run_seed(seed: int, trace_lines: int) -> Outcome:
             run.go()
         except Violation as error:
             violation = error
+    except Exception as error:
+        error.add_note(f"with seed {seed}")
+        raise
     finally:
         unwatch_logs()
         gc.collect()  # a world is full of cycles, and of buffers
