@@ -11,6 +11,8 @@ from ottla.core.types import Buffer
 
 _IOV_MAX = os.sysconf("SC_IOV_MAX") if "SC_IOV_MAX" in os.sysconf_names else 1024
 _DSYNC = getattr(os, "RWF_DSYNC", 0)
+_FORGET = getattr(os, "POSIX_FADV_DONTNEED", None)
+_FOLIO_BYTES = 2 << 20  # the largest there is where a page has 4 KiB
 
 
 def _full_sync(fd: int) -> None:
@@ -73,6 +75,14 @@ class OsFile:
         except OSError as error:
             error.filename = self.path
             raise
+
+    def forget(self, position: int, length: int) -> None:
+        if _FORGET is not None:
+            # Pages of a large folio go together, and one that reaches beyond the range stays: begin before it, so that
+            # what the call before had to leave goes with this one.
+            start = max(0, position - _FOLIO_BYTES)
+            with suppress(OSError):
+                os.posix_fadvise(self.fd, start, position + length - start, _FORGET)
 
     def truncate(self, size: int) -> None:
         os.ftruncate(self.fd, size)

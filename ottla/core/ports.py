@@ -60,6 +60,9 @@ class File(Protocol):
     def sync(self) -> None:
         """Return when all written bytes and the file's size are on stable storage."""
 
+    def forget(self, position: int, length: int) -> None:
+        """Nobody is going to read these synced bytes soon: the page cache need not keep them. A hint, no more."""
+
     def truncate(self, size: int) -> None: ...
     def allocate(self, position: int, length: int) -> None:
         """Reserve blocks; grows the file with zeros."""

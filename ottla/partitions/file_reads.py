@@ -31,6 +31,7 @@ def read_batches(
 ) -> ReadResult | None:
     """What is at hand; or None, and `done(result or error)` follows. ApiError when the files are damaged."""
     log = partition.log
+    log.reread = True  # whoever is behind once reads on
     segments = log.segments[floor(log.segments, wanted.offset) :]
     cursor = log.cursors.get(wanted.offset)
     try:

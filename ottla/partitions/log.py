@@ -63,6 +63,7 @@ class Log:
         "generation",
         "held",
         "log_end_offset",
+        "reread",
         "segments",
         "size_bytes",
         "tail",
@@ -91,6 +92,7 @@ class Log:
         self.generation = 0  # goes up when segments are replaced or shortened
         self.held: list[Callable[[], None]] | None = None  # reads that wait while files are replaced
         self.failed: Exception | None = None
+        self.reread = True  # what is written now may soon be read from the files: by consumers, who come to leaders
         self._runs: list[Run] = []
         self._run: Run | None = None
         self._count = self._size = 0
@@ -278,7 +280,7 @@ class Log:
 
     def _start(self, *, sync: bool) -> None:
         job = self._take_queued()
-        job.sync = sync
+        job.sync, job.reread = sync, self.reread
         if self.dirty and sync:
             job.dirty = self.dirty
             self.dirty = []

@@ -97,6 +97,7 @@ class Partition(ReadablePartition):
         self.producers: ProducerStates = recovered.producers
         self.aborted = recovered.aborted
         self.log = Log(self.environment, recovered.directory, self.topic_id, self.config, recovered.segments, self)
+        self.log.reread = self.is_leader
         self.log_start_offset = recovered.log_start_offset
         self.high_watermark = min(self.high_watermark, self.log.log_end_offset)
         self.producers.replicated(self.high_watermark)
@@ -138,6 +139,7 @@ class Partition(ReadablePartition):
     def become_leader(self, leader_epoch: int, role: ReplicaRole | None) -> None:
         """Lead from now on; the epoch begins at the log end, and must be none that an earlier incarnation led."""
         self.leader_epoch, self.role, self.is_leader, self.is_aside = leader_epoch, role, True, False
+        self.log.reread = True
         self.verifications.clear(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         if role is not None:  # followers may come with epochs that this log never saw
             self.epochs.assign(leader_epoch, self.log.log_end_offset)
@@ -146,6 +148,7 @@ class Partition(ReadablePartition):
     def become_follower(self, leader_epoch: int, role: ReplicaRole) -> None:
         """Follow, or wait for a leader: whoever waits here is sent away."""
         self.leader_epoch, self.role, self.is_leader, self.is_aside = leader_epoch, role, False, False
+        self.log.reread = False
         self.epochs.truncate_end(self.log.log_end_offset)  # an epoch that was led without a record
         self._send_away()
 

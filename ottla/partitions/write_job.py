@@ -1,12 +1,15 @@
 """The job that puts a log's queued batches into its files and syncs them. Runs off the loop."""
 
 from collections.abc import Callable
+from typing import Final
 
 from ottla.core.ports import Disk, File
 from ottla.core.types import Uuid
 from ottla.partitions.checkpoints import PARTITION_METADATA_FILE, encode_partition_metadata
 from ottla.partitions.segment import Segment
 from ottla.partitions.segment_files import replace_file
+
+FORGET_FROM_BYTES: Final = 64 << 10  # for less, the call costs more than it saves
 
 
 class Run:
@@ -26,15 +29,20 @@ class WriteJob:
 
     The job is done when all of it is durable, the end of an older segment like the beginning of a new one. `dirty`
     are the segments that hold bytes which earlier jobs wrote without a sync.
+
+    What nobody will read from the files (`reread` is false: a follower's) leaves the page cache when it is synced. The
+    kernel then takes the same warm pages for the next bytes, and not others again and again.
     """
 
-    __slots__ = ("count", "dirty", "disk", "end_offset", "journaled", "runs", "size", "sync", "topic_id", "written")
+    __slots__ = ("count", "dirty", "disk", "end_offset", "journaled", "reread", "runs", "size", "sync", "topic_id",
+                 "written")  # fmt: skip
 
     def __init__(self, disk: Disk, topic_id: Uuid, runs: list[Run], end_offset: int) -> None:
         self.disk, self.topic_id, self.runs, self.end_offset = disk, topic_id, runs, end_offset
         self.count = 0  # batches
         self.size = 0  # bytes
         self.sync = True
+        self.reread = True  # somebody may read these bytes from the file
         self.journaled = False  # the journal makes it durable, so it is not synced here
         self.dirty: list[Segment] = []
         self.written: Callable[[], None] | None = None  # to run on the loop between write and sync
@@ -69,6 +77,11 @@ class WriteJob:
                 for run in self.runs:
                     assert run.file is not None
                     run.file.sync()
+        if self.sync and not self.reread:
+            for run in self.runs:
+                if run.size >= FORGET_FROM_BYTES:
+                    assert run.file is not None
+                    run.file.forget(run.position, run.size)
 
     def _sync_only(self, segment: Segment) -> None:
         file = self.disk.files.open(segment.path())

@@ -132,6 +132,9 @@ class SimFile:
         self._files.happens("read", self.path)
         return bytes(self.inode.content[position : position + length])
 
+    def forget(self, position: int, length: int) -> None:
+        """There is no page cache that holds synced bytes apart from the disk."""
+
     def pwritev(self, buffers: Sequence[Buffer], position: int, *, sync: bool = False) -> None:
         for buffer in buffers:
             try:

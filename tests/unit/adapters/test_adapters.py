@@ -39,6 +39,16 @@ def test_files_hold_many_buffers_at_their_position(tmp_path: Path) -> None:
     file.close()
 
 
+def test_what_the_page_cache_forgets_stays_in_the_file(tmp_path: Path) -> None:
+    file = OsFiles(str(tmp_path)).open("a", create=True)
+    chunk = bytes(range(256)) * 1000
+    for n in range(20):
+        file.pwritev([chunk], n * len(chunk), sync=True)
+        file.forget(n * len(chunk), len(chunk))
+    assert file.pread(21 * len(chunk), 0) == 20 * chunk
+    file.close()
+
+
 def test_a_failed_write_names_its_file(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs Linux's /dev/full")

@@ -11,7 +11,9 @@ from ottla.partitions.replication.following import Following
 from ottla.partitions.replication.leading import Leading
 from ottla.partitions.replication.throttle import Throttle
 from ottla.partitions.replication.types import Assignment
+from ottla.partitions.write_job import FORGET_FROM_BYTES
 from ottla.records.header import patch_base_offset
+from ottla.testing.sim.files import SimFile
 from tests.sim.log_harness import TOPIC, TOPIC_ID, Ack, Node, make_batch
 
 ME, A, B = NodeId(1), NodeId(2), NodeId(3)
@@ -67,8 +69,8 @@ def follow(node: Node, epoch: int, link: FakeLink | None = None) -> Following:
     return following
 
 
-def replicated(base_offset: int, epoch: int, count: int = 1, **fields: int) -> memoryview:
-    batch = bytearray(make_batch([b"value"] * count, keys=[b"k"] * count, **fields))
+def replicated(base_offset: int, epoch: int, count: int = 1, *, value: bytes = b"value", **fields: int) -> memoryview:
+    batch = bytearray(make_batch([value] * count, keys=[b"k"] * count, **fields))
     patch_base_offset(batch, 0, base_offset, epoch)
     return memoryview(batch)
 
@@ -348,3 +350,35 @@ def test_a_cut_that_ends_after_the_role_was_ended_follows_nobody() -> None:
     node.clock.run_until(lambda: not following.busy)
     assert node.partition.log_end_offset == 2
     assert following.state.step is Step.NO_LEADER
+
+
+# -- the page cache
+
+
+def test_only_a_follower_of_whom_nobody_reads_lets_go_of_what_it_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten: list[tuple[int, int]] = []
+    monkeypatch.setattr(SimFile, "forget", lambda _, position, length: forgotten.append((position, length)))
+    node = Node(1, LogConfig(retention_ms=-1))
+    batch = replicated(0, 1, value=bytes(FORGET_FROM_BYTES))
+    lead(node, 1)
+    node.append(make_batch([bytes(FORGET_FROM_BYTES)]))
+    node.settle()
+    assert not forgotten, "consumers come to leaders"
+    first, size = node.partition.size_bytes, len(batch)
+
+    follow(node, 2, FakeLink())
+    for offset in (1, 2):
+        node.partition.append_replicated(replicated(offset, 2, value=bytes(FORGET_FROM_BYTES)))
+        node.settle()
+    assert forgotten == [(first, size), (first + size, size)]
+    fill(node, 2, 3, 4)
+    assert len(forgotten) == 2, "a small write is not worth the call"
+
+    node.partition.environment.tail_budget.limit_bytes = 0  # from now on old records are in the files alone
+    node.partition.append_replicated(replicated(4, 2))
+    node.settle()
+    node.read(0)
+    forgotten.clear()
+    node.partition.append_replicated(replicated(5, 2, value=bytes(FORGET_FROM_BYTES)))
+    node.settle()
+    assert not forgotten, "a consumer reads from this replica"
