@@ -48,9 +48,8 @@ CASES: Final = (
     ),
     Case(
         bug="a new leader forgets the sequences of producers",
-        faults=("kill",),
-        workloads=("append", "groups"),
-        nodes=1,
+        faults=("slow-links+kill-leader",),
+        workloads=("append",),
     ),
     Case(
         bug="records are acknowledged before min.insync.replicas have them",

@@ -38,6 +38,8 @@ class Segment:
         "first_timestamp",
         "index",
         "index_flushed",
+        "last_offset",
+        "last_position",
         "max_timestamp",
         "max_timestamp_offset",
         "modified_ms",
@@ -59,6 +61,7 @@ class Segment:
         self.time_index: TimeIndex | None = TimeIndex(base_offset)
         self.index_flushed = self.time_index_flushed = 0  # bytes that the files hold
         self.bytes_since_index = 0
+        self.last_offset = self.last_position = -1  # of the last batch
         self.first_timestamp = _NO_TIMESTAMP
         self.max_timestamp = _NO_TIMESTAMP
         self.max_timestamp_offset = base_offset
@@ -79,6 +82,7 @@ class Segment:
             self.time_index.append(self.max_timestamp, self.max_timestamp_offset)
             self.bytes_since_index = 0
         self.bytes_since_index += size_bytes
+        self.last_offset, self.last_position = last_offset, self.size
         self.size += size_bytes
         self.next_offset = last_offset + 1
 
@@ -103,6 +107,13 @@ class Segment:
         return bool(self.modified_ms) and now_ms - self.modified_ms > config.segment_ms
 
     def seal(self) -> None:
-        """No more appends: the time index must name the largest timestamp, as Kafka's does."""
+        """No more appends: the time index must name the largest timestamp, as Kafka's does.
+
+        And the offset index the last batch: if the file ends before it one day, that shows (`trusted_indexes`).
+        """
+        index = self.index
+        if index is not None and self.last_position >= 0:
+            if not len(index) or index.entry(len(index) - 1)[1] < self.last_position:
+                index.append(self.last_offset, self.last_position)
         if self.time_index is not None and self.max_timestamp >= 0:
             self.time_index.append(self.max_timestamp, self.max_timestamp_offset)

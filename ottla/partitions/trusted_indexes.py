@@ -3,11 +3,15 @@
 They are saved before a producer snapshot is: up to its offset they are complete and true. What is beyond may be torn,
 or speak of batches that a crash took and others replaced. An index that is not there, or does not fit its segment,
 costs time: the segment is read then.
+
+The last entry of a closed segment names its last batch. Where it lies behind the end of the file, records are gone: the
+gap before the next segment tells nothing, as compaction may have left it.
 """
 
 from ottla.core.errors import CorruptBatch
 from ottla.core.ports import File, Files
 from ottla.partitions.index import OFFSET_ENTRY_BYTES, TIME_ENTRY_BYTES, OffsetIndex, TimeIndex
+from ottla.partitions.reading import damage
 from ottla.partitions.segment import INDEX_SUFFIX, TIME_INDEX_SUFFIX, Segment, file_name
 from ottla.partitions.segment_files import INDEX_INTERVAL_BYTES, walk_headers
 from ottla.records.header import HEADER_BYTES, BatchHeader, read_header
@@ -19,6 +23,7 @@ def trust(files: Files, segment: Segment, next_offset: int, names: set[str]) -> 
     """A segment that ends below the snapshot: its numbers come from the last entries and the few batches behind them.
 
     `names`: of the files in its directory. Without usable indexes all headers are read, and the indexes made anew.
+    Raises CorruptLog when the file ends before its last batch.
     """
     index, time_index = OffsetIndex(segment.base_offset), TimeIndex(segment.base_offset)
     if _has_indexes(segment, names):
@@ -32,6 +37,8 @@ def trust(files: Files, segment: Segment, next_offset: int, names: set[str]) -> 
             segment.add(header.size_bytes, header.last_offset, header.max_timestamp, INDEX_INTERVAL_BYTES)
     finally:
         file.close()
+    if len(index):
+        _check_end(segment, *index.entry(0), next_offset)
     segment.next_offset = next_offset
     segment.seal()
     if resumed or not segment.index:
@@ -86,9 +93,19 @@ def _stand_behind_last_entry(file: File, segment: Segment, index: OffsetIndex, t
         return False
     segment.first_timestamp = first.max_timestamp
     segment.max_timestamp, segment.max_timestamp_offset = time_index.entry(len(time_index) - 1)
+    segment.last_offset, segment.last_position = offset, position
     segment.size, segment.next_offset = position + header.size_bytes, header.next_offset
     segment.bytes_since_index = header.size_bytes
     return True
+
+
+def _check_end(segment: Segment, offset: int, position: int, next_offset: int) -> None:
+    """What the last entry says and the file does not hold is missing, if it fits in between.
+
+    An entry in which a bit flipped does not fit: its offset or its position is one that there is, or cannot be.
+    """
+    if position >= segment.written and segment.next_offset <= offset < next_offset:
+        raise damage(segment.path(), segment.written, f"the file ends before offset {offset}, which was there")
 
 
 def _header_at(file: File, position: int) -> BatchHeader | None:

@@ -161,7 +161,7 @@ def test_nothing_is_seen_when_producers_are_packed_as_soon_as_can_be(monkeypatch
 def test_a_planted_bug_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(producer_state, "RECENT_PRODUCERS", 2)
     PLANTS[name](monkeypatch.setattr)
-    for seed in range(60):
+    for seed in range(130):
         for compacted in (False, True):
             try:
                 History(seed, compacted=compacted).run(STEPS[compacted])

@@ -8,7 +8,8 @@ from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.types import Buffer
 from ottla.partitions.config import LogConfig
 from ottla.partitions.results import State
-from ottla.records.header import HEADER_BYTES
+from ottla.partitions.segment import INDEX_SUFFIX
+from ottla.records.header import HEADER_BYTES, iterate_headers
 from tests.sim.log_harness import Node, make_batch
 from tests.unit.partitions.replication.test_partition_roles import ME, follow, lead
 
@@ -119,3 +120,73 @@ def test_what_this_process_wrote_is_not_checked_again(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("ottla.partitions.log_reader.check", never)
     assert len(node.read_all()) == COUNT
+
+
+def stopped(node: Node) -> None:
+    """Stopped in order, and started again."""
+    node.stop()
+    node.start()
+
+
+def cut(node: Node, segment: int, batches: int) -> None:
+    """So many batches off the end of a closed segment, exactly between two of them."""
+    path = node.partition.log.segments[segment].path()
+    inode = node.files.open(path).inode
+    starts = [position for position, _ in iterate_headers(bytes(inode.content))]
+    for content in (inode.content, inode.durable):
+        del content[starts[-batches] :]
+
+
+def compacted() -> Node:
+    """Closed segments end before the next one begins, as their last records had later values."""
+    node = filled(cleanup_compact=True)
+    node.manager.compact()
+    node.clock.run_until(lambda: not node.partition.compacting)
+    node.clock.run_for(3000)
+    return node
+
+
+@pytest.mark.parametrize("make", [filled, compacted])
+@pytest.mark.parametrize("restart", [Node.kill, Node.crash, stopped])
+@pytest.mark.parametrize("batches", [1, 2])
+def test_a_closed_segment_that_ends_too_early_is_noticed_at_the_start(
+    make: Callable[[], Node], restart: Callable[[Node], None], batches: int
+) -> None:
+    node = make()
+    segments = node.partition.log.segments
+    assert len(segments) > 2
+    number = max(n for n, one in enumerate(segments[:-1]) if len(headers_of(node, n)) >= batches)
+    path = segments[number].path()
+    cut(node, number, batches)
+    restart(node)
+    assert node.partition.state is State.OFFLINE
+    assert path in str(node.partition.error)
+    assert "ends before offset" in str(node.partition.error)
+
+
+@pytest.mark.parametrize("make", [filled, compacted])
+@pytest.mark.parametrize("restart", [Node.kill, Node.crash, stopped])
+def test_closed_segments_that_are_whole_are_taken(make: Callable[[], Node], restart: Callable[[Node], None]) -> None:
+    node = make()
+    before = node.read_all()
+    restart(node)
+    assert node.partition.state is State.ONLINE
+    assert node.read_all() == before
+
+
+@pytest.mark.parametrize("bit", range(64))
+def test_a_bit_of_an_index_that_flips_damages_no_segment(bit: int) -> None:
+    """Its last entry may then say anything; the segment itself is whole, and no worse than before."""
+    node = filled()
+    before = node.read_all()
+    inode = node.files.open(node.partition.log.segments[1].path(INDEX_SUFFIX)).inode
+    for content in (inode.content, inode.durable):
+        content[len(content) - 8 + bit // 8] ^= 1 << bit % 8
+    node.kill()
+    assert node.partition.state is State.ONLINE
+    assert node.read_all() == before
+
+
+def headers_of(node: Node, segment: int) -> list[object]:
+    inode = node.files.open(node.partition.log.segments[segment].path()).inode
+    return list(iterate_headers(bytes(inode.content)))
