@@ -111,9 +111,8 @@ class Segment:
 
         And the offset index the last batch: if the file ends before it one day, that shows (`trusted_indexes`).
         """
-        index = self.index
-        if index is not None and self.last_position >= 0:
-            if not len(index) or index.entry(len(index) - 1)[1] < self.last_position:
-                index.append(self.last_offset, self.last_position)
+        index, position = self.index, self.last_position
+        if index is not None and position >= 0 and (not len(index) or index.entry(len(index) - 1)[1] < position):
+            index.append(self.last_offset, position)
         if self.time_index is not None and self.max_timestamp >= 0:
             self.time_index.append(self.max_timestamp, self.max_timestamp_offset)
