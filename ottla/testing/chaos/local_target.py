@@ -23,7 +23,8 @@ class LocalTarget:
     """An Ottla cluster of `ottla up`, in a directory of the run.
 
     Made first, then equipped by nemeses, then started. `settings`: as `ottla up --set` takes them. `launch`: words
-    right before each node's command, of something that becomes the node.
+    right before each node's command, of something that becomes the node. `number`: another one where a run has several
+    clusters, each with a network of its own.
     """
 
     kind: Final = "ottla"
@@ -35,12 +36,13 @@ class LocalTarget:
         nodes: int = 3,
         settings: Mapping[str, object] | None = None,
         launch: Sequence[str] = (),
+        number: int = 0,
     ) -> None:
         self.directory = directory.absolute()
         self.network: Network | None = None
         self.small_disks: SmallDisks | None = None
         self.settings = dict(settings or {})
-        self._count = nodes
+        self._count, self._number = nodes, number
         self._launch = tuple(launch)
         self._variables: dict[str, str] = {}
         self._preloaded: list[Path] = []
@@ -53,7 +55,7 @@ class LocalTarget:
         """Give each node a network namespace of its own. Raises Unavailable."""
         if self.network is None:
             self._check_not_started()
-            self.network = Network(self.directory / "network")
+            self.network = Network(self.directory / "network", self._number)
         return self.network
 
     def use_small_disks(self) -> SmallDisks:

@@ -1,7 +1,7 @@
 """A network of the run's own: each node in a network namespace, all on one bridge, each link cut or slow on demand.
 
             clients (198.18.0.254, where the run is)
-                │ bridge `chaos`
+                │ bridge `chaos0`
        ┌────────┼────────┐
       eth0     eth0     eth0          node n: 198.18.0.n
       node 1   node 2   node 3
@@ -12,7 +12,8 @@ the machine's network is touched, and everything that was made here is gone when
 A link has two directions, and each is closed by the route of its sender: into a device from which nothing comes out
 (`hole`), or into the tunnel of `slow_link`, which delays and loses. The kernel needs neither netem nor a packet filter,
 and to those who send it is a network that swallows: connections hang, as they do when a cable is pulled. The addresses
-are of the block for benchmarks (RFC 2544), which no real network uses.
+are of the block for benchmarks (RFC 2544), which no real network uses. A second cluster has a bridge and addresses of
+its own (198.18.1.n); clients, and nobody else, are on both.
 """
 
 import os
@@ -63,13 +64,16 @@ def _own_network() -> str:
 
 
 class Network:
-    """One run's. `directory`: where the namespaces are mounted, seen by this run alone."""
+    """One cluster's. `directory`: where the namespaces are mounted, seen by this run alone. `number`: its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, number: int = 0) -> None:
         """Makes nothing yet. Raises Unavailable outside a network of the run's own."""
         if not is_inside():
             raise Unavailable("faults of the network are made in a network of the run's own: call `enter` first")
         self.directory = directory
+        self._number = number
+        # At the clients' place are the devices of all clusters.
+        self._bridge, self._hole, self._tunnel = f"chaos{number}", f"hole{number}", f"slow{number}"
         self._cut: Counter[Link] = Counter()
         self._slow: dict[Link, Shape] = {}
         self._routes: dict[Link, str] = {}
@@ -80,14 +84,15 @@ class Network:
         """Make the bridge, and a namespace for each node that there can be."""
         self.directory.mkdir(parents=True, exist_ok=True)
         raise_loopback()
-        _run(["ip", "link", "add", "chaos", "type", "bridge"])
-        self._configure(CLIENTS, "chaos")
+        _run(["ip", "link", "add", self._bridge, "type", "bridge"])
+        self._configure(CLIENTS, self._bridge)
         for node in range(1, MAX_NODES + 1):
             self._path(node).touch()
             _run(["unshare", f"--net={self._path(node)}", "true"])
             peer = ["peer", "name", "eth0", "netns", str(self._path(node))]
-            _run(["ip", "link", "add", f"node{node}", "type", "veth", *peer])
-            _run(["ip", "link", "set", f"node{node}", "master", "chaos", "up"])
+            end = f"node{self._number}-{node}"
+            _run(["ip", "link", "add", end, "type", "veth", *peer])
+            _run(["ip", "link", "set", end, "master", self._bridge, "up"])
             _run([*self.entering(str(node)), "ip", "link", "set", "lo", "up"])
             self._configure(node, "eth0")
 
@@ -103,12 +108,12 @@ class Network:
         for node in range(1, MAX_NODES + 1):
             subprocess.run(["umount", self._path(node)], capture_output=True)
             self._path(node).unlink(missing_ok=True)
-        subprocess.run(["ip", "link", "del", "chaos"], capture_output=True)
-        subprocess.run(["ip", "link", "del", "hole"], capture_output=True)
+        subprocess.run(["ip", "link", "del", self._bridge], capture_output=True)
+        subprocess.run(["ip", "link", "del", self._hole], capture_output=True)
 
     def address(self, place: int | str) -> str:
         """Of a node, or of the clients."""
-        return f"198.18.0.{place}"
+        return f"198.18.{self._number}.{place}"
 
     def entering(self, node: str) -> list[str]:
         """The words before a command that bring it to that node's place."""
@@ -158,8 +163,8 @@ class Network:
     def _route(self, link: Link) -> None:
         """Send that direction where it should go now."""
         sender, receiver = link
-        wanted = "hole" if self._cut[link] else "slow" if link in self._slow else ""
-        if wanted == "slow":
+        wanted = self._hole if self._cut[link] else self._tunnel if link in self._slow else ""
+        if wanted == self._tunnel:
             self._shaped(sender).shape(self.address(receiver), self._slow[link])
         if wanted == self._routes.get(link, ""):
             return
@@ -171,10 +176,10 @@ class Network:
 
     def _shaped(self, sender: int) -> SlowLinks:
         if sender not in self._slow_links:
-            device = "chaos" if sender == CLIENTS else "eth0"
-            _run([*self._at(sender), "ip", "tuntap", "add", "slow", "mode", "tun"])
-            _run([*self._at(sender), "ip", "link", "set", "slow", "up"])
-            self._slow_links[sender] = SlowLinks(self._at(sender), tunnel="slow", device=device)
+            device = self._bridge if sender == CLIENTS else "eth0"
+            _run([*self._at(sender), "ip", "tuntap", "add", self._tunnel, "mode", "tun"])
+            _run([*self._at(sender), "ip", "link", "set", self._tunnel, "up"])
+            self._slow_links[sender] = SlowLinks(self._at(sender), tunnel=self._tunnel, device=device)
         return self._slow_links[sender]
 
     # -- its parts
@@ -183,8 +188,8 @@ class Network:
         at = self._at(place)
         _run([*at, "ip", "address", "add", f"{self.address(place)}/24", "dev", device])
         _run([*at, "ip", "link", "set", device, "up"])
-        _run([*at, "ip", "link", "add", "hole", "type", "bridge"])
-        _run([*at, "ip", "link", "set", "hole", "arp", "off", "up"])
+        _run([*at, "ip", "link", "add", self._hole, "type", "bridge"])
+        _run([*at, "ip", "link", "set", self._hole, "arp", "off", "up"])
         # An answer may come although its way back is closed.
         for which in ("all", "default", device):
             _run([*at, "sh", "-c", f"echo 0 > /proc/sys/net/ipv4/conf/{which}/rp_filter"])
