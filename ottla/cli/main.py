@@ -7,7 +7,7 @@ keeps its traceback. A reader that went away (`ottla consume … | head`) is not
 import os
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -79,6 +79,12 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, help_text) for name, (_, help_text) in self._lazy.items()])
 
 
+_UNREACHABLE: Final = (
+    "Is a cluster running there? `ottla up` starts one; --server or OTTLA_SERVER names its gRPC port (Kafka's + 1000), "
+    "--tls-ca or OTTLA_TLS_CA the authority of one that speaks TLS."
+)
+
+
 @click.group(
     cls=LazyGroup,
     commands=_COMMANDS,
@@ -112,11 +118,7 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo(f"ottla: {error}", err=True)
         code = exit_code(error)
         if code == Exit.UNREACHABLE:
-            click.echo(
-                "Is a cluster running there? `ottla up` starts one; --server or OTTLA_SERVER names its gRPC port "
-                "(Kafka's + 1000), --tls-ca or OTTLA_TLS_CA the authority of one that speaks TLS.",
-                err=True,
-            )
+            click.echo(getattr(error, "hint", _UNREACHABLE), err=True)
     except OSError as error:
         click.echo(f"ottla: {error}", err=True)
         code = Exit.FAILED

@@ -12,6 +12,7 @@ from ottla.cli.output import examples, json_option, print_json, print_table
 
 if TYPE_CHECKING:
     from ottla.mirror.config import FlowConfig, MirrorConfig
+    from ottla.mirror.engine.reports import PartitionReport
     from ottla.mirror.operations.status import PartitionStatus
 
 
@@ -31,10 +32,10 @@ def status(*, file: Path, flows: tuple[str, ...], show_all: bool, as_json: bool)
     config, chosen = read_config(file, flows)
     found = run(_measure(config, chosen))
     if as_json:
-        print_json([_json(flow, rows, error) for flow, rows, error in found])
+        print_json([_json(flow, rows, missing, error) for flow, rows, missing, error in found])
         return
     lines: list[tuple[object, ...]] = []
-    for flow, rows, error in found:
+    for flow, rows, missing, error in found:
         behind = sum(one.behind or 0 for one in rows)
         oldest = max((one.behind_s or 0.0 for one in rows), default=0.0)
         reports = [one.report for one in rows if one.report is not None]
@@ -49,13 +50,14 @@ def status(*, file: Path, flows: tuple[str, ...], show_all: bool, as_json: bool)
                 error or "",
             )
         )
-        lines += [_line(one) for one in rows if show_all or one.behind or (one.report and one.report.error)]
+        lines += [("", topic, "missing", None, None, "", f"{flow.source} has no such topic yet") for topic in missing]
+        lines += [_line(one) for one in rows if show_all or one.behind or _is_in_trouble(one)]
     print_table(("flow", "partition", "state", "behind", "for", "speed", "last error"), lines)
 
 
 async def _measure(
     config: "MirrorConfig", flows: "list[FlowConfig]"
-) -> "list[tuple[FlowConfig, list[PartitionStatus], str]]":
+) -> "list[tuple[FlowConfig, list[PartitionStatus], list[str], str]]":
     from ottla.mirror.operations.observing import Observer
     from ottla.mirror.operations.status import status_of
 
@@ -64,6 +66,7 @@ async def _measure(
             (
                 flow,
                 await status_of(observer, flow, observer.books[flow.target].reports),
+                [] if flow.source in observer.errors else flow.topics.unmatched(observer.sides[flow.source].topics),
                 str(observer.errors.get(flow.source, "")),
             )
             for flow in flows
@@ -79,14 +82,23 @@ def _line(one: "PartitionStatus") -> tuple[object, ...]:
         one.behind,
         None if one.behind_s is None else spoken(one.behind_s),
         f"{report.records_per_s:,.0f}/s" if report else "",
-        report.error if report else "",
+        "; ".join([*_losses(report), *([report.error] if report.error else [])]) if report else "",
     )
 
 
-def _json(flow: "FlowConfig", rows: "list[PartitionStatus]", error: str) -> dict[str, object]:
+def _is_in_trouble(one: "PartitionStatus") -> bool:
+    return one.report is not None and bool(one.report.error or one.report.lost)
+
+
+def _losses(report: "PartitionReport") -> list[str]:
+    return [f"the source lost offsets {first} to {end - 1} before they were copied" for first, end in report.lost]
+
+
+def _json(flow: "FlowConfig", rows: "list[PartitionStatus]", missing: list[str], error: str) -> dict[str, object]:
     return {
         "flow": flow.name,
         "source_error": error or None,
+        "missing_topics": missing,
         "behind": None if error else sum(one.behind or 0 for one in rows),
         "behind_s": None if error else max((one.behind_s or 0.0 for one in rows), default=0.0),
         "partitions": [

@@ -71,17 +71,21 @@ def verify(*, file: Path, flows: tuple[str, ...], topics: tuple[str, ...], as_js
 async def _verify(
     config: "MirrorConfig", flows: "list[FlowConfig]", topics: tuple[str, ...]
 ) -> "list[tuple[str, Verdict]]":
+    from ottla.client.errors import ClientError, ErrorCode
     from ottla.client.types import ConfigResource, TopicPartition
     from ottla.mirror.operations.observing import Observer
     from ottla.mirror.operations.verification import verify as compare
 
     found = []
+    unknown = set(topics)
     async with Observer(config, flows) as observer:
         for flow in flows:
             if flow.source in observer.errors:
                 raise observer.errors[flow.source]
             source, target = observer.sides[flow.source], observer.sides[flow.target]
-            for name, remote in observer.names(flow).items():
+            names = observer.names(flow)
+            unknown -= names.keys()
+            for name, remote in names.items():
                 if topics and name not in topics:
                     continue
                 resource = ConfigResource.topic(remote)
@@ -94,4 +98,8 @@ async def _verify(
                         original, copy = TopicPartition(name, index), TopicPartition(remote, index)
                         verdict = await compare(source, target, original, copy, copied, compacted)
                         found.append((flow.name, verdict))
+    if unknown:
+        raise ClientError(
+            ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "no flow of the file has a copy of it", topic=min(unknown)
+        )
     return found

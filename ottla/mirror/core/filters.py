@@ -4,7 +4,7 @@ An expression must match the whole name. Exclusions win.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -45,6 +45,14 @@ class NameFilter:
         return any(pattern.fullmatch(name) for pattern in self._include) and not any(
             pattern.fullmatch(name) for pattern in self._exclude
         )
+
+    def unmatched(self, names: Collection[str]) -> list[str]:
+        """What is to be included, and is none of these names."""
+        return [
+            word
+            for word, pattern in zip(self.include, self._include, strict=True)
+            if not any(pattern.fullmatch(name) for name in names)
+        ]
 
 
 def _compile(patterns: Iterable[str]) -> tuple[re.Pattern[str], ...]:

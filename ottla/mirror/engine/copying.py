@@ -14,6 +14,7 @@ from ottla.client.transport import EARLIEST_TIMESTAMP, LATEST_TIMESTAMP
 from ottla.client.types import TopicPartition
 from ottla.core.errors import CorruptBatch
 from ottla.mirror.config import FlowConfig
+from ottla.mirror.core.advice import told
 from ottla.mirror.core.partition_task import (
     DeadLetter,
     Effect,
@@ -102,7 +103,9 @@ class Copier:
         self._ahead: asyncio.Task[Fetched] | None = None
         self._single = _NOWHERE  # source offsets of records that go one by one
         self._dead: set[int] = set()  # source offsets of those that the target refuses
+        self._end: int | None = None  # the next transaction ends before this source offset
         self._is_unsure = False  # whether the last transaction is committed
+        self._asked = flow.source  # the side that an error comes from
 
     @property
     def last_stable_offset(self) -> int:
@@ -162,6 +165,7 @@ class Copier:
         ]
 
     async def _source_log(self) -> SourceLog:
+        self._asked = self.flow.source
         start, end = await asyncio.gather(
             self.flow.source.offset_at(self.source, EARLIEST_TIMESTAMP, read_committed=True),
             self.flow.source.offset_at(self.source, LATEST_TIMESTAMP, read_committed=True),
@@ -197,9 +201,11 @@ class Copier:
                 return
         if code in _GONE:
             self.flow.request_discovery()
-        for effect in task.failed(str(error)):
+        for effect in task.failed(told(self._asked.alias, error, code)):
             if isinstance(effect, Pause):
-                logger.log(logging.DEBUG if task.tries < QUIET_TRIES else logging.WARNING, "%s: %s", self, error)
+                logger.log(
+                    logging.DEBUG if task.tries < QUIET_TRIES else logging.WARNING, "%s: %s", self, task.last_error
+                )
                 await self._refresh()
                 await asyncio.sleep(effect.delay_ms / 1000 * random.uniform(1 - JITTER, 1 + JITTER))
             else:
@@ -231,11 +237,14 @@ class Copier:
             steps = await self._plan(fetched)
             if not steps:
                 return
+            items = list(outgoing(fetched.data, steps, self._position, self._single))
             position = steps[-1].next_offset
+            if self._end is not None:
+                position, self._end = self._end, None
+                items = [item for item in items if item.spans[0][0] < position]
             is_behind = position < fetched.last_stable_offset
             if is_behind:
                 self._read_ahead(position)
-            items = list(outgoing(fetched.data, steps, self._position, self._single))
             await self._transaction(items, position)
             self._count(steps, items)
         finally:
@@ -248,6 +257,7 @@ class Copier:
                 await asyncio.sleep(pause)
 
     async def _read(self) -> Fetched:
+        self._asked = self.flow.source
         ahead, self._ahead = self._ahead, None
         if ahead is None:
             return await self.flow.reader.read(self.source, self.task.map_id.source_topic_id, self._position)
@@ -288,6 +298,7 @@ class Copier:
 
     async def _transaction(self, items: list[Outgoing], position: int) -> None:
         """Copies and progress in one transaction."""
+        self._asked = self.flow.target
         map_id, ledger = self.task.map_id, self.flow.books.ledger
         if not self._writer.is_fenced:
             await self._fence()
@@ -341,16 +352,18 @@ class Copier:
         except BatchRefused as refused:
             if refused.code not in _TOO_LARGE:
                 raise
-            self._on_too_large(alive[refused.number])
+            self._on_too_large(alive[refused.number], items[0])
             raise _Again(str(refused)) from refused
         for item in dead:
             await self._write_dead_letter(item)
         return list(_runs(alive, offsets, copied))
 
-    def _on_too_large(self, item: Outgoing) -> None:
+    def _on_too_large(self, item: Outgoing, first_item: Outgoing) -> None:
         first, last = item.spans[0][0], sum(item.spans[-1])
         if item.count > 1:  # perhaps only together
             self._single = range(first, last)
+        elif item is not first_item:  # what is before it is copied in any case
+            self._end = first
         else:
             self._carry_out(self.task.too_large(first, len(item.batch)))
 
@@ -370,6 +383,7 @@ class Copier:
 
     async def _fence(self) -> None:
         """Be the one that writes, and know what is committed."""
+        self._asked = self.flow.target
         await self._writer.fence()
         await self.flow.books.catch_up({self._progress.partition: None})
         self._is_unsure = False

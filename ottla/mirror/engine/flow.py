@@ -64,6 +64,7 @@ class FlowRunner:
         )
         self._share: frozenset[int] = frozenset()
         self._running: dict[TopicPartition, asyncio.Task[None]] = {}
+        self._missing: list[str] = []
         self._discovery: asyncio.Task[None] | None = None
 
     def known_names(self) -> dict[str, str]:
@@ -104,6 +105,7 @@ class FlowRunner:
                 await asyncio.gather(self.source.refresh(), self.target.refresh())
                 if interval_ms is not None or not self.names:
                     self.names = await keep_topics(config, self.source, self.target)
+                    self._tell_missing()
                 await self._dead_letters()
                 await self._assign()
                 if config.sync_topic_configs_ms is not None and loop.time() >= configs_at:
@@ -117,6 +119,13 @@ class FlowRunner:
                 await asyncio.sleep(0.05)  # what wakes comes in flocks
             except TimeoutError:
                 pass
+
+    def _tell_missing(self) -> None:
+        missing = self.config.topics.unmatched(self.source.topics)
+        if missing != self._missing:
+            self._missing = missing
+            if missing:
+                logger.warning("%s: %s has no topic %s yet", self.config.name, self.source.alias, ", ".join(missing))
 
     async def _dead_letters(self) -> None:
         if self.config.on_record_too_large != "dead-letter":

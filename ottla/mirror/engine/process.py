@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from ottla.client.types import TopicPartition
+from ottla.core.errors import ConfigError
 from ottla.mirror.config import FlowConfig, MirrorConfig
 from ottla.mirror.core.runs import Run
 from ottla.mirror.engine.bookkeeping import Bookkeeping
@@ -61,6 +62,12 @@ class MirrorProcess:
             side = self.sides[alias] = Side(self.config.clusters[alias], "ottla-mirror")
             self._stack.push_async_callback(side.close)
         await asyncio.gather(*(side.open() for side in self.sides.values()))
+        for flow in self.config.flows:
+            if self.sides[flow.source].cluster_id == self.sides[flow.target].cluster_id:
+                raise ConfigError(
+                    f"{flow.name}: both are the same cluster ({self.sides[flow.source].cluster_id}); a flow leads to "
+                    "another one: look at the bootstrap servers"
+                )
         for alias, side in self.sides.items():
             books = self.books[alias] = Bookkeeping(side)
             self._stack.push_async_callback(books.close)

@@ -23,6 +23,20 @@ REQUEST_TIMEOUT_MS: Final = 15_000
 _REFRESH_GAP_S: Final = 0.05  # who asks for fresh metadata in a tight loop is answered this often
 
 
+class ClusterUnreachable(ClientError):
+    """A cluster of the configuration does not answer; `hint` says what may be changed."""
+
+    def __init__(self, alias: str, connection: ConnectionConfig, cause: ClientError) -> None:
+        super().__init__(cause.code, f"cluster {alias}: {cause.message or cause.code.name}", retriable=cause.retriable)
+        port = "Kafka ports" if connection.protocol == "kafka" else "gRPC ports"
+        servers = ", ".join(connection.addresses())
+        self.hint = (
+            f"Is {alias} running, and are {servers} {port} of its nodes that can be reached from here? They are "
+            f"bootstrap_servers of [clusters.{alias}], or {alias}.bootstrap.servers in properties. A cluster that "
+            f'speaks TLS wants security_protocol = "SSL" and ssl_cafile there.'
+        )
+
+
 class Side:
     """Open while the mirror runs. Calls raise ClientError."""
 
@@ -39,9 +53,12 @@ class Side:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        """Reach the cluster, and learn what topics it has."""
-        self.cluster_id = (await self.transport.describe_cluster()).cluster_id
-        await self.refresh()
+        """Reach the cluster, and learn what topics it has. Raises ClusterUnreachable."""
+        try:
+            self.cluster_id = (await self.transport.describe_cluster()).cluster_id
+            await self.refresh()
+        except ClientError as error:
+            raise ClusterUnreachable(self.alias, self.connection, error) from error
 
     async def close(self) -> None:
         """Close the connections."""
