@@ -193,11 +193,13 @@ async def test_a_disk_of_the_target_that_takes_nothing_is_named_and_nothing_is_l
         await read_all(clusters["b"], f"a.{topic}", 0, 1)
         copier = await copier_of(process, topic)
         with disks.failing(clusters["b"].directory / "node-1" / f"a.{topic}-0"):
-            await produce(clusters["a"], topic, b"1", b"2")
-            # The only replica fails with its disk, and then the partition has no leader.
+            position = copier.task.position
+            await produce(clusters["a"], topic, b"1")
+            await until(lambda: copier.task.position != position, "it is safe in the journal of the node")
+            await produce(clusters["a"], topic, b"2")
             await until(lambda: "disk" in copier.task.last_error, "it is told")
             assert copier.task.last_error.startswith("b: ")
         await asyncio.to_thread(clusters["b"].kill_node, 1)
         await asyncio.to_thread(clusters["b"].start_node, 1)
         assert values(await read_all(clusters["b"], f"a.{topic}", 0, 3)) == [b"0", b"1", b"2"]
-        assert not copier.task.last_error
+        await until(lambda: not copier.task.last_error, "it is well again")

@@ -11,6 +11,10 @@ _RIGHTS: Final = "the mirror lacks a right there"
 ADVICE: Final[Mapping[ErrorCode, str]] = {
     ErrorCode.KAFKA_STORAGE_ERROR: "a disk there is full or fails: make room, then start the node again",
     ErrorCode.LEADER_NOT_AVAILABLE: "none of its replicas is up and whole: look at the nodes and their disks",
+    ErrorCode.CONCURRENT_TRANSACTIONS: (
+        "the transaction before it has not ended there, as a partition that it wrote to takes nothing: "
+        "look at the nodes and their disks"
+    ),
     ErrorCode.NOT_ENOUGH_REPLICAS: "fewer replicas are in sync than min.insync.replicas: start nodes that are down",
     ErrorCode.UNKNOWN_TOPIC_OR_PARTITION: _GONE,
     ErrorCode.UNKNOWN_TOPIC_ID: _GONE,
