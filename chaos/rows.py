@@ -47,5 +47,5 @@ KAFKA_ROWS: Final = _rows(
 )
 """Those that Apache Kafka goes through beside us."""
 
-SMOKE_ROW: Final = Row(name="smoke", faults=("kill-leader", "pause", "slow-links", "zombie-client"))
+SMOKE_ROW: Final = Row(name="smoke", faults=("kill-leader", "pause", "partition-leader", "slow-links", "zombie-client"))
 """What every change is tried with."""

@@ -1,6 +1,8 @@
 """`ottla chaos check` against a running cluster, as a user runs it."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from ottla.cli.exit_codes import Exit
 from ottla.client.sync import Admin
 from ottla.testing.cluster import Cluster
+from tests.integration.leftovers import processes_of
 
 COMMAND = [sys.executable, "-m", "ottla.cli", "chaos", "check", "--replication-factor", "1", "--for", "2s", "--json"]
 
@@ -36,6 +39,37 @@ def test_check_judges_a_running_cluster_and_leaves_nothing_behind(
     assert "waiting until replicas are in sync" in done.stderr
     with Admin(bootstrap_servers=ottla_cluster.grpc) as admin:
         assert not [topic.name for topic in admin.list_topics() if topic.name.startswith("check-")]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_an_interrupted_check_leaves_nothing_behind(ottla_cluster: Cluster, tmp_path: Path) -> None:
+    command = [*COMMAND[:-3], "--for", "60s", "--json", "--bootstrap", ottla_cluster.grpc, "--prefix", "gone-"]
+    running = subprocess.Popen(
+        command,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert running.stderr is not None
+        told = ""
+        for line in running.stderr:  # it ends when the process does
+            told += line
+            if "s of 60 s" in line:
+                break
+        assert list(tmp_path.iterdir())
+        running.send_signal(signal.SIGINT)
+        told += running.communicate(timeout=120)[1]
+        assert running.returncode == Exit.INTERRUPTED, told
+    finally:
+        running.kill()
+        running.wait()
+    assert list(tmp_path.iterdir()) == []
+    assert processes_of(tmp_path) == []
+    with Admin(bootstrap_servers=ottla_cluster.grpc) as admin:
+        assert not [topic.name for topic in admin.list_topics() if topic.name.startswith("gone-")]
 
 
 @pytest.mark.timeout(300)
