@@ -53,7 +53,8 @@ class Fetcher:
         self._failures = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._scheduled = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None  # uvloop's for a moment that has come does not tell its time
+        self._timer_at = 0.0
         self._closed = False
         self.partitions: dict[TopicPartition, PartitionState] = {}
         self.arrived = asyncio.Event()  # data, a position or an error
@@ -151,10 +152,10 @@ class Fetcher:
         self._wake_at(state.retry_at)
 
     def _wake_at(self, at: float) -> None:
-        if self._timer is None or self._timer.cancelled() or self._timer.when() > at:
+        if self._timer is None or self._timer_at > at:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = self._loop.call_at(at, self._on_timer)
+            self._timer, self._timer_at = self._loop.call_at(at, self._on_timer), at
 
     def _on_timer(self) -> None:
         self._timer = None

@@ -1,6 +1,7 @@
 """What a consumer promises, against a cluster in memory."""
 
 import asyncio
+import sys
 from typing import Any
 
 import pytest
@@ -211,6 +212,24 @@ async def test_a_lost_connection_is_tried_again() -> None:
     cluster.fetch_errors.extend([ClientError(ErrorCode.NETWORK_EXCEPTION)] * 3)
     async with Consumer("t", transport=cluster, auto_offset_reset="earliest", **FAST) as consumer:
         assert await take(consumer, 1) == [b"a"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no uvloop")
+def test_two_partitions_are_tried_again_at_once_on_any_loop() -> None:
+    """What uvloop gives for a moment that has come already is no timer, and does not tell when it was."""
+    from uvloop import new_event_loop
+
+    async def read() -> list[bytes | None]:
+        cluster = FakeCluster(t=2)
+        fill(cluster, b"a")
+        fill(cluster, b"b", partition=1)
+        cluster.fetch_errors.extend([ClientError(ErrorCode.NETWORK_EXCEPTION)] * 3)
+        at_once: dict[str, Any] = {**FAST, "retry_backoff_ms": 0, "retry_backoff_max_ms": 0}
+        async with Consumer("t", transport=cluster, auto_offset_reset="earliest", **at_once) as consumer:
+            return await take(consumer, 2)
+
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        assert sorted(runner.run(read()), key=str) == [b"a", b"b"]
 
 
 async def test_a_damaged_batch_is_told_and_can_be_skipped() -> None:
