@@ -22,6 +22,8 @@ _COMMANDS: Final = {
     "status": ("ottla.cli.mirror_status:status", "Show how far each partition's copy is, and what is wrong."),
     "translate": ("ottla.cli.mirror_translate:translate", "Say where an offset of one side is on the other."),
     "verify": ("ottla.cli.mirror_verify:verify", "Compare originals and copies, record by record."),
+    "promote": ("ottla.cli.mirror_promote:promote", "Let clients write exact copies; nobody copies there any more."),
+    "reverse": ("ottla.cli.mirror_promote:reverse", "Let exact copies flow back to where they came from."),
     "failover": ("ottla.cli.mirror_failover:failover", "Move groups to the target; say what was lost."),
     "failback": ("ottla.cli.mirror_failover:failback", "Move groups back to the source."),
 }
@@ -52,6 +54,9 @@ A configuration in TOML (an mm2.properties of MirrorMaker 2 is read as it is):
 )
 def mirror() -> None:
     """Copy topics from one cluster into another, exactly once, with exact offsets.
+
+    Between two Ottla clusters a flow with exact = true keeps batches and offsets as they are, in topics that are
+    read-only until they are promoted.
 
     Either cluster may be Ottla or Apache Kafka (as a target from 4.0 on). CONFIG names clusters by their Kafka ports,
     and flows between them.

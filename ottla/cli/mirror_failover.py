@@ -39,10 +39,10 @@ def failover(*, file: Path, flow: str, execute: bool, allow_backwards: bool, as_
     When A can still be reached, groups go on exactly where they were, and the loss is told in records; a planned
     move waits until it is none. Otherwise they go on from the last checkpoints (they may get some records again,
     never miss any that were copied), and the loss is everything after the youngest copy. Stop the mirror's flow and
-    the group's members first.
+    the group's members first. Copies of a flow with exact = true are promoted, too (`ottla mirror promote --now`).
     """
     config, [chosen] = read_config(file, (flow,))
-    lost, moves, errors, unreachable = run(_failover(config, chosen, execute, allow_backwards))
+    lost, moves, errors, unreachable, promoted = run(_failover(config, chosen, execute, allow_backwards))
     records = None if any(one.records is None for one in lost) else sum(one.records or 0 for one in lost)
     last = max((one.last_copied_ms for one in lost if one.last_copied_ms is not None), default=None)
     if as_json:
@@ -53,6 +53,7 @@ def failover(*, file: Path, flow: str, execute: bool, allow_backwards: bool, as_
                 "source_error": unreachable,
                 "lost_records": records,
                 "youngest_copy_ms": last,
+                "promoted": promoted,
                 "partitions": [
                     {
                         "topic": one.source.topic,
@@ -75,6 +76,8 @@ def failover(*, file: Path, flow: str, execute: bool, allow_backwards: bool, as_
         click.echo(f"{records} offsets are not copied yet. Let the mirror run until `ottla mirror status` shows none.")
     else:
         click.echo("Nothing is lost: everything is copied.")
+    if promoted:
+        click.echo(f"{'Promoted' if execute else 'Would promote'}: {', '.join(promoted)}.")
     _show(moves, errors, chosen.target, execute)
     return _code(errors)
 
@@ -99,16 +102,22 @@ def failback(*, file: Path, flow: str, execute: bool, allow_backwards: bool, as_
 
 async def _failover(
     config: "MirrorConfig", flow: "FlowConfig", execute: bool, may_go_back: bool
-) -> "tuple[list[Loss], Moves, dict[str, ClientError], str | None]":
+) -> "tuple[list[Loss], Moves, dict[str, ClientError], str | None, list[str]]":
     from ottla.mirror.operations.moving import carry_out, failover_moves, losses
     from ottla.mirror.operations.observing import Observer
+    from ottla.mirror.operations.promoting import promotable, promote
 
     async with Observer(config, [flow]) as observer:
+        promoted = await promotable(observer, flow) if flow.exact else []
+        if execute and promoted:
+            for topic in promoted:
+                await promote(observer, flow, topic, now=True, timeout_s=0)
+            await observer.look_again()
         lost = await losses(observer, flow)
         moves = await failover_moves(observer, flow, may_go_back=may_go_back)
         errors = await carry_out(observer.sides[flow.target], moves) if execute else {}
         error = observer.errors.get(flow.source)
-        return lost, moves, errors, None if error is None else str(error)
+        return lost, moves, errors, None if error is None else str(error), promoted
 
 
 async def _failback(

@@ -51,7 +51,7 @@ def status(*, file: Path, flows: tuple[str, ...], show_all: bool, as_json: bool)
             )
         )
         lines += [("", topic, "missing", None, None, "", f"{flow.source} has no such topic yet") for topic in missing]
-        lines += [_line(one) for one in rows if show_all or one.behind or _is_in_trouble(one)]
+        lines += [_line(one) for one in rows if show_all or one.behind or one.reason or _is_in_trouble(one)]
     print_table(("flow", "partition", "state", "behind", "for", "speed", "last error"), lines)
 
 
@@ -78,11 +78,11 @@ def _line(one: "PartitionStatus") -> tuple[object, ...]:
     return (
         "",
         f"{one.source.topic}-{one.source.partition}",
-        report.state if report else "not begun" if one.position is None else "",
+        one.standing if one.reason else report.state if report else "not begun" if one.position is None else "",
         one.behind,
         None if one.behind_s is None else spoken(one.behind_s),
         f"{report.records_per_s:,.0f}/s" if report else "",
-        "; ".join([*_losses(report), *([report.error] if report.error else [])]) if report else "",
+        one.reason or ("; ".join([*_losses(report), *([report.error] if report.error else [])]) if report else ""),
     )
 
 
@@ -111,6 +111,8 @@ def _json(flow: "FlowConfig", rows: "list[PartitionStatus]", missing: list[str],
                 "behind": one.behind,
                 "behind_s": one.behind_s,
                 "state": one.report.state if one.report else None,
+                "mirror": one.standing or None,
+                "not_copied": one.reason or None,
                 "last_error": (one.report.error or None) if one.report else None,
                 "tries": one.report.tries if one.report else None,
                 "records_per_s": one.report.records_per_s if one.report else None,

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def verify(*, file: Path, flows: tuple[str, ...], topics: tuple[str, ...], as_json: bool) -> int:
     """Compare originals and copies: key, value, headers and timestamp of each record, and its place.
 
-    What both sides hold is read once, up to where the copy is now. Records of the source that came from the target
+    What both sides hold is read once, up to where the copy is now. Copies of an exact flow are
+    compared byte for byte. Records of the source that came from the target
     are left out on purpose; foreign ones on the target were written by others. Ends with 1 when something differs.
     """
     config, chosen = read_config(file, flows)
@@ -73,6 +74,7 @@ async def _verify(
 ) -> "list[tuple[str, Verdict]]":
     from ottla.client.errors import ClientError, ErrorCode
     from ottla.client.types import ConfigResource, TopicPartition
+    from ottla.mirror.operations.exact_verification import verify_exact
     from ottla.mirror.operations.observing import Observer
     from ottla.mirror.operations.verification import verify as compare
 
@@ -96,7 +98,10 @@ async def _verify(
                     copied = observer.copy_of(flow, TopicPartition(name, index))
                     if copied is not None:
                         original, copy = TopicPartition(name, index), TopicPartition(remote, index)
-                        verdict = await compare(source, target, original, copy, copied, compacted)
+                        if flow.exact:
+                            verdict = await verify_exact(source, target, original, copy, compacted=compacted)
+                        else:
+                            verdict = await compare(source, target, original, copy, copied, compacted)
                         found.append((flow.name, verdict))
     if unknown:
         raise ClientError(

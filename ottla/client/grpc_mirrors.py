@@ -1,14 +1,20 @@
 """Mirror topics over gRPC: the service Mirrors."""
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, cast
 
-from ottla.client.mirrors import MirrorLog, MirrorPartition
+from ottla.client.errors import ErrorCode
+from ottla.client.grpc_convert import error_of
+from ottla.client.mirrors import MirrorLog, MirrorPartition, MirrorTopic
+from ottla.core.mirror_topics import MIRROR_PROMOTED, MIRROR_SOURCE, MIRROR_STATE
 from ottla.core.types import Buffer, parse_uuid
-from ottla.v1 import mirrors_pb2, mirrors_pb2_grpc
+from ottla.v1 import configs_pb2, mirrors_pb2, mirrors_pb2_grpc
 
 if TYPE_CHECKING:
     from ottla.client.grpc_transport import Connection, GrpcTransport
     from ottla.v1.mirrors_pb2_grpc import MirrorsAsyncStub
+
+_KEYS: Final = (MIRROR_SOURCE, MIRROR_STATE, MIRROR_PROMOTED)
 
 
 class GrpcMirrors:
@@ -16,6 +22,27 @@ class GrpcMirrors:
 
     def __init__(self, transport: "GrpcTransport") -> None:
         self._transport = transport
+
+    async def describe(self, topics: Sequence[str]) -> dict[str, MirrorTopic]:
+        request = configs_pb2.DescribeConfigsRequest(
+            resources=[
+                configs_pb2.DescribeConfigsResource(
+                    resource=configs_pb2.ConfigResource(type=configs_pb2.RESOURCE_TYPE_TOPIC, name=topic), keys=_KEYS
+                )
+                for topic in topics
+            ]
+        )
+        transport = self._transport
+        answer = await transport.ask_any(lambda node: node.configs.DescribeConfigs(request, **transport.options()))
+        found: dict[str, MirrorTopic] = {}
+        for one in answer.resources:
+            error = error_of(one)
+            if error is None:
+                values = {entry.key: entry.value for entry in one.entries}
+                found[one.resource.name] = MirrorTopic(*(values.get(key, "") for key in _KEYS))
+            elif error.code is not ErrorCode.UNKNOWN_TOPIC_OR_PARTITION:
+                raise error.at(one.resource.name)
+        return found
 
     async def log_of(self, node_id: int, mirror: MirrorPartition) -> MirrorLog:
         return await self._append(node_id, mirrors_pb2.AppendMirroredRequest(mirror=_partition(mirror)), 0)

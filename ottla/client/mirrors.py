@@ -1,5 +1,6 @@
 """What a mirror asks of an Ottla cluster about mirror topics: the types, and the port that a transport implements."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -24,8 +25,19 @@ class MirrorLog:
     aborted_transactions: int
 
 
+class MirrorTopic(NamedTuple):
+    """What a topic's configs say of it as a mirror, empty where they say nothing (`ottla.core.mirror_topics`)."""
+
+    source: str
+    state: str
+    promoted: str
+
+
 class MirrorCalls(Protocol):
     """Calls go to the partition's leader. They raise ClientError; POLICY_VIOLATION: it is no mirror of the source."""
+
+    async def describe(self, topics: Sequence[str]) -> dict[str, MirrorTopic]:
+        """Of these topics, as any node knows them; those that do not exist are left out."""
 
     async def log_of(self, node_id: int, mirror: MirrorPartition) -> MirrorLog:
         """How the log stands."""

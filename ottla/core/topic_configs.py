@@ -10,23 +10,18 @@ from collections.abc import Mapping
 
 from ottla.core.config_fields import INT_MAX, LONG_MAX, ConfigField, ConfigFields, ConfigType, Synonym
 from ottla.core.errors import ConfigError
+from ottla.core.mirror_topics import (
+    COPYING,
+    MIRROR_PROMOTED,
+    MIRROR_SOURCE,
+    MIRROR_STATE,
+    PROMOTING,
+    why_no_source,
+    why_not_promoted,
+)
 
-_MIRROR_SOURCE = re.compile(r"[A-Za-z0-9_-]{1,64}/[A-Za-z0-9_-]{1,64}/[A-Za-z0-9._-]{1,249}")
 _MINUTE_MS = 60_000
 _HOUR_MS = 3_600_000
-
-
-def _check_mirror_source(text: str) -> str | None:
-    if not text or _MIRROR_SOURCE.fullmatch(text):
-        return None
-    return "write <cluster id>/<topic id>/<topic>, or leave the key out"
-
-
-def _check_promoted(text: str) -> str | None:
-    source, _, ends = text.partition("@")
-    if not text or (_MIRROR_SOURCE.fullmatch(source) and all(end.isdecimal() for end in ends.split(","))):
-        return None
-    return "write <cluster id>/<topic id>/<topic>@<end offset>,<end offset>…, or leave the key out"
 
 
 def _flag(name: str, default: bool, doc: str, *synonyms: Synonym, choices: tuple[str, ...] = ()) -> ConfigField:
@@ -271,27 +266,27 @@ TOPIC_CONFIGS = ConfigFields(
             Synonym("ottla.flush.on.ack"),
         ),
         ConfigField(
-            name="ottla.mirror.source",
+            name=MIRROR_SOURCE,
             type=ConfigType.STRING,
             default="",
             doc="Makes the topic a mirror: read-only for clients, while a mirror appends what this topic of another "
             "cluster holds, <cluster id>/<topic id>/<topic>. `ottla mirror` sets it, and takes it away.",
-            check=_check_mirror_source,
+            check=why_no_source,
         ),
         ConfigField(
-            name="ottla.mirror.state",
+            name=MIRROR_STATE,
             type=ConfigType.STRING,
-            default="copying",
+            default=COPYING,
             doc="Of a mirror topic; `promoting`: nobody appends any more, until it is an ordinary topic.",
-            choices=("copying", "promoting"),
+            choices=(COPYING, PROMOTING),
         ),
         ConfigField(
-            name="ottla.mirror.promoted",
+            name=MIRROR_PROMOTED,
             type=ConfigType.STRING,
             default="",
             doc="What the topic was a mirror of, and where each partition ended when it was promoted: "
             "<source>@<end offset>,<end offset>… The way back (`ottla mirror reverse`) rests on it.",
-            check=_check_promoted,
+            check=why_not_promoted,
         ),
         _flag("preallocate", False, "Whether a new segment's space is reserved at once.", Synonym("log.preallocate")),
         _flag("remote.log.copy.disable", False, "For tiered storage, which Ottla does not have.", choices=("false",)),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from ottla.client.errors import ClientError, ErrorCode
-from ottla.client.mirrors import MirrorLog, MirrorPartition
+from ottla.client.mirrors import MirrorLog, MirrorPartition, MirrorTopic
 from ottla.client.operations import QuorumDescription, Reassignment, ReplicaProgress
 from ottla.client.types import TopicPartition
 from ottla.core.types import Buffer
@@ -50,6 +50,9 @@ class KafkaOperations:
 
 class KafkaMirrors:
     """Implements `mirrors.MirrorCalls` by refusing, likewise."""
+
+    async def describe(self, topics: Sequence[str]) -> dict[str, MirrorTopic]:
+        _refuse("asking what is a mirror topic")
 
     async def log_of(self, node_id: int, mirror: MirrorPartition) -> MirrorLog:
         _refuse("asking for a mirror's log")

@@ -17,11 +17,25 @@ from ottla.core.errors import ConfigError
 from ottla.mirror.config.model import ClusterConfig, FlowConfig, MirrorConfig, Protocol
 from ottla.mirror.config.security import SECURITY_NAMES, parse_security
 from ottla.mirror.config.settings import FLOW_SETTINGS, NOT_SUPPORTED, WITHOUT_EFFECT
-from ottla.mirror.core.filters import NameFilter
+from ottla.mirror.core.filters import DEFAULT_CONFIGS_EXCLUDE, NameFilter
 from ottla.mirror.core.policy import make_policy
 
 _CLIENTS: Final = ("consumer", "producer", "admin")
 _CLUSTER_SETTINGS: Final = ("bootstrap.servers", "ottla.protocol")
+_EXACT_DEFAULTS: Final = {
+    "replication.policy.class": "identity",
+    "config.properties.exclude": ", ".join(one for one in DEFAULT_CONFIGS_EXCLUDE if "timestamp" not in one),
+    "heartbeats.replication.enabled": "false",
+    "emit.offset-syncs.enabled": "false",
+}
+_EXACT_ONLY: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
+    "replication.policy.class": (
+        ("identity", "IdentityReplicationPolicy", "org.apache.kafka.connect.mirror.IdentityReplicationPolicy"),
+        "a mirror topic has its source's name",
+    ),
+    "ottla.start": (("earliest",), "a mirror begins where its source does"),
+    "ottla.on.topic.recreated": (("stop",), "two topics are never mixed: delete the old one on the target"),
+}
 _ALIAS: Final = re.compile(r"[A-Za-z0-9_\-]+")
 _ENVIRONMENT: Final = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 _PREFIXES_WITHOUT_EFFECT: Final = (
@@ -63,7 +77,32 @@ def build_config(values: Mapping[str, str], *, environment: Mapping[str, str] | 
                 if start is not None:
                     settings.setdefault("ottla.start", start)
                 built.append(_flow(source, target, settings, scope))
+    _check_exact(built, known)
     return MirrorConfig(clusters=known, flows=tuple(built), ignored=tuple(ignored))
+
+
+def _check_exact(flows: list[FlowConfig], clusters: Mapping[str, ClusterConfig]) -> None:
+    for flow in flows:
+        if not flow.exact:
+            continue
+        for alias in (flow.source, flow.target):
+            if clusters[alias].protocol != "grpc":
+                raise ConfigError(
+                    f"{flow.name} is exact, so both clusters are Ottla and reached by their own protocol: set "
+                    f"{alias}.ottla.protocol = grpc, with gRPC ports in {alias}.bootstrap.servers; for Apache Kafka "
+                    "leave ottla.exact out"
+                )
+        if any(not one.exact for one in flows if (one.source, one.target) == (flow.target, flow.source)):
+            raise ConfigError(f"{flow.target}->{flow.source} must be exact, too, or not be: {flow.name} is")
+
+
+def _exact_settings(flow: str, given: Mapping[str, str]) -> Mapping[str, str]:
+    """With the defaults of an exact flow. Raises ConfigError for what it cannot have."""
+    settings = dict(_EXACT_DEFAULTS) | dict(given)
+    for name, (allowed, why) in _EXACT_ONLY.items():
+        if settings.get(name, allowed[0]) not in allowed:
+            raise ConfigError(f"{flow} is exact: {name} = {settings[name]} is not possible, {why}")
+    return settings
 
 
 def _with_environment(name: str, value: str, environment: Mapping[str, str]) -> str:
@@ -182,6 +221,8 @@ def _flow(
     def names(include: str, exclude: str) -> NameFilter:
         return NameFilter(_listed(value(include)), _listed(value(exclude)))
 
+    if value("ottla.exact"):
+        settings = _exact_settings(f"{source}->{target}", settings)
     for name in settings:
         value(name)  # those that are only looked at by a policy, or take one value only, too
     policy = make_policy(value("replication.policy.class"), source, settings)
@@ -228,6 +269,7 @@ def _flow(
         retry_backoff_ms=value("ottla.retry.backoff.ms"),
         retry_backoff_max_ms=value("ottla.retry.backoff.max.ms"),
         groups_may_go_back=value("ottla.groups.may.go.back"),
+        exact=value("ottla.exact"),
     )
 
 

@@ -84,6 +84,7 @@ class FlowConfig:
     retry_backoff_ms: int
     retry_backoff_max_ms: int
     groups_may_go_back: bool
+    exact: bool = False  # byte-exact mirror topics (`core.exact`)
 
     @property
     def name(self) -> str:
@@ -92,6 +93,8 @@ class FlowConfig:
 
     def takes_topic(self, topic: str) -> bool:
         """Whether this flow copies a topic of its source."""
+        if self.exact and self.policy.is_heartbeats_topic(topic):
+            return False  # each cluster has its own
         return takes_topic(
             topic,
             topics=self.topics,
@@ -122,7 +125,9 @@ class MirrorConfig:
         return next((flow for flow in self.flows if flow.name == name), None)
 
     def flow_back(self, flow: FlowConfig) -> FlowConfig | None:
-        """The flow in the other direction, where there is one."""
+        """The flow in the other direction, where there is one and both may write the same partitions."""
+        if flow.exact:
+            return None
         return self.flow(f"{flow.target}->{flow.source}")
 
     def heartbeats(self) -> dict[tuple[str, str], int]:

@@ -93,6 +93,12 @@ FLOW_SETTINGS: Final = ConfigFields(
         _number("offset.lag.max", 100, 0, "Records after which the next offset sync is written.", "records"),
         _number("consumer.poll.timeout.ms", 1000, 1, "How long one fetch waits at the source.", "milliseconds"),
         _number("admin.timeout.ms", 60_000, 1, "How long one administrative request may take.", "milliseconds"),
+        _flag(
+            "ottla.exact",
+            False,
+            "Whether copies are byte-exact mirrors, with the source's offsets, read-only until they are promoted. Both "
+            "clusters must be Ottla, by their gRPC ports.",
+        ),
         _choice("ottla.start", "earliest", ("earliest", "latest"), "Where a partition without progress begins."),
         _number(
             "ottla.transaction.interval.ms", 100, 1, "The longest that copies wait for their commit.", "milliseconds"

@@ -2,12 +2,14 @@
 
     state     | event                              | next
     ----------|------------------------------------|------------------------------------------------------------
-    NEW       | begin                              | COPYING, or STOPPED
+    NEW       | begin, resume_at                   | COPYING, or STOPPED
     COPYING   | copied                             | COPYING; the tries count anew
     COPYING   | failed                             | PAUSED; or STOPPED after the last try, when so configured
     COPYING   | out_of_range, too_large            | COPYING, or STOPPED
     PAUSED    | failed (a try to begin again did)  | PAUSED, longer; or STOPPED
-    PAUSED    | begin                              | COPYING, or STOPPED
+    PAUSED    | begin, resume_at                   | COPYING, or STOPPED
+    COPYING   | resume_at                          | COPYING, or STOPPED
+    any other | refused                            | STOPPED
     STOPPED   | resume (the operator)              | NEW
 
 Any other event is an error (ValueError). Each partition has a task of its own, so trouble of one stalls no other.
@@ -124,6 +126,18 @@ class PartitionTask:
         self.state = State.COPYING
         self.position = log.log_start_offset
         return [StartedOver(reason), Fetch(self.position)]
+
+    def resume_at(self, position: int, log: SourceLog, *, is_empty: bool) -> list[Effect]:
+        """As `begin`, for a copy that says itself where it ends (`exact`). `is_empty`: it holds nothing yet."""
+        self._expect("resume_at", State.NEW, State.PAUSED, State.COPYING)
+        if is_empty and position <= log.log_start_offset:
+            position = log.log_start_offset  # nothing is lost: it begins where its source does
+        return self._go_on(position, log)
+
+    def refused(self, reason: str) -> list[Effect]:
+        """What does not get better by itself, and must not be tried again."""
+        self._expect("refused", State.NEW, State.COPYING, State.PAUSED)
+        return self._stop(reason)
 
     def copied(self, position: int) -> None:
         """A transaction is committed that decides the source up to `position`."""

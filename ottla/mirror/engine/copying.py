@@ -2,30 +2,21 @@
 
 import asyncio
 import logging
-import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Final
 
-from ottla.client.backoff import JITTER
 from ottla.client.errors import ClientError, ErrorCode
 from ottla.client.transport import EARLIEST_TIMESTAMP, LATEST_TIMESTAMP
 from ottla.client.types import TopicPartition
 from ottla.core.errors import CorruptBatch
-from ottla.mirror.config import FlowConfig
-from ottla.mirror.core.advice import told
 from ottla.mirror.core.partition_task import (
     DeadLetter,
     Effect,
-    Fetch,
-    Lost,
     PartitionTask,
-    Pause,
     SourceLog,
     StartedOver,
     State,
-    Stop,
 )
 from ottla.mirror.core.plan import Action, LedgerTooShort, Step, plan_batches
 from ottla.mirror.core.progress import (
@@ -35,13 +26,10 @@ from ottla.mirror.core.progress import (
     encode_key,
     progress_partition,
 )
-from ottla.mirror.core.provenance import Origins
 from ottla.mirror.core.runs import Run
-from ottla.mirror.engine.bookkeeping import QUIET_TRIES, Bookkeeping
+from ottla.mirror.engine.copier import Again, Flow, PartitionCopier
 from ottla.mirror.engine.outgoing import Outgoing, outgoing
-from ottla.mirror.engine.reading import Fetched, SourceReader
-from ottla.mirror.engine.side import Side
-from ottla.mirror.engine.throttle import Throttle
+from ottla.mirror.engine.reading import Fetched
 from ottla.mirror.engine.writing import BatchRefused, TransactionWriter
 from ottla.records.batch import Record, encode_batch
 from ottla.records.varint import INT64_MAX
@@ -50,96 +38,20 @@ logger = logging.getLogger("ottla.mirror")
 
 # The copy of a record that is refused with one of these is too large for the target.
 _TOO_LARGE: Final = frozenset({ErrorCode.MESSAGE_TOO_LARGE, ErrorCode.RECORD_LIST_TOO_LARGE})
-_GONE: Final = frozenset(
-    {ErrorCode.UNKNOWN_TOPIC_ID, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.INCONSISTENT_TOPIC_ID}
-)
 _NOWHERE: Final = range(0)
 
 
-@dataclass(slots=True)
-class Figures:
-    """What a partition did since this process took it over."""
-
-    records: int = 0
-    bytes: int = 0
-    transactions: int = 0
-    left_out: int = 0  # batches: markers, aborted ones, loops
-    dead_letters: int = 0
-    last_timestamp_ms: int = -1  # of the youngest record that was copied
-    committed_at_ms: int = -1
-
-
-class Flow(NamedTuple):
-    """What the partitions of one flow share in a process."""
-
-    config: FlowConfig
-    source: Side
-    target: Side
-    reader: SourceReader
-    books: Bookkeeping  # of the target
-    source_books: Bookkeeping
-    origins: Origins | None  # None: names keep loops out
-    throttle: Throttle
-    progress_partitions: int
-    request_discovery: Callable[[], None]
-    on_copied: Callable[[TopicPartition, TopicPartition, Sequence[Run]], None]
-
-
-class _Again(Exception):
-    """Nothing of this round is committed; the next one, from the same position, will be another."""
-
-
-class Copier:
-    """Copies one partition until it is cancelled or its task has stopped."""
+class Copier(PartitionCopier):
+    """Copies committed records, in transactions that write progress beside them."""
 
     def __init__(self, flow: Flow, task: PartitionTask, source: TopicPartition, target: TopicPartition) -> None:
-        self.flow = flow
-        self.task = task
-        self.source, self.target = source, target
-        self.figures = Figures()
+        super().__init__(flow, task, source, target)
         self._writer = TransactionWriter(flow.target, transactional_id(task.map_id))
         self._progress = TopicPartition(PROGRESS_TOPIC, progress_partition(task.map_id, flow.progress_partitions))
-        self._position = 0
-        self._ahead: asyncio.Task[Fetched] | None = None
         self._single = _NOWHERE  # source offsets of records that go one by one
         self._dead: set[int] = set()  # source offsets of those that the target refuses
         self._end: int | None = None  # the next transaction ends before this source offset
         self._is_unsure = False  # whether the last transaction is committed
-        self._asked = flow.source  # the side that an error comes from
-
-    @property
-    def last_stable_offset(self) -> int:
-        """Of the source, as last seen; -1: not yet."""
-        return self.flow.reader.ends.get(self.source, (-1, -1))[0]
-
-    @property
-    def behind(self) -> int:
-        """Offsets of the source that are not decided yet, as far as it was last seen."""
-        return max(0, self.last_stable_offset - self._position) if self.task.state is not State.NEW else 0
-
-    def behind_s(self, now: float) -> float:
-        """For how long (`now`: seconds since 1970): the age of the youngest copy while there are later records."""
-        if not self.behind or self.figures.last_timestamp_ms < 0:
-            return 0.0
-        return max(0.0, now - self.figures.last_timestamp_ms / 1000)
-
-    async def run(self) -> None:
-        """Returns when the task has stopped."""
-        try:
-            while self.task.state is not State.STOPPED:
-                try:
-                    if self.task.state is not State.COPYING:
-                        await self._begin()
-                    while self.task.state is State.COPYING:
-                        await self._round()
-                except _Again as reason:
-                    logger.debug("%s: %s", self, reason)
-                    self._drop()
-                except (ClientError, CorruptBatch) as error:
-                    self._drop()
-                    await self._trouble(error)
-        finally:
-            self._drop()
 
     # -- where to begin, and what to do when it fails
 
@@ -173,20 +85,15 @@ class Copier:
         return SourceLog(start, end)
 
     def _carry_out(self, effects: list[Effect]) -> None:
+        super()._carry_out(effects)
         for effect in effects:
             match effect:
-                case Fetch(offset):
-                    self._position = offset
-                case Lost(first, end):
-                    logger.error("%s: the source lost offsets %d to %d before they were copied", self, first, end - 1)
                 case StartedOver(reason):
                     logger.warning("%s: starts over: %s", self, reason)
-                case Stop(reason):
-                    logger.error("%s: stopped: %s", self, reason)
                 case DeadLetter(offset):
                     logger.warning("%s: the record at offset %d goes to the dead letters", self, offset)
                     self._dead.add(offset)
-                case Pause():
+                case _:
                     pass
 
     async def _trouble(self, error: ClientError | CorruptBatch) -> None:
@@ -199,34 +106,7 @@ class Copier:
                 error = another
             else:
                 return
-        if code in _GONE:
-            self.flow.request_discovery()
-        for effect in task.failed(told(self._asked.alias, error, code)):
-            if isinstance(effect, Pause):
-                logger.log(
-                    logging.DEBUG if task.tries < QUIET_TRIES else logging.WARNING, "%s: %s", self, task.last_error
-                )
-                await self._refresh()
-                await asyncio.sleep(effect.delay_ms / 1000 * random.uniform(1 - JITTER, 1 + JITTER))
-            else:
-                self._carry_out([effect])
-
-    async def _refresh(self) -> None:
-        for side in (self.flow.source, self.flow.target):
-            try:
-                await side.refresh()
-            except ClientError as error:
-                logger.debug("%s: %s", side.alias, error)
-
-    def _drop(self) -> None:
-        """Forget what was read ahead."""
-        ahead, self._ahead = self._ahead, None
-        if ahead is None:
-            return
-        if not ahead.done():
-            ahead.cancel()
-        elif not ahead.cancelled() and ahead.exception() is None:
-            self.flow.reader.release(len(ahead.result().data))
+        await self._failed(error)
 
     # -- one round
 
@@ -255,23 +135,6 @@ class Copier:
             pause = self.flow.config.transaction_interval_ms / 1000 - (time.monotonic() - began_at)
             if pause > 0:
                 await asyncio.sleep(pause)
-
-    async def _read(self) -> Fetched:
-        self._asked = self.flow.source
-        ahead, self._ahead = self._ahead, None
-        if ahead is None:
-            return await self.flow.reader.read(self.source, self.task.map_id.source_topic_id, self._position)
-        try:
-            return await ahead
-        except asyncio.CancelledError:
-            self._ahead = ahead
-            raise
-
-    def _read_ahead(self, position: int) -> None:
-        self._ahead = asyncio.create_task(
-            self.flow.reader.read(self.source, self.task.map_id.source_topic_id, position), name="ottla-mirror-ahead"
-        )
-        self._ahead.add_done_callback(_seen)
 
     async def _plan(self, fetched: Fetched) -> list[Step]:
         origins, map_id = self.flow.origins, self.task.map_id
@@ -353,7 +216,7 @@ class Copier:
             if refused.code not in _TOO_LARGE:
                 raise
             self._on_too_large(alive[refused.number], items[0])
-            raise _Again(str(refused)) from refused
+            raise Again(str(refused)) from refused
         for item in dead:
             await self._write_dead_letter(item)
         return list(_runs(alive, offsets, copied))
@@ -398,9 +261,6 @@ class Copier:
             else:
                 figures.last_timestamp_ms = max(figures.last_timestamp_ms, step.header.max_timestamp)
 
-    def __str__(self) -> str:
-        return f"{self.flow.config.name} {self.source.topic}-{self.source.partition}"
-
 
 def transactional_id(map_id: MapId) -> str:
     """Under which a partition is copied, whoever does it: so the last who begins fences those before."""
@@ -415,8 +275,3 @@ def _runs(items: Sequence[Outgoing], offsets: Sequence[int], copied: CopiedParti
         for source, count in item.spans:
             yield Run(source, offset, count, path)
             offset += count
-
-
-def _seen(task: "asyncio.Task[Fetched]") -> None:
-    if not task.cancelled():
-        task.exception()

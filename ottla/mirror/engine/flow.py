@@ -8,12 +8,16 @@ from typing import Final
 from ottla.client.errors import ClientError, PartialFailure
 from ottla.client.types import TopicPartition
 from ottla.mirror.config import FlowConfig
+from ottla.mirror.core.exact import Found
 from ottla.mirror.core.partition_task import PartitionTask, TaskPolicy
 from ottla.mirror.core.progress import MapId, progress_partition
 from ottla.mirror.core.provenance import Origins
 from ottla.mirror.core.runs import Run
 from ottla.mirror.engine.bookkeeping import Bookkeeping
-from ottla.mirror.engine.copying import Copier, Flow
+from ottla.mirror.engine.copier import Flow, PartitionCopier
+from ottla.mirror.engine.copying import Copier
+from ottla.mirror.engine.exact_copying import ExactCopier
+from ottla.mirror.engine.exact_topics import ExactTopics
 from ottla.mirror.engine.reading import SourceReader
 from ottla.mirror.engine.side import Side
 from ottla.mirror.engine.throttle import Throttle
@@ -40,14 +44,16 @@ class FlowRunner:
     ) -> None:
         self.config = config
         self.source, self.target, self.books = source, target, books
-        self.copiers: dict[TopicPartition, Copier] = {}
+        self.copiers: dict[TopicPartition, PartitionCopier] = {}
         self.names: dict[str, str] = {}  # of topics on the target, by those on the source
         self._reader = SourceReader(
             source,
             memory_bytes=config.memory_bytes,
             partition_bytes=min(config.transaction_bytes, _PARTITION_BYTES),
             wait_ms=config.poll_timeout_ms,
+            read_committed=not config.exact,
         )
+        self._exact = ExactTopics(config, source, target) if config.exact else None
         self._wake = asyncio.Event()
         self._shared = Flow(
             config=config,
@@ -56,7 +62,7 @@ class FlowRunner:
             reader=self._reader,
             books=books,
             source_books=source_books,
-            origins=Origins(source_books.ledger) if config.policy.keeps_names else None,
+            origins=Origins(source_books.ledger) if config.policy.keeps_names and not config.exact else None,
             throttle=Throttle(config.throttle_bytes_per_second),
             progress_partitions=progress_partitions,
             request_discovery=self._wake.set,
@@ -70,6 +76,11 @@ class FlowRunner:
     def known_names(self) -> dict[str, str]:
         """Of topics on the target, by those on the source."""
         return self.names
+
+    @property
+    def standings(self) -> dict[str, Found]:
+        """Of an exact flow: what each topic of the source is to it."""
+        return {} if self._exact is None else self._exact.found
 
     def start(self) -> None:
         """Begin to look for topics."""
@@ -104,7 +115,7 @@ class FlowRunner:
             try:
                 await asyncio.gather(self.source.refresh(), self.target.refresh())
                 if interval_ms is not None or not self.names:
-                    self.names = await keep_topics(config, self.source, self.target)
+                    self.names = await self._keep_topics()
                     self._tell_missing()
                 await self._dead_letters()
                 await self._assign()
@@ -127,8 +138,13 @@ class FlowRunner:
             if missing:
                 logger.warning("%s: %s has no topic %s yet", self.config.name, self.source.alias, ", ".join(missing))
 
+    async def _keep_topics(self) -> dict[str, str]:
+        if self._exact is not None:
+            return await self._exact.keep()
+        return await keep_topics(self.config, self.source, self.target)
+
     async def _dead_letters(self) -> None:
-        if self.config.on_record_too_large != "dead-letter":
+        if self.config.on_record_too_large != "dead-letter" or self.config.exact:
             return
         for topic in {self.config.dead_letters_of(name) for name in self.names}:
             await ensure_topic(
@@ -169,7 +185,8 @@ class FlowRunner:
             retry_backoff_max_ms=config.retry_backoff_max_ms,
         )
         target = TopicPartition(self.names[source.topic], source.partition)
-        copier = Copier(self._shared, PartitionTask(map_id, policy), source, target)
+        kind = ExactCopier if config.exact else Copier
+        copier = kind(self._shared, PartitionTask(map_id, policy), source, target)
         self.copiers[source] = copier
         task = asyncio.create_task(copier.run(), name=f"ottla-mirror-{config.name}-{source.topic}-{source.partition}")
         self._running[source] = task

@@ -12,6 +12,7 @@ from ottla.mirror.config import FlowConfig
 from ottla.mirror.core.groups import Changes, Copy, GroupPlan, plan_group
 from ottla.mirror.core.offset_map import OffsetMap
 from ottla.mirror.core.progress import Ledger, MapId
+from ottla.mirror.engine.exact_books import Copies, exact_copies
 from ottla.mirror.engine.plain_writer import write_records
 from ottla.mirror.engine.side import Side
 from ottla.mirror.engine.topics import ensure_topic
@@ -68,10 +69,11 @@ class GroupKeeper:
     async def keep(self, names: Mapping[str, str], *, commit: bool) -> dict[str, GroupPlan]:
         """Once: write checkpoints that say something new, and with `commit` move the groups. What was planned."""
         plans: dict[str, GroupPlan] = {}
+        ledger: Copies = self._ledger
+        if self._flow.exact:
+            ledger = await exact_copies(self._flow, self._target, names.values())
         for group_id in self._group_ids:
-            plan = await plan_for(
-                self._flow, self._source, self._target, self._ledger, names, group_id, back=self._back
-            )
+            plan = await plan_for(self._flow, self._source, self._target, ledger, names, group_id, back=self._back)
             plans[group_id] = plan
             if commit and plan.commits:
                 await commit_offsets(self._target, group_id, plan.commits)
@@ -103,7 +105,7 @@ async def plan_for(
     flow: FlowConfig,
     source: Side,
     target: Side,
-    ledger: Ledger,
+    ledger: Copies,
     names: Mapping[str, str],
     group_id: str,
     *,
@@ -132,7 +134,7 @@ async def plan_for(
 
 
 def known_copy(
-    source: Side, target: Side, ledger: Ledger, back: FlowBack | None, original: TopicPartition, remote: str
+    source: Side, target: Side, ledger: Copies, back: FlowBack | None, original: TopicPartition, remote: str
 ) -> Copy | None:
     """What is known of a partition's copy, which is called `remote`; None: nothing."""
     original_id, copy_id = source.topic_id(original.topic), target.topic_id(remote)

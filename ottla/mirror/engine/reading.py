@@ -34,35 +34,40 @@ class Fetched(NamedTuple):
     high_watermark: int
     last_stable_offset: int
     log_start_offset: int
+    leader_epoch: int  # in which the source's leader answered; -1: any
 
 
 class _Want:
     """Somebody waits for a partition's next batches."""
 
-    __slots__ = ("future", "offset", "partition", "since", "topic_id")
+    __slots__ = ("future", "leader_epoch", "offset", "partition", "since", "topic_id")
 
     def __init__(self, partition: TopicPartition, topic_id: str, offset: int, now: float) -> None:
         self.partition = partition
         self.topic_id = topic_id
         self.offset = offset
         self.since = now
+        self.leader_epoch = -1
         self.future: asyncio.Future[Fetched] = asyncio.get_running_loop().create_future()
 
 
 class SourceReader:
     """Of one cluster, for one flow. `memory_bytes` bounds what is under way and what was handed out."""
 
-    def __init__(self, side: Side, *, memory_bytes: int, partition_bytes: int, wait_ms: int) -> None:
+    def __init__(
+        self, side: Side, *, memory_bytes: int, partition_bytes: int, wait_ms: int, read_committed: bool = True
+    ) -> None:
         self._side = side
         self._free = memory_bytes
         self._partition_bytes = min(partition_bytes, memory_bytes // 2)
         self._wait_ms = wait_ms
+        self._read_committed = read_committed
         self._loop = asyncio.get_running_loop()
         self._wants: dict[TopicPartition, _Want] = {}
         self._requests: dict[tuple[int, bool], int] = {}  # by node and whether of quiet ones
         self._tasks: set[asyncio.Task[None]] = set()
         self._scheduled = False
-        self.ends: dict[TopicPartition, tuple[int, int]] = {}  # last stable offset and log start, as last seen
+        self.ends: dict[TopicPartition, tuple[int, int]] = {}  # how far may be read, and the log start, as last seen
 
     async def close(self) -> None:
         """Drop every request."""
@@ -139,17 +144,19 @@ class SourceReader:
 
     async def _request(self, node_id: int, quiet: bool, wants: list[_Want], budget: int) -> None:
         waiting = {want.partition: want for want in wants}
+        for one in wants:
+            one.leader_epoch = self._side.leader(one.partition)[1]
         request = FetchRequest(
             max_wait_ms=_QUIET_WAIT_MS if quiet else self._wait_ms,
             min_bytes=1,
             max_bytes=budget,
-            read_committed=True,
+            read_committed=self._read_committed,
             partitions=[
                 FetchPartition(
                     want.partition,
                     want.offset,
                     min(budget, self._partition_bytes),
-                    self._side.leader(want.partition)[1],
+                    want.leader_epoch,
                 )
                 for want in wants
             ],
@@ -178,7 +185,8 @@ class SourceReader:
         if result.error is not None:
             want.future.set_exception(result.error.at(*want.partition))
             return 0
-        self.ends[want.partition] = (result.last_stable_offset, result.log_start_offset)
+        end = result.last_stable_offset if self._read_committed else result.high_watermark
+        self.ends[want.partition] = (end, result.log_start_offset)
         if not result.batches:
             self._want_again([want])
             return 0
@@ -189,6 +197,7 @@ class SourceReader:
                 result.high_watermark,
                 result.last_stable_offset,
                 result.log_start_offset,
+                want.leader_epoch,
             )
         )
         return len(result.batches)

@@ -13,7 +13,7 @@ from ottla.mirror.engine.reports import INTERVAL_S, Reporter
 from ottla.mirror.engine.side import Side
 
 if TYPE_CHECKING:
-    from ottla.mirror.engine.copying import Copier
+    from ottla.mirror.engine.copier import PartitionCopier
 
 logger = logging.getLogger("ottla.mirror")
 
@@ -23,7 +23,7 @@ _FAREWELL_S: Final = 2.0
 class Reporting:
     """Of one flow."""
 
-    def __init__(self, reporter: Reporter, target: Side, copiers: "Mapping[TopicPartition, Copier]") -> None:
+    def __init__(self, reporter: Reporter, target: Side, copiers: "Mapping[TopicPartition, PartitionCopier]") -> None:
         self._reporter = reporter
         self._target = target
         self._copiers = copiers

@@ -15,7 +15,7 @@ from ottla.mirror.core.numbers import read_number, read_text, write_number, writ
 from ottla.mirror.core.partition_task import State
 
 if TYPE_CHECKING:
-    from ottla.mirror.engine.copying import Copier
+    from ottla.mirror.engine.copier import PartitionCopier
 
 REPORT_KIND: Final = 1  # of keys in the progress topic; chunks of maps are 0
 INTERVAL_S: Final = 3.0
@@ -53,7 +53,7 @@ class Reporter:
         write_text(data, self._process)
         return bytes(data)
 
-    def report(self, copiers: Mapping[TopicPartition, "Copier"]) -> bytes:
+    def report(self, copiers: Mapping[TopicPartition, "PartitionCopier"]) -> bytes:
         """The value to write now."""
         now = time.monotonic()
         seconds, self._at = max(now - self._at, 0.001), now

@@ -59,7 +59,7 @@ async def losses(observer: Observer, flow: FlowConfig) -> list[Loss]:
                 continue
             behind = None
             if source is not None:
-                end = await source.offset_at(partition, LATEST_TIMESTAMP, read_committed=True)
+                end = await source.offset_at(partition, LATEST_TIMESTAMP, read_committed=not flow.exact)
                 behind = max(0, end - copy.map.position)
             last = None
             if copy.map.target_end:
@@ -78,7 +78,7 @@ async def failover_moves(observer: Observer, flow: FlowConfig, *, may_go_back: b
         await _from_checkpoints(flow, target, moves, may_go_back=may_go_back)
         return moves
     names = observer.names(flow)
-    ledger = observer.books[flow.target].ledger
+    ledger = observer.ledger(flow)
     for group_id in await group_ids(source, flow):
         plan = await plan_for(
             flow, source, target, ledger, names, group_id, back=observer.back(flow), may_go_back=may_go_back
@@ -105,9 +105,7 @@ async def failback_moves(observer: Observer, flow: FlowConfig, *, may_go_back: b
             if name is None:
                 continue
             original = TopicPartition(name, copy.partition)
-            found = known_copy(
-                source, target, observer.books[flow.target].ledger, observer.back(flow), original, copy.topic
-            )
+            found = known_copy(source, target, observer.ledger(flow), observer.back(flow), original, copy.topic)
             upstream = None if found is None else translate_back(found, offset.offset)
             if upstream is None:
                 continue

@@ -12,6 +12,7 @@ from ottla.core.errors import ConfigError
 from ottla.mirror.config import FlowConfig, MirrorConfig
 from ottla.mirror.core.progress import CopiedPartition, MapId
 from ottla.mirror.engine.bookkeeping import Bookkeeping
+from ottla.mirror.engine.exact_books import Copies, ExactCopies, exact_copies
 from ottla.mirror.engine.groups import FlowBack
 from ottla.mirror.engine.side import Side
 
@@ -27,6 +28,7 @@ class Observer:
         self.sides: dict[str, Side] = {}
         self.books: dict[str, Bookkeeping] = {}
         self.errors: dict[str, ClientError] = {}  # by alias
+        self._exact: dict[str, ExactCopies] = {}  # by flow
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -51,6 +53,17 @@ class Observer:
             books = self.books[alias] = Bookkeeping(self.sides[alias])
             self._stack.push_async_callback(books.close)
             await books.catch_up()
+        await self.look_again()
+
+    async def look_again(self) -> None:
+        """See how far exact copies are now; those of other flows are followed."""
+        for flow in self.flows:
+            if flow.exact:
+                self._exact[flow.name] = await exact_copies(flow, self.sides[flow.target])
+
+    def ledger(self, flow: FlowConfig) -> Copies:
+        """What is known of the flow's copies."""
+        return self._exact[flow.name] if flow.exact else self.books[flow.target].ledger
 
     async def _reach(self, alias: str, *, required: bool) -> None:
         side = Side(self.config.clusters[alias], "ottla-mirror-operator")
@@ -79,11 +92,7 @@ class Observer:
         if source is not None:
             names = {name: flow.remote_topic(name) for name in source.topics if flow.takes_topic(name)}
         else:
-            names = {
-                one.source_topic: one.target_topic
-                for one in self.books[flow.target].ledger
-                if one.source_alias == flow.source
-            }
+            names = {one.source_topic: one.target_topic for one in self.ledger(flow) if one.source_alias == flow.source}
         return dict(sorted(names.items()))
 
     def names(self, flow: FlowConfig) -> dict[str, str]:
@@ -97,7 +106,7 @@ class Observer:
         remote_id = target.topic_id(flow.remote_topic(partition.topic))
         if remote_id is None:
             return None
-        ledger = self.books[flow.target].ledger
+        ledger = self.ledger(flow)
         if source is not None:
             source_id = source.topic_id(partition.topic)
             if source_id is None:

@@ -10,6 +10,7 @@ from ottla.client.transport import EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, FetchPa
 from ottla.client.types import TopicPartition
 from ottla.core.errors import DecodeError
 from ottla.mirror.config import FlowConfig
+from ottla.mirror.engine.exact_topics import standings
 from ottla.mirror.engine.reports import PartitionReport, Reports
 from ottla.mirror.engine.side import Side
 from ottla.mirror.operations.observing import Observer
@@ -27,9 +28,11 @@ class PartitionStatus:
     target: TopicPartition
     position: int | None  # of the source, up to where it is decided; None: copying has not begun
     source_start: int | None  # the log start, where it was looked up because copying has not begun
-    source_end: int | None  # the last stable offset; None: the source cannot be reached
+    source_end: int | None  # the last stable offset, of an exact flow the high watermark; None: it cannot be reached
     behind_s: float | None  # the age of the oldest record that is not copied
     report: PartitionReport | None
+    standing: str = ""  # of an exact flow's topic: mirror, promoting, promoted, …
+    reason: str = ""  # why such a topic is not copied
 
     @property
     def behind(self) -> int | None:
@@ -45,11 +48,13 @@ async def status_of(observer: Observer, flow: FlowConfig, reports: Reports) -> l
     source, target = observer.sides.get(flow.source), observer.sides[flow.target]
     partitions: list[TopicPartition] = []
     for name, remote in names.items():
-        topic = target.topics.get(remote) if source is None else source.topics.get(name)
-        if topic is not None:
-            partitions += (TopicPartition(name, index) for index in range(len(topic.partitions)))
+        described = target.topics.get(remote) if source is None else source.topics.get(name)
+        if described is not None:
+            partitions += (TopicPartition(name, index) for index in range(len(described.partitions)))
+    found_topics = {} if source is None or not flow.exact else await standings(flow, source, target)
     states = await asyncio.gather(*(_source_state(source, flow, observer, one) for one in partitions))
     for partition, (position, start, end, behind_s) in zip(partitions, states, strict=True):
+        topic = found_topics.get(partition.topic)
         found.append(
             PartitionStatus(
                 flow=flow.name,
@@ -60,6 +65,8 @@ async def status_of(observer: Observer, flow: FlowConfig, reports: Reports) -> l
                 source_end=end,
                 behind_s=behind_s,
                 report=reports.of(flow.name, partition),
+                standing=topic.standing.value if topic is not None else "",
+                reason=topic.reason if topic is not None else "",
             )
         )
     return found
@@ -72,18 +79,18 @@ async def _source_state(
     position = None if copy is None else copy.map.position
     if source is None:
         return position, None, None, None
-    end = await source.offset_at(partition, LATEST_TIMESTAMP, read_committed=True)
+    end = await source.offset_at(partition, LATEST_TIMESTAMP, read_committed=not flow.exact)
     start = None
     if position is None:
         start = await source.offset_at(partition, EARLIEST_TIMESTAMP, read_committed=True)
     at = start if position is None else position
-    return position, start, end, 0.0 if at is None or at >= end else await _age_at(source, partition, at)
+    return position, start, end, 0.0 if at is None or at >= end else await _age_at(source, partition, at, flow)
 
 
-async def _age_at(source: Side, partition: TopicPartition, offset: int) -> float | None:
+async def _age_at(source: Side, partition: TopicPartition, offset: int, flow: FlowConfig) -> float | None:
     """How long the record at an offset has been waiting; None when that cannot be told."""
     node_id, _ = source.leader(partition)
-    request = FetchRequest(0, 1, _LOOK_BYTES, True, [FetchPartition(partition, offset, _LOOK_BYTES)])
+    request = FetchRequest(0, 1, _LOOK_BYTES, not flow.exact, [FetchPartition(partition, offset, _LOOK_BYTES)])
     try:
         [result] = await source.transport.fetch(node_id, request)
         if result.error is None:

@@ -1,5 +1,6 @@
 """Configuration files: what is read from them, and what is refused by name."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -244,3 +245,39 @@ def test_properties_are_read_as_java_reads_them() -> None:
         "m": "3",
         "n": "x",
     }
+
+
+EXACT = {
+    "clusters": "a, b",
+    "a.bootstrap.servers": "one:9094",
+    "b.bootstrap.servers": "two:9094",
+    "a.ottla.protocol": "grpc",
+    "b.ottla.protocol": "grpc",
+    "a->b.enabled": "true",
+    "a->b.ottla.exact": "true",
+}
+
+
+def test_an_exact_flow_keeps_names_and_has_no_heartbeats() -> None:
+    [flow] = build_config(EXACT).flows
+    assert flow.exact
+    assert flow.remote_topic("orders") == "orders"
+    assert flow.takes_topic("orders")
+    assert not flow.takes_topic("heartbeats")
+    assert flow.configs.takes("message.timestamp.type")
+    assert not flow.configs.takes("min.insync.replicas")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"b.ottla.protocol": "kafka"}, "b.ottla.protocol = grpc"),
+        ({"a->b.replication.policy.class": "default"}, "a mirror topic has its source's name"),
+        ({"a->b.ottla.start": "latest"}, "begins where its source does"),
+        ({"a->b.ottla.on.topic.recreated": "start-over"}, "never mixed"),
+        ({"b->a.enabled": "true"}, "b->a must be exact, too"),
+    ],
+)
+def test_what_an_exact_flow_cannot_have_is_refused_with_the_reason(changes: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        build_config(EXACT | changes)
