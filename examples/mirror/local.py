@@ -165,11 +165,13 @@ def expect_each_once(found: Counter[int] | list[int], wanted: Iterable[int], whe
     )
 
 
-def configure(directory: Path, clusters: dict[str, str], flows: Iterable[str], *, settings: str = "") -> Path:
-    """Write a mirror's TOML: addresses by alias, and flows `a->b`."""
+def configure(
+    directory: Path, clusters: dict[str, str], flows: Iterable[str], *, settings: str = "", protocol: str = "kafka"
+) -> Path:
+    """Write a mirror's TOML: addresses (of ports of that protocol) by alias, and flows `a->b`."""
     lines = []
     for alias, servers in clusters.items():
-        lines += [f"[clusters.{alias}]", f'bootstrap_servers = "{servers}"', ""]
+        lines += [f"[clusters.{alias}]", f'bootstrap_servers = "{servers}"', f'protocol = "{protocol}"', ""]
     for flow in flows:
         lines += [f'[flows."{flow}"]', f'topics = ["{TOPIC}"]', ""]
     lines += ["[defaults]", "retry_backoff_max_ms = 1000", settings]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from examples.mirror import active_active, active_passive, aggregation, migration
+from examples.mirror import active_active, active_passive, aggregation, exact_link, migration
 from ottla.testing.cluster import Cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -23,3 +23,7 @@ def test_two_clusters_become_one() -> None:
 def test_a_group_moves_to_another_cluster_and_back() -> None:
     with Cluster() as old:
         migration.main(old.bootstrap, 200, nodes=1)
+
+
+def test_a_link_of_the_same_bytes_and_offsets_moves_there_and_back() -> None:
+    exact_link.main(200)
