@@ -13,7 +13,7 @@ import pytest
 from chaos.stalled_disk import StallableDisks
 from ottla.client import Admin, Producer, TopicPartition
 from ottla.mirror.core.partition_task import Lost, State
-from ottla.mirror.engine.copying import Copier
+from ottla.mirror.engine.copier import PartitionCopier
 from ottla.mirror.engine.process import MirrorProcess
 from ottla.testing.cluster import Cluster
 from tests.integration.mirror_rig import (
@@ -59,7 +59,7 @@ def values(copies: list[tuple[int, bytes | None]]) -> list[bytes | None]:
     return [value for _, value in copies]
 
 
-async def copier_of(process: MirrorProcess, topic: str) -> Copier:
+async def copier_of(process: MirrorProcess, topic: str) -> PartitionCopier:
     copiers = process.flows["a->b"].copiers
     await until(lambda: TopicPartition(topic, 0) in copiers, "it is copied")
     return copiers[TopicPartition(topic, 0)]
