@@ -32,6 +32,9 @@ class ClientNemesis:
         """To that one; what it was."""
         raise NotImplementedError
 
+    async def settle(self) -> None:
+        """Clients need nobody."""
+
     async def heal(self) -> None:
         """Take it back."""
         if self._role is not None:

@@ -106,6 +106,8 @@ class ColdRot(OfLocalNodes):
     """While a node is down, bits of its closed files flip, or their ends are lost; other replicas have them whole.
 
     Closed are the files of every segment but the last one of a partition. What lies there was replicated long ago.
+    The node works on with them for as long as may be; before another one's files rot, and in the end, it is replaced:
+    a replica that was found damaged does not come back by itself.
     """
 
     name: ClassVar[str] = "cold-rot"
@@ -117,13 +119,15 @@ class ColdRot(OfLocalNodes):
         # Small ones, so that there are closed files before the run is over.
         target.settings.setdefault("log.segment.bytes", SEGMENT_BYTES)
         self._down: int | None = None
+        self._rotten: int | None = None
 
     async def inject(self, random: Random) -> Fault:
         """Kill one, and damage up to three of its files."""
+        await self.settle()
         node = await self.one(random)
         if node is None:
             return self.nobody()
-        self._down = node
+        self._down = self._rotten = node
         await self.blocking(self.target.kill, node)
         files = await self.blocking(cold_files, self.target.data(node))
         chosen = random.sample(files, min(len(files), random.choice([1, 2, 3])))
@@ -136,6 +140,16 @@ class ColdRot(OfLocalNodes):
         node, self._down = self._down, None
         if node is not None:
             await self.blocking(self.target.start_nodes, node)
+
+    async def settle(self) -> None:
+        """Replace the node whose files rotted."""
+        node, self._rotten = self._rotten, None
+        if node is None or not self.spoilt:
+            return
+        await self.blocking(self.target.kill, node)
+        await self.blocking(_empty, self.target.data(node))
+        await self.blocking(_retried, lambda: self.target.cluster.replace_node(node))
+        self.spoilt.clear()
 
     def cleanup(self) -> None:
         """Nothing is left to undo."""

@@ -4,6 +4,7 @@
     target.start()
     fault = await nemesis.inject(random)           # what was done, and to whom
     await nemesis.heal()                           # the cluster is as it was, or on its way there
+    await nemesis.settle()                         # after the last fault: what does not come back by itself is brought
     nemesis.cleanup()                              # at the end, and after Ctrl-C, in whatever state it is
 
 Nemeses may be at work at the same time on one target. Each takes only nodes that run, as the target knows them, and
@@ -57,6 +58,9 @@ class Nemesis(ABC):
     @abstractmethod
     async def heal(self) -> None:
         """Take back what `inject` did, and return when that is so; the cluster may still be recovering."""
+
+    async def settle(self) -> None:  # noqa: B027 - most have nothing to do
+        """After the last fault, do what an operator has to do for the cluster to be whole again."""
 
     @abstractmethod
     def cleanup(self) -> None:

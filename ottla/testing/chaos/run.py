@@ -210,6 +210,8 @@ async def _trouble(
         await asyncio.sleep(step.quiet_s)
         crew.check()
         windows += await _do(step, nemeses, random, since, len(windows), tell)
+    for nemesis in nemeses.values():
+        await nemesis.settle()
     await _undisturbed(crew, max(AFTER_S, plan.seconds - (time.monotonic() - since)), tell)
     return windows
 
