@@ -15,6 +15,7 @@ from ottla.core.broker_configs import BROKER_CONFIGS
 from ottla.core.config_fields import ConfigFields, ConfigType, UpdateMode
 from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError, ConfigError
+from ottla.core.mirror_topics import MIRROR_PREFIX
 from ottla.core.topic_configs import TOPIC_CONFIGS, check_together
 from ottla.v1 import metadata_pb2 as pb
 
@@ -57,7 +58,9 @@ def _alter(image: MetadataImage, defaults: EffectiveConfigs, resource: AlterReso
     if twice := [name for name, count in Counter(c.name for c in resource.changes).items() if count > 1]:
         raise ApiError(ErrorCode.INVALID_REQUEST, f"The config {twice[0]} stands more than once for one resource.")
     before = image.configs(resource.type, resource.name)
-    after = {} if resource.replace_all else dict(before)
+    # Who replaces all configs of a topic knows nothing of mirrors, and does not mean to make it writable.
+    kept = {name: value for name, value in before.items() if name.startswith(MIRROR_PREFIX)}
+    after = kept if resource.replace_all else dict(before)
     try:
         for change in resource.changes:
             _apply(fields, defaults, resource, after, change)

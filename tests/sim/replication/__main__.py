@@ -1,5 +1,5 @@
 # ruff: noqa: T201
-"""`python -m tests.sim.replication SEED`, `--seeds FIRST COUNT`, or `--plants [PART OF A NAME]`."""
+"""`python -m tests.sim.replication [--mirrored] SEED`, `--seeds FIRST COUNT`, or `--plants [PART OF A NAME]`."""
 
 import sys
 import time
@@ -8,17 +8,17 @@ from typing import Any
 import structlog
 
 from tests.sim.replication.cluster import Cluster
-from tests.sim.replication.plants import PLANTS
+from tests.sim.replication.plants import OF_MIRRORS, PLANTS
 from tests.sim.replication.watched_log import watch_logs
 
 CRITICAL = 50
 
 
-def run_seeds(first: int, count: int) -> None:
+def run_seeds(first: int, count: int, *, mirrored: bool) -> None:
     started, acknowledged, bad = time.monotonic(), 0, 0
     for seed in range(first, first + count):
         try:
-            acknowledged += Cluster(seed).run().checker.checks
+            acknowledged += Cluster(seed, mirrored=mirrored).run().checker.checks
         except AssertionError as error:
             bad += 1
             print(f"seed {seed}: {error}", flush=True)
@@ -40,7 +40,7 @@ def run_plants(part: str, limit: int = 150) -> None:
         verdict = f"acquitted by {limit} seeds"
         for seed in range(limit):
             try:
-                Cluster(seed).run()
+                Cluster(seed, mirrored=name in OF_MIRRORS).run()
             except AssertionError as error:
                 verdict = f"seed {seed}: {error.__cause__ or error}"
                 break
@@ -51,12 +51,13 @@ def run_plants(part: str, limit: int = 150) -> None:
 
 if __name__ == "__main__":
     watch_logs()
-    arguments = sys.argv[1:]
+    arguments = [one for one in sys.argv[1:] if one != "--mirrored"]
+    mirrored = "--mirrored" in sys.argv
     if arguments[0] in ("--plants", "--seeds"):
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(CRITICAL))
     if arguments[0] == "--plants":
         run_plants(arguments[1] if arguments[1:] else "")
     elif arguments[0] == "--seeds":
-        run_seeds(int(arguments[1]), int(arguments[2]))
+        run_seeds(int(arguments[1]), int(arguments[2]), mirrored=mirrored)
     else:
-        print(Cluster(int(arguments[0])).run().describe())
+        print(Cluster(int(arguments[0]), mirrored=mirrored).run().describe())

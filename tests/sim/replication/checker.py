@@ -49,11 +49,16 @@ class Checker:
         self.acknowledged: dict[PartitionId, list[Held]] = {}
         self.checks = 0
         self.disk_was_lost = False  # then what a replica has is not what it rightly told that it had
+        self.begun: dict[PartitionId, int] = {}  # a mirror's log began there: all before is deleted, and says nothing
         self._members: dict[PartitionId, set[int]] = {}
         self._seen: dict[tuple[int, PartitionId], Seen] = {}
         self._processes: dict[SimLoop, Process] = {}
 
     # -- events
+
+    def began(self, key: PartitionId, offset: int) -> None:
+        """A leader is about to begin its log anew there, as its source has nothing before."""
+        self.begun[key] = max(offset, self.begun.get(key, 0))
 
     def opened(self, process: "Process") -> None:
         self._processes[process.loop] = process
@@ -95,7 +100,7 @@ class Checker:
             self._members[key] = set(state.isr)
             for node in joined:
                 durable, committed = self._durable_end(node, key), self.committed_end.get(key, 0)
-                if durable < committed:
+                if durable < committed and committed > self.begun.get(key, 0):
                     raise Violation(
                         f"node {node} joins the ISR of {key[1]} with a log to {durable}, committed is {committed}"
                     )
@@ -133,7 +138,7 @@ class Checker:
             raise Violation(f"{where} is offline: {partition.error}")
         if seen.log is not log:
             seen.log, seen.verified = log, 0
-        if high_watermark < seen.high_watermark:
+        if high_watermark < seen.high_watermark and seen.high_watermark > self.begun.get(key, 0):
             raise Violation(f"{where}: the high watermark falls from {seen.high_watermark} to {high_watermark}")
         seen.high_watermark = high_watermark
         if high_watermark > log.log_end_offset:
@@ -157,12 +162,13 @@ class Checker:
         if high_watermark > self.committed_end.get(key, 0):
             self.committed_end[key] = high_watermark
             holders = sum(self._durable_end(node, key) >= high_watermark for node in self.cluster.hosts)
-            if holders < self.cluster.config.min_insync_replicas and not self.disk_was_lost:
+            says = high_watermark > self.begun.get(key, 0)
+            if says and holders < self.cluster.config.min_insync_replicas and not self.disk_was_lost:
                 raise Violation(f"{partition.name} is committed to {high_watermark}, durable on {holders} replicas")
         shown = self.shown.setdefault(key, {})
         if role.latest_is_known:
             before = max((offset for e, offset in shown.items() if e < epoch), default=0)
-            if high_watermark < before:
+            if high_watermark < before and before > self.begun.get(key, 0):
                 raise Violation(
                     f"{partition.name}: the leader of epoch {epoch} shows {high_watermark}, an earlier one {before}"
                 )

@@ -5,13 +5,14 @@ from random import Random
 
 from ottla.core.types import NodeId, Uuid
 from ottla.partitions.config import LogConfig
-from ottla.partitions.replication.types import NO_LEADER
+from ottla.partitions.replication.types import NO_LEADER, PartitionId
 from ottla.testing.sim.loop import SimLoop, World
 from ottla.testing.sim.streams import SimStreams
 from tests.sim.replication.checker import Checker, Violation
 from tests.sim.replication.clients import Producer
 from tests.sim.replication.controller import FakeController, State
 from tests.sim.replication.host import Host
+from tests.sim.replication.mirrors import SOURCE, Mirror, Source, check_copies
 
 TOPIC_ID = Uuid(b"0123456789abcdef")
 NODES = (NodeId(1), NodeId(2), NodeId(3))
@@ -25,12 +26,15 @@ _FAULTS = (
 
 
 class Cluster:
-    def __init__(self, seed: int, *, partitions: int = 2, faults: int = 14) -> None:
+    """`mirrored`: instead of producers, mirrors write what the log of another cluster holds."""
+
+    def __init__(self, seed: int, *, partitions: int = 2, faults: int = 14, mirrored: bool = False) -> None:
         self.seed = seed
         self.random = random = Random(seed)
         self.world = World(Random(random.random()))
         self.config = LogConfig(
             segment_bytes=4000, index_interval_bytes=300, retention_ms=-1, min_insync_replicas=2,
+            mirror_source=SOURCE if mirrored else "",
         )  # fmt: skip
         self.lag_time_max_ms = 800.0
         self.streams = SimStreams(self.world, Random(random.random()))
@@ -42,9 +46,17 @@ class Cluster:
         self.checker = Checker(self)
         self.controller.after_change = self.checker.isr_changed
         self.hosts = {node: Host(self, node, Random(random.random())) for node in NODES}
-        self.producers = [
-            Producer(self, n, (TOPIC_ID, n % partitions), Random(random.random())) for n in range(partitions * 3)
-        ]
+        self.sources: dict[PartitionId, Source] = {}
+        self.producers: list[Producer] | list[Mirror]
+        if mirrored:
+            self.sources = {(TOPIC_ID, n): Source(Random(random.random())) for n in range(partitions)}
+            self.producers = [
+                Mirror(self, key, source, Random(random.random())) for key, source in self.sources.items() for _ in "12"
+            ]
+        else:
+            self.producers = [
+                Producer(self, n, (TOPIC_ID, n % partitions), Random(random.random())) for n in range(partitions * 3)
+            ]
         self.faults_left = faults
         self.seen: Counter[str] = Counter()
         self.world.after_each = self._after_each
@@ -168,6 +180,8 @@ class Cluster:
         self.world.run_for(1.0)
         self._wait(self._settled, "replicas agree")
         self.checker.at_the_end()
+        if self.sources:
+            check_copies(self, self.sources)
 
     def _wait(self, condition: "object", what: str) -> None:
         try:

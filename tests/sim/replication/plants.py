@@ -6,6 +6,8 @@ A plant is a function that patches with `patch(object, name, value)`.
 from collections.abc import Callable
 from typing import Any
 
+from ottla.core.errors import ErrorCode
+from ottla.partitions import mirroring
 from ottla.partitions.partition import Partition
 from ottla.partitions.recovery import RecoveredLog
 from ottla.partitions.replication import leading as leading_module
@@ -23,11 +25,14 @@ Patch = Callable[[Any, str, Any], None]
 Plant = Callable[[Patch], None]
 
 PLANTS: dict[str, Plant] = {}
+OF_MIRRORS: set[str] = set()  # those that only mirrors meet
 
 
-def plant(name: str) -> Callable[[Plant], Plant]:
+def plant(name: str, *, of_mirrors: bool = False) -> Callable[[Plant], Plant]:
     def add(function: Plant) -> Plant:
         PLANTS[name] = function
+        if of_mirrors:
+            OF_MIRRORS.add(name)
         return function
 
     return add
@@ -253,3 +258,24 @@ def kept_slots(patch: Patch) -> None:
         """Nobody is told."""
 
     patch(Leading, "end", end)
+
+
+@plant("a mirror is not asked where it believes that the log ends", of_mirrors=True)
+def any_end(patch: Patch) -> None:
+    def check(partition: Partition, expected_end_offset: int) -> None:
+        """Whatever comes is appended."""
+
+    patch(mirroring, "_check_end", check)
+
+
+@plant("a mirrored batch keeps the leader epoch of its source", of_mirrors=True)
+def foreign_epoch(patch: Patch) -> None:
+    def keep(view: memoryview, position: int, base_offset: int, leader_epoch: int) -> None:
+        """As it is."""
+
+    patch(mirroring, "patch_base_offset", keep)
+
+
+@plant("a mirrored append is acknowledged before it is committed", of_mirrors=True)
+def acknowledged_early(patch: Patch) -> None:
+    patch(Partition, "when_committed", lambda self, end_offset, done: done(ErrorCode.NONE))

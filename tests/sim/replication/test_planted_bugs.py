@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.sim.replication.cluster import Cluster
-from tests.sim.replication.plants import PLANTS
+from tests.sim.replication.plants import OF_MIRRORS, PLANTS
 from tests.sim.replication.watched_log import unwatch_logs, watch_logs
 
 TRIES = 40  # seeds, from 0 on
@@ -29,7 +29,7 @@ def test_a_planted_bug_is_convicted(name: str, monkeypatch: pytest.MonkeyPatch) 
     PLANTS[name](monkeypatch.setattr)
     for seed in (*([RARE[name]] if name in RARE else []), *range(TRIES)):
         try:
-            Cluster(seed).run()
+            Cluster(seed, mirrored=name in OF_MIRRORS).run()
         except AssertionError:
             return
     pytest.fail(f"no seed below {TRIES} convicts: {name}")

@@ -36,3 +36,14 @@ def test_a_seed_replays() -> None:
     runs = [Cluster(3, faults=6).run() for _ in range(2)]
     assert runs[0].world.events == runs[1].world.events
     assert runs[0].checker.acknowledged == runs[1].checker.acknowledged
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + max(SEEDS // 4, 1)))
+def test_a_mirror_holds_what_its_source_does(seed: int) -> None:
+    try:
+        cluster = Cluster(seed, mirrored=True).run()
+    except Violation as error:
+        raise AssertionError(f"seed {seed}: {error}\n    python -m tests.sim.replication --mirrored {seed}") from error
+    assert cluster.checker.checks, "nothing was acknowledged"

@@ -130,3 +130,11 @@ def test_brokers_defaults_reach_topics_in_the_topics_unit(image: MetadataImage) 
         "segment.ms": "3600000",
         "ottla.flush.on.ack": "false",
     }
+
+
+def test_replacing_all_leaves_a_mirror_a_mirror(image: MetadataImage) -> None:
+    source = "ottla.mirror.source"
+    image = image_of(altered(image, resource((source, SET, "cluster/topic/a"))), base=image)
+    image = image_of(altered(image, resource(("retention.ms", SET, "6"), replace_all=True)), base=image)
+    assert image.configs(TOPIC, "a") == {source: "cluster/topic/a", "retention.ms": "6"}
+    assert altered(image, resource((source, DELETE, None))) == [record(source, None)]
