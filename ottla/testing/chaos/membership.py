@@ -1,5 +1,6 @@
 """Nodes that join and leave, and replicas that move, while clients are at work."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import ClassVar, Final
@@ -44,10 +45,11 @@ class AddNode(OfLocalNodes):
             return len(chosen)
 
     async def heal(self) -> None:
-        """`ottla node remove`."""
+        """`ottla node remove`; its data goes too, so that another node may get its number."""
         node, self._added = self._added, None
         if node is not None:
             await self.blocking(self.target.cluster.remove_node, node)
+            await self.blocking(shutil.rmtree, self.target.data(node))
 
     def cleanup(self) -> None:
         """The node ends with the target."""
