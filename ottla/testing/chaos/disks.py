@@ -89,7 +89,7 @@ class LostDisk(OfLocalNodes):
             return self.nobody()
         self._lost = node
         await self.blocking(self.target.kill, node)
-        await self.blocking(_empty, self.target.data(node))
+        await self.blocking(empty, self.target.data(node))
         return Fault(name=self.name, detail=f"node {node}", nodes=(node,))
 
     async def heal(self) -> None:
@@ -147,7 +147,7 @@ class ColdRot(OfLocalNodes):
         if node is None or not self.spoilt:
             return
         await self.blocking(self.target.kill, node)
-        await self.blocking(_empty, self.target.data(node))
+        await self.blocking(empty, self.target.data(node))
         await self.blocking(_retried, lambda: self.target.cluster.replace_node(node))
         self.spoilt.clear()
 
@@ -184,7 +184,7 @@ def rot(random: Random, path: Path) -> str:
     return f"{where}: {len(positions)} bits flipped from byte {positions[0]} on"
 
 
-def _empty(directory: Path) -> None:
+def empty(directory: Path) -> None:
     """Also where it is a mount point, which cannot be removed itself."""
     for path in directory.iterdir():
         if path.is_dir():

@@ -1,13 +1,12 @@
 """Nodes that join and leave, and replicas that move, while clients are at work."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import ClassVar, Final
 
 from ottla.client.sync import Admin
 from ottla.client.types import TopicPartition
-from ottla.testing.chaos.disks import OfLocalNodes
+from ottla.testing.chaos.disks import OfLocalNodes, empty
 from ottla.testing.chaos.local_target import LocalTarget
 from ottla.testing.chaos.nemesis import Fault
 from ottla.testing.chaos.network import MAX_NODES
@@ -49,7 +48,7 @@ class AddNode(OfLocalNodes):
         node, self._added = self._added, None
         if node is not None:
             await self.blocking(self.target.cluster.remove_node, node)
-            await self.blocking(shutil.rmtree, self.target.data(node))
+            await self.blocking(empty, self.target.data(node))
 
     def cleanup(self) -> None:
         """The node ends with the target."""

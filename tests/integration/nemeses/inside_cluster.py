@@ -14,8 +14,9 @@ from random import Random
 
 import pytest
 
-from ottla.client.sync import Admin
+from ottla.client.sync import Admin, Producer
 from ottla.testing.chaos.catalog import make
+from ottla.testing.chaos.disks import SEGMENT_BYTES, ColdRot
 from ottla.testing.chaos.local_target import LocalTarget
 from ottla.testing.chaos.nemesis import Nemesis
 
@@ -117,6 +118,30 @@ async def test_a_disk_is_lost_and_replaced(under: Under) -> None:
     await nemesis.heal()
     assert under.state(node) == "running"
     await until(under.in_sync)
+
+
+async def test_files_rot_and_their_node_is_replaced(under: Under) -> None:
+    nemesis = under.nemeses["cold-rot"]
+    assert isinstance(nemesis, ColdRot)
+    await asyncio.to_thread(fill, under, 4 * SEGMENT_BYTES)
+    (node,) = (await nemesis.inject(Random(1))).nodes
+    spoilt = set(nemesis.spoilt)
+    assert spoilt
+    assert all(path.parent == under.target.data(node) for path in spoilt)
+    await nemesis.heal()
+    assert under.state(node) == "running"
+    await nemesis.settle()
+    assert not nemesis.spoilt
+    assert under.state(node) == "running"
+    await until(under.in_sync)
+
+
+def fill(under: Under, size_bytes: int) -> None:
+    """So much into one partition, in pieces."""
+    piece = os.urandom(size_bytes // 16)
+    with Producer(bootstrap_servers=under.target.grpc) as producer:
+        for _ in range(16):
+            producer.send_and_wait("topic", piece, partition=0)
 
 
 async def test_a_flood_takes_connections_and_garbage_none_of_the_nodes(under: Under) -> None:
