@@ -230,6 +230,8 @@ async def test_a_planned_move_loses_nothing_and_returns_in_place(
         assert (await asyncio.to_thread(command, "reverse", file, "a->b", topic))["topics"][topic]["in_place"]
         # And home again.
         await asyncio.to_thread(command, "promote", file, "b->a", topic)
+        refused = await asyncio.to_thread(command, "reverse", file, "a->b", topic, "--discard-diverged", code=1)
+        assert "reverse the flow b->a" in refused["errors"][topic]
         await write(a, topic, [b"60"])
         assert [value for _, value in await read_all(a, topic, 0, 61)] == [b"%d" % number for number in range(61)]
 
@@ -314,9 +316,13 @@ async def test_a_source_that_was_made_again_is_not_mixed_with_the_one_before(
             await admin.create_topic(topic, 2)
         await write(a, topic, [b"second"] * 9)
         runner = process.flows["a->b"]
-        await until(lambda: topic not in runner.names, "the flow takes it no more")
-        [found] = [one for name, one in runner.standings.items() if name == topic]
-        assert "deleted and made again" in found.reason
+
+        def is_refused() -> bool:
+            found = runner.standings.get(topic)
+            return found is not None and "deleted and made again" in found.reason
+
+        await until(is_refused, "the flow takes it no more")
+        assert topic not in runner.names
     assert [value for _, value in await read_all(clusters["b"], topic, 0, 5)] == [b"first"] * 5
 
 

@@ -64,11 +64,21 @@ def judge(source: MirrorSource, original: MirrorTopic, copy: MirrorTopic | None,
                 f"{mirrored.topic_id}): delete it on the target to copy the new one",
             )
         return Found(Standing.REFUSED, f"the target's topic is a mirror of {mirrored.topic} in {mirrored.cluster_id}")
+    if came_home(original, target_cluster_id):
+        return Found(
+            Standing.PROMOTED,
+            "the source was promoted in its turn: `ottla mirror reverse` of that flow copies here again",
+        )
     if copy.promoted and Promoted.parse(copy.promoted).source == source:
         return Found(Standing.PROMOTED, "it was promoted: `ottla mirror reverse` copies the other way")
     return Found(
         Standing.REFUSED, "the target has a topic of this name that is no mirror: rename or delete one of the two"
     )
+
+
+def came_home(topic: MirrorTopic, cluster_id: str) -> bool:
+    """Whether the topic was promoted after it had mirrored that cluster: every reversal takes the note of it away."""
+    return bool(topic.promoted) and not topic.source and Promoted.parse(topic.promoted).source.cluster_id == cluster_id
 
 
 def identity(map_id: MapId, alias: str, topic: str, end_offset: int) -> CopiedPartition:

@@ -30,7 +30,7 @@ from ottla.core.mirror_topics import (
     Promoted,
 )
 from ottla.mirror.config import FlowConfig
-from ottla.mirror.core.exact import why_parted
+from ottla.mirror.core.exact import came_home, why_parted
 from ottla.mirror.engine.exact_topics import mirror_topics
 from ottla.mirror.engine.raw_batches import is_compacted, raw_batches_at
 from ottla.mirror.engine.side import Side
@@ -147,6 +147,9 @@ async def reverse(observer: Observer, flow: FlowConfig, topic: str, *, discard_d
         raise ClientError(
             ErrorCode.POLICY_VIOLATION, f"in {flow.source} it is a mirror of {original.source}", topic=topic
         )
+    if came_home(original, target.cluster_id):
+        message = f"it was promoted in {flow.source} since: reverse the flow {back.name}"
+        raise ClientError(ErrorCode.POLICY_VIOLATION, message, topic=topic)
     promoted = Promoted.parse(found.promoted)
     is_same = promoted.source == mirror_source(source, topic)
     if original.source:  # reversed already; unless somebody wrote in the last moment

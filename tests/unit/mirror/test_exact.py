@@ -37,6 +37,12 @@ def mirror_of(source: str, state: str = "copying") -> MirrorTopic:
         (mirror_of("cluster-c/other/orders"), mirror_of(str(SOURCE)), Standing.MIRROR, ""),  # a chain of clusters
         (NOTHING, mirror_of(str(SOURCE), "promoting"), Standing.PROMOTING, "run `ottla mirror promote` again"),
         (NOTHING, MirrorTopic("", "copying", f"{SOURCE}@3,4"), Standing.PROMOTED, "`ottla mirror reverse`"),
+        (
+            MirrorTopic("", "copying", "cluster-b/it/orders@9"),
+            MirrorTopic("", "copying", f"{SOURCE}@3"),
+            Standing.PROMOTED,
+            "promoted in its turn",
+        ),
         (mirror_of("cluster-b/it/orders"), NOTHING, Standing.RETURNING, "a mirror of the target's topic"),
         (NOTHING, NOTHING, Standing.REFUSED, "a topic of this name that is no mirror"),
         (NOTHING, mirror_of("cluster-a/older/orders"), Standing.REFUSED, "deleted and made again on the source"),
