@@ -2,11 +2,13 @@
 
     python -m chaos.mirror --for 300 --seed 7
     python -m chaos.mirror --faults far-cut,far-slow,disk-full
+    python -m chaos.mirror --exact
 
 Writers fill the source, one in transactions of which a fifth is aborted. Two mirror processes share the work; they are
 killed, or stopped until others have taken their share and then go on as zombies. Meanwhile each cluster has one fault
 after the other: of processes, of the network within it, of the way to it, of disks. Exit code 1 unless the copy holds
 each committed record of the source once and in order, at the offset that the mirror's own map tells, and nothing else.
+With `--exact` the copy is to be the source, byte for byte.
 """
 
 import asyncio
@@ -70,8 +72,9 @@ FAULTS: Final = (
 @click.option("--seed", default=0, help="What is drawn; 0: another seed each time.")
 @click.option("--partitions", default=6, show_default=True)
 @click.option("--faults", default=",".join(FAULTS), show_default=True, help="Which, to the nodes of either cluster.")
+@click.option("--exact", is_flag=True, help="By a byte-exact link, instead of transactions.")
 @click.option("--directory", type=click.Path(path_type=Path), help="Where data and logs go.")
-def main(*, seconds: int, seed: int, partitions: int, faults: str, directory: Path | None) -> int:
+def main(*, seconds: int, seed: int, partitions: int, faults: str, exact: bool, directory: Path | None) -> int:
     """One run."""
     seed = seed or int(time.time())
     directory = directory or Path(tempfile.mkdtemp(prefix="ottla-chaos-mirror-"))
@@ -81,6 +84,7 @@ def main(*, seconds: int, seed: int, partitions: int, faults: str, directory: Pa
             check(kind, KNOWN)
         command = [sys.executable, "-m", "chaos.mirror", "--for", str(seconds), "--seed", str(seed)]
         command += ["--partitions", str(partitions), "--faults", faults, "--directory", str(directory)]
+        command += ["--exact"] if exact else []
         step_into_network(wanted, command, KNOWN)
     except Unavailable as error:
         raise click.ClickException(str(error)) from error
@@ -91,7 +95,7 @@ def main(*, seconds: int, seed: int, partitions: int, faults: str, directory: Pa
     }
     nemeses = {name: {kind: make(kind, one, KNOWN) for kind in wanted} for name, one in clusters.items()}
     try:
-        return asyncio.run(_run(clusters, nemeses, wanted, directory, seconds, seed, partitions))
+        return asyncio.run(_run(clusters, nemeses, wanted, directory, seconds, seed, partitions, exact=exact))
     finally:
         for name, one in clusters.items():
             for nemesis in nemeses[name].values():
@@ -107,11 +111,15 @@ async def _run(
     seconds: int,
     seed: int,
     partitions: int,
+    *,
+    exact: bool,
 ) -> int:
     await asyncio.gather(*(asyncio.to_thread(one.start) for one in clusters.values()))
     source, target = clusters["a"].bootstrap, clusters["b"].bootstrap
     file = directory / "mirror.toml"
-    file.write_text(_configuration(source, target))
+    protocol = "grpc" if exact else "kafka"
+    doors = {alias: one.grpc if exact else one.bootstrap for alias, one in clusters.items()}
+    file.write_text(_configuration(doors, protocol) + ("exact = true\n" if exact else ""))
     await asyncio.to_thread(create, source, partitions)
     mirrors = Mirrors(file, directory, Random(seed))
     writer = KafkaWriter("source", TOPIC, partitions, source, IMPATIENT)
@@ -153,12 +161,14 @@ async def _run(
     return 1 if problems else 0
 
 
-def _configuration(source: str, target: str) -> str:
+def _configuration(doors: Mapping[str, str], protocol: str) -> str:
+    """Ends in the table of the flow."""
+    clusters = "".join(
+        f'[clusters.{alias}]\nbootstrap_servers = "{servers}"\nprotocol = "{protocol}"\n'
+        for alias, servers in doors.items()
+    )
     return (
-        f'[clusters.a]\nbootstrap_servers = "{source}"\n'
-        f'[clusters.b]\nbootstrap_servers = "{target}"\n'
-        f'[flows."a->b"]\ntopics = ["{TOPIC}"]\nreplication_factor = {NODES}\n'
-        f"retry_backoff_max_ms = 2000\n"
+        f'{clusters}[flows."a->b"]\ntopics = ["{TOPIC}"]\nreplication_factor = {NODES}\nretry_backoff_max_ms = 2000\n'
     )
 
 

@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, TopicPartition
 from ottla.client import types
 from ottla.client.errors import ClientError
 from ottla.mirror.config import load_config
+from ottla.mirror.operations.exact_verification import verify_exact
 from ottla.mirror.operations.observing import Observer
 from ottla.mirror.operations.verification import verify
 
@@ -105,9 +106,11 @@ async def _verify(file: Path, topic: str, partitions: int) -> list[str]:
                 problems.append(f"partition {index}: no map")
                 continue
             try:
-                verdict = await verify(
-                    observer.sides["a"], observer.sides["b"], original, copy, copied, compacted=False
-                )
+                sides = observer.sides["a"], observer.sides["b"]
+                if flow.exact:
+                    verdict = await verify_exact(*sides, original, copy, compacted=False)
+                else:
+                    verdict = await verify(*sides, original, copy, copied, compacted=False)
             except ClientError as error:
                 problems.append(f"partition {index}: cannot be compared: {error}")
                 continue

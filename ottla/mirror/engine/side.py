@@ -77,6 +77,8 @@ class Side:
 
     async def _refresh(self) -> None:
         self.transport.ask_elsewhere()
+        if self.connection.protocol == "grpc":  # there, descriptions of topics do not tell where the nodes are
+            await self.transport.describe_cluster()
         descriptions, _ = await self.transport.describe_topics(None, allow_auto_create=False)
         self.topics = {one.name: newer_leaders(self.topics.get(one.name), one) for one in descriptions}
         await asyncio.sleep(_REFRESH_GAP_S)
