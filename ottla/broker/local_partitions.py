@@ -5,8 +5,11 @@ replicas who leads.
 from collections.abc import Iterable
 from functools import partial
 
+import structlog
+
 from ottla.controller.effective import EffectiveConfigs
 from ottla.controller.image import (
+    NO_LEADER,
     LeaderRecovery,
     MetadataDelta,
     MetadataImage,
@@ -20,6 +23,8 @@ from ottla.partitions.manager import PartitionManager
 from ottla.partitions.replication.manager import ReplicaManager
 from ottla.partitions.replication.types import Assignment, Peer, Peers
 
+logger = structlog.get_logger(__name__)
+
 _KEPT_CONFIGS = 100
 
 
@@ -28,6 +33,11 @@ class LocalPartitions:
 
     A topic that is created again before the files of its namesake are out of the way gets its partitions when they
     are; until then clients are told to try again.
+
+    A replica whose files a start finds damaged is made anew from its leader, as soon as the metadata says that this is
+    safe: others are in sync, and nobody counts on this one any more. Its files are set aside. Until then, and where it
+    is the last, it stays offline. One that fails later stays offline until the node starts again, whatever it fails
+    for: a leader may just have proposed it for what it told of its log under this registration (KIP-903).
     """
 
     def __init__(self, node_id: NodeId, manager: PartitionManager, replicas: ReplicaManager) -> None:
@@ -78,9 +88,36 @@ class LocalPartitions:
             index = partition.index
             if index < len(known) and known[index] is partition:
                 continue
-            if (topic.name, index) not in self._removing:
-                assignments.append(self._create_one(topic, partition, config))
+            if (topic.name, index) in self._removing:
+                continue
+            assignment = self._create_one(topic, partition, config)
+            if self._is_to_be_made_anew(topic, partition):
+                self._set_aside(topic, partition)
+            else:
+                assignments.append(assignment)
         return assignments
+
+    def _is_to_be_made_anew(self, topic: TopicImage, partition: PartitionImage) -> bool:
+        replica = self._manager.get(topic.name, partition.index)
+        return (
+            replica is not None
+            and replica.is_damaged
+            and partition.leader not in (NO_LEADER, self._node_id)
+            and self._node_id not in partition.isr
+            and self._node_id not in partition.elr
+        )
+
+    def _set_aside(self, topic: TopicImage, partition: PartitionImage) -> None:
+        logger.warning(
+            "a damaged replica is made anew from its leader; its files are set aside, and may be deleted when it is in "
+            "sync",
+            partition=f"{topic.name}-{partition.index}",
+            leader=partition.leader,
+        )
+        key = (topic.name, partition.index)
+        self._replicas.forget((topic.id, partition.index))
+        self._removing.add(key)
+        self._manager.remove(*key, partial(self._removed, *key), may_return=True, keep=True)
 
     def _create_one(self, topic: TopicImage, partition: PartitionImage, config: LogConfig) -> Assignment:
         self._manager.create(

@@ -9,17 +9,17 @@ import structlog
 from ottla.core.errors import StorageError
 from ottla.core.ports import Files
 from ottla.partitions.checkpoints import PARTITION_METADATA_FILE, read_partition_metadata
-from ottla.partitions.manager import DELETE_SUFFIX, STRAY_SUFFIX, PartitionManager, name_apart
+from ottla.partitions.manager import DAMAGED_SUFFIX, DELETE_SUFFIX, STRAY_SUFFIX, PartitionManager, name_apart
 
 logger = structlog.get_logger(__name__)
 
 
 def set_strays_aside(files: Files, partitions: PartitionManager) -> None:
     """Rename them. Blocks: at start, when this node's partitions are open."""
-    known = {partition.name for partition in partitions}
+    known = {partition.name for partition in partitions} | partitions.leaving
     renamed = False
     for name in files.list_directory(""):
-        if name in known or name.endswith((STRAY_SUFFIX, DELETE_SUFFIX)):
+        if name in known or name.endswith((STRAY_SUFFIX, DELETE_SUFFIX, DAMAGED_SUFFIX)):
             continue
         try:
             topic_id = read_partition_metadata(files, f"{name}/{PARTITION_METADATA_FILE}")

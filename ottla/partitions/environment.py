@@ -63,7 +63,7 @@ class Environment:
         self._dirty: list[Writes] = []
         self._held: list[Writes] = []  # wait for the journal's commit that is under way
         self._armed = False
-        self.failures = 0  # of partitions, so that whoever looks for those knows when
+        self.failures = 0  # how often a partition failed, or one that had is gone: whoever looks for those knows when
         self.writing: dict[object, float] = {}  # logs with a write under way, and since when; the oldest first
 
     @property

@@ -43,6 +43,7 @@ STRAY_SUFFIX = "-stray"
 CLEAN_STOP_FILE = ".kafka_cleanshutdown"
 _NO_EPOCH: Final = -1
 DELETE_SUFFIX = "-delete"
+DAMAGED_SUFFIX = "-damaged"
 _MAX_NAME_BYTES = 255
 _PRODUCERS_A_SECOND = 4096
 
@@ -68,6 +69,7 @@ class PartitionManager:
         self._log_starts: dict[TopicPartition, int] = {}
         self._cleaned: dict[TopicPartition, int] = {}
         self._directories: set[str] = set()
+        self.leaving: set[str] = set()  # directories of partitions that are being removed
         self._expiring: Iterator[int] | None = None
         self._checkpointing = False
         self._checkpoint_waiters: list[Callable[[Exception | None], None]] = []
@@ -135,11 +137,14 @@ class PartitionManager:
             self.checkpoint(lambda _: partition.log.unblock())
         return partition
 
-    def remove(self, topic: str, index: int, done: Callable[[], None], *, may_return: bool = False) -> None:
+    def remove(
+        self, topic: str, index: int, done: Callable[[], None], *, may_return: bool = False, keep: bool = False
+    ) -> None:
         """Forget a partition and delete its files; `done` when its name is free again. What fails is tried again.
 
         `may_return`: the topic stays, so the very same partition may be created here again. Only its topic id keeps a
-        redo of the journal out of another one's files, so the journal has to let go of it first.
+        redo of the journal out of another one's files, so the journal has to let go of it first. `keep`: its damaged
+        files are set aside, in the place of any that were before.
         """
         key = (topic, index)
         partition = self._partitions.pop(key, None)
@@ -150,7 +155,9 @@ class PartitionManager:
         self._log_starts.pop(key, None)
         partition.is_leader = partition.is_aside = False
         log, files, retry_ms = partition.log, self.environment.disk.files, REMOVAL_RETRY_MS
-        doomed = name_apart(log.directory, partition.topic_id, DELETE_SUFFIX)
+        doomed = name_apart(log.directory, partition.topic_id, DAMAGED_SUFFIX if keep else DELETE_SUFFIX)
+        if partition.error is not None:
+            self.environment.failures += 1  # one less
 
         def move_away() -> bool:
             if files.exists(log.directory):
@@ -163,7 +170,7 @@ class PartitionManager:
         def moved(exists: bool | None, error: Exception | None) -> None:
             log.abandon()
             log.fail(StorageError("the partition was deleted"))
-            if exists:
+            if exists and not keep:
                 self._delete_tree(doomed)
             journal = self.environment.journal
             if error is None and may_return and journal is not None:
@@ -180,6 +187,7 @@ class PartitionManager:
         def finished(error: Exception | None) -> None:
             nonlocal retry_ms
             if error is None:
+                self.leaving.discard(log.directory)
                 done()
             elif not self._stopped:
                 # Until then the name stays taken: a new partition there would find the old one's files.
@@ -193,6 +201,7 @@ class PartitionManager:
                 retry_ms = min(2 * retry_ms, MAX_REMOVAL_RETRY_MS)
 
         self._directories.discard(log.directory)
+        self.leaving.add(log.directory)
         if log.failed is not None:
             self.environment.disk.submit(move_away, moved)
         else:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import structlog
 
 from ottla.core.error_codes import ErrorCode
-from ottla.core.errors import ApiError
+from ottla.core.errors import ApiError, CorruptBatch, CorruptLog
 from ottla.core.types import Uuid
 from ottla.partitions import upkeep
 from ottla.partitions.config import LogConfig
@@ -48,8 +48,8 @@ logger = structlog.get_logger(__name__)
 class Partition(ReadablePartition):
     """See the module. `watchers` are called when an offset that readers see, or the leadership, moved."""
 
-    __slots__ = ("_committed_waiters", "aborted_changed", "beginning_anew", "cleaned_to",
-                 "compacting", "compaction_failed_at", "config", "epochs_changed", "index", "is_aside", "is_leader",
+    __slots__ = ("_committed_waiters", "aborted_changed", "beginning_anew", "cleaned_to", "compacting",
+                 "compaction_failed_at", "config", "epochs_changed", "index", "is_aside", "is_damaged", "is_leader",
                  "leader_epoch", "producers", "recovery_limit", "recovery_point", "saved_size", "snapshots", "topic",
                  "topic_id", "unsaved", "verifications", "was_truncated", "watchers")  # fmt: skip
 
@@ -72,6 +72,7 @@ class Partition(ReadablePartition):
         self.state = State.ONLINE
         self.error = None
         self.was_truncated = bool(recovered.truncated_bytes)  # at this start: the end of the log was not whole
+        self.is_damaged = isinstance(recovered.error, CorruptLog | CorruptBatch)  # from the start on
         self.role = None
         self.high_watermark = 0
         self.recovery_limit: int | None = None  # a truncation is about to cut here: nothing above counts as durable

@@ -31,6 +31,7 @@ RARE: Final = {
     "broker resigned": "its leaderships went while it lived",
     "EIO": "a write or sync failed",
     "ENOSPC": "the disk was full",
+    "replica damaged": "its files had decayed when its node started, and others had everything",
     "power cut": "of one machine",
     "power cut everywhere": "all at once",
     "process killed": "what it wrote stayed in the page cache",

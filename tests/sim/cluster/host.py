@@ -11,7 +11,7 @@ from ottla.broker.control.control import Control
 from ottla.broker.settings import BrokerSettings
 from ottla.controller.controller import Controller
 from ottla.controller.image import Endpoint
-from ottla.core.errors import ApiError, OttlaError
+from ottla.core.errors import ApiError, CorruptLog, OttlaError
 from ottla.core.types import NodeId, Uuid
 from ottla.partitions.manager import PartitionManager
 from ottla.partitions.replication.types import PartitionId
@@ -126,6 +126,7 @@ class Process:
             host.setting.checker.fail(Violation("a whole node starts", f"{self.member}: {error}"))
         else:
             host.setting.trace("serves", host.node)
+            host.decayed.clear()  # of logs that have no bytes
             self.serving = True
 
     async def stop(self) -> bool:
@@ -159,7 +160,8 @@ class Process:
 class Host:
     """`member` is the node with the directory that its present disk was formatted with.
 
-    `lost`: it has none now; `held`: nobody is to start it.
+    `lost`: it has none now; `held`: nobody is to start it. `decayed`: directories of partitions that are found damaged
+    when they are read the next time; `damaged`: ... were found so in this life.
     """
 
     def __init__(self, setting: Setting, node: NodeId, random: Random, bootstrap: Membership) -> None:
@@ -170,6 +172,8 @@ class Host:
         self.stalls, self.stall_ms = 0.0, 0.0
         self.disks = self.lives = self.boots = 0
         self.lost = self.awaited = self.held = False
+        self.decayed: set[str] = set()
+        self.damaged: set[str] = set()
         self.process: Process | None = None
         self.seen: Counter[str] = Counter()  # what its disks did
         self.durable_ends: dict[PartitionId, int] = {}  # of the last process, when it ended
@@ -181,10 +185,19 @@ class Host:
         self.member = Member(self.node, directory_id(self.node, self.disks))
         self.files = SimFiles()
         self.faults = DiskFaults(Random(self.random.random()), self.seen)
-        self.files.before = self.faults
+        self.files.before = self._before
         self.bootstrap = bootstrap
         self.durable_ends = {}
         self.lost = False
+
+    def _before(self, operation: str, path: str) -> None:
+        directory, _, name = path.partition("/")
+        if directory in self.decayed and operation == "read" and name.endswith(".log"):
+            self.decayed.remove(directory)
+            self.damaged.add(directory)
+            self.seen["replica damaged"] += 1
+            raise CorruptLog(path, 0, "it has decayed", "Nothing to check: this is a simulation.")
+        self.faults(operation, path)
 
     @property
     def serving(self) -> Process | None:
@@ -197,6 +210,7 @@ class Host:
         if self.process is None and not self.lost and not self.held:
             self.setting.trace("start", self.node)
             self.lives += 1
+            self.damaged.clear()
             self.process = process = Process(self)
             process.loop.call_soon(self._open, process)
 

@@ -46,6 +46,7 @@ class Nemesis:
             "stall who joins": self._stall_who_joins,
             "failing disk": self._failing_disk,
             "full disk": self._full_disk,
+            "decay": self._decay,
             "clock": self._clock,
             "slow node": self._slow_node,
             "pause": self._pause,
@@ -205,6 +206,32 @@ class Nemesis:
                 self.setting.world.call_later(0.1, wait, host)
 
         next_one()
+
+    def _decay(self) -> None:
+        """A node finds files damaged when it starts, of partitions that others have whole: one node at a time."""
+        host, image = self._someone(), self.setting.checker.image
+        if host.process is None or any(self._is_mending(one) for one in self.hosts):
+            return
+        alive = {one.node for one in self.hosts if one.serving is not None} - {host.node}
+        names = [
+            f"{topic.name}-{one.index}"
+            for topic in image.topics.values()
+            for one in topic.partitions
+            if host.node in one.replicas and alive.intersection(one.isr)
+        ]
+        if names:
+            host.kill()
+            host.decayed = set(self.random.sample(names, self.random.randrange(1, len(names) + 1)))
+            self._start_later(host)
+
+    def _is_mending(self, host: Host) -> bool:
+        """Whether what this host lost may be needed yet."""
+        if host.decayed:
+            return True
+        partitions = [one for topic in self.setting.checker.image.topics.values() for one in topic.partitions]
+        return bool(host.seen["replica damaged"]) and any(
+            host.node in one.replicas and host.node not in one.isr for one in partitions
+        )
 
     def _replace(self) -> None:
         host = self._someone()

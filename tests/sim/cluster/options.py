@@ -25,6 +25,9 @@ THEMES: Final = (
 )
 """Mixtures that belong together: faults that meet make what none of them makes alone."""
 
+DECAY: Final = 0.2
+"""The part of the runs in which files decay too, whatever else there is; drawn last, so old seeds stay the same."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Options:
@@ -77,7 +80,7 @@ class Options:
             name = random.choices(names, [ACTIONS[n] for n in names])[0]
             if name not in actions:
                 actions.append(name)
-        return cls(
+        options = cls(
             nodes=random.choices([3, 4, 5], [8, 3, 1])[0],
             partitions=random.choice([1, 2, 2, 3]),
             actions=tuple(actions),
@@ -104,3 +107,6 @@ class Options:
             save_bytes=random.choice([1000, 4000, 1_000_000]),
             late_requests=random.choice([0.0, 0.05, 0.15]),
         )
+        if random.random() < DECAY:
+            options.actions = (*options.actions, "decay")
+        return options

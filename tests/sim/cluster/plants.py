@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 from ottla.broker.control.forwarding import Forwarding
 from ottla.broker.control.life import BrokerLife
+from ottla.broker.local_partitions import LocalPartitions
 from ottla.controller import alter_partition, controller, election, register_broker
 from ottla.controller.controller import Controller
 from ottla.controller.decider import Decider, _Proposed
@@ -67,6 +68,16 @@ def epochs_unchecked() -> Iterator[None]:
         patch.object(ReplicaManager, "is_current", lambda self, node, epoch: True),
         _taken_over(OF_REPLICATION["an old incarnation is accepted"])(),
     ):
+        yield
+
+
+@plant("a damaged replica is made anew while others count on it")
+def made_anew_too_soon() -> Iterator[None]:
+    def is_to_be(self: LocalPartitions, topic: Any, partition: PartitionImage) -> bool:
+        replica = self._manager.get(topic.name, partition.index)
+        return replica is not None and replica.is_damaged
+
+    with patch.object(LocalPartitions, "_is_to_be_made_anew", is_to_be):
         yield
 
 

@@ -133,9 +133,9 @@ class Replicas:
 
     def _found(self, process: "Process", partition: Partition) -> None:
         """What a start found, or an empty new replica."""
-        owed = self._owed[process.host.node, process.life].get((partition.topic_id, partition.index), 0)
+        key = (partition.topic_id, partition.index)
+        owed = 0 if partition.name in process.host.damaged else self._owed[process.host.node, process.life].get(key, 0)
         if partition.error is None:
-            key = (partition.topic_id, partition.index)
             self.has_all(process.host.node, partition, self.acks.get(key, [])[:owed], "starts as a member of the ISR")
             state = self.checker.partition(key)
             if state is not None and state.replicas == (process.host.node,):  # what the only one's files hold
@@ -146,7 +146,7 @@ class Replicas:
         key = (partition.topic_id, partition.index)
         where = f"{partition.name} on node {node}"
         if partition.state is not State.ONLINE:
-            if not process.host.seen["EIO"] + process.host.seen["ENOSPC"]:
+            if not any(process.host.seen[fault] for fault in ("EIO", "ENOSPC", "replica damaged")):
                 raise Violation("nothing is damaged", f"{where} is offline: {partition.error}")
             return
         if seen.log is not log:

@@ -21,6 +21,8 @@ class Fakes:
 
     def create(self, *_: Any, **__: Any) -> None: ...
 
+    def get(self, *_: Any) -> None: ...
+
     def follow(self, assignments: Iterable[Assignment], *_: Any, **__: Any) -> None:
         self.assignments += assignments
 

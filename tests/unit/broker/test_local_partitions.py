@@ -1,11 +1,14 @@
 """A node's partitions follow the metadata, also faster than files can be moved out of the way."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, cast
+
+import pytest
 
 from ottla.broker.local_partitions import LocalPartitions
 from ottla.controller.effective import EffectiveConfigs
-from ottla.controller.image import MetadataDelta, MetadataImage, PartitionImage, TopicImage
+from ottla.controller.image import NO_LEADER, MetadataDelta, MetadataImage, PartitionImage, TopicImage
 from ottla.core.types import NodeId, Uuid
 
 ME, OTHER = NodeId(1), NodeId(2)
@@ -18,12 +21,16 @@ class Partitions:
         self.asked: list[tuple[str, object]] = []
         self.moving: list[Callable[[], None]] = []
         self.peers: dict[NodeId, Any] = {}
+        self.damaged = False
 
     def create(self, topic: str, topic_id: Uuid, index: int, config: object, **more: object) -> None:
         self.asked.append(("create", topic_id))
 
-    def remove(self, topic: str, index: int, done: Callable[[], None], *, may_return: bool) -> None:
-        self.asked.append(("remove", topic))
+    def get(self, topic: str, index: int) -> object:
+        return SimpleNamespace(is_damaged=self.damaged)
+
+    def remove(self, topic: str, index: int, done: Callable[[], None], *, may_return: bool, keep: bool = False) -> None:
+        self.asked.append(("set aside" if keep else "remove", topic))
         self.moving.append(done)
 
     def forget(self, partition: tuple[Uuid, int]) -> None:
@@ -43,11 +50,13 @@ class Metadata:
 
     def have(self, topic_id: bytes | None, *replicas: NodeId) -> list[tuple[str, object]]:
         """The next image has this topic, or none; what came of it."""
-        before, after = self.topic, None
-        if topic_id is not None:
-            partition = PartitionImage(0, replicas[0], 0, replicas, replicas)
-            after = TopicImage("t", _id(topic_id), (partition,))
-        self.topic = after
+        if topic_id is None:
+            return self.next(None)
+        return self.next(TopicImage("t", _id(topic_id), (PartitionImage(0, replicas[0], 0, replicas, replicas),)))
+
+    def next(self, after: TopicImage | None) -> list[tuple[str, object]]:
+        """The next image has this topic, or none; what came of it."""
+        before, self.topic = self.topic, after
         topics = {} if after is None else {"t": after}
         image = MetadataImage(topics=topics, topics_by_id={t.id: t for t in topics.values()})
         self.partitions.asked.clear()
@@ -87,3 +96,32 @@ def test_nor_does_the_one_after_that_begin_before() -> None:
     [moved] = metadata.partitions.moving
     moved()
     assert metadata.partitions.asked == [("create", C), ("follow", C)]
+
+
+# -- damaged replicas
+
+
+def image(leader: NodeId, isr: tuple[NodeId, ...], elr: tuple[NodeId, ...] = ()) -> TopicImage:
+    return TopicImage("t", A, (PartitionImage(0, leader, 0, (ME, OTHER), isr, elr=elr),))
+
+
+def test_a_damaged_replica_is_made_anew_when_nobody_counts_on_it() -> None:
+    metadata = Metadata()
+    metadata.partitions.damaged = True
+    assert metadata.next(image(OTHER, (OTHER,))) == [("create", A), ("forget", A), ("set aside", "t")]
+    assert metadata.next(image(OTHER, (OTHER,))) == []  # its files are on their way out
+    metadata.partitions.damaged = False
+    metadata.partitions.moving[0]()
+    assert metadata.partitions.asked == [("create", A), ("follow", A)]
+
+
+@pytest.mark.parametrize(
+    "counted_on",
+    [image(OTHER, (OTHER, ME)), image(OTHER, (OTHER,), (ME,)), image(NO_LEADER, (OTHER,)), image(ME, (ME,))],
+    ids=["in sync", "eligible", "no leader", "the last"],
+)
+def test_a_damaged_replica_stays_as_it_is_while_it_counts_or_nobody_leads(counted_on: TopicImage) -> None:
+    metadata = Metadata()
+    metadata.partitions.damaged = True
+    assert metadata.next(counted_on) == [("create", A), ("follow", A)]
+    assert ("set aside", "t") in metadata.next(image(OTHER, (OTHER,)))

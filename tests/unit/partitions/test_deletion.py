@@ -8,9 +8,10 @@ import pytest
 
 from ottla.adapters.clock import LoopClock
 from ottla.adapters.disk import ThreadedDisk
+from ottla.core.errors import StorageError
 from ottla.core.types import Uuid
 from ottla.partitions.config import LogConfig
-from ottla.partitions.manager import DELETE_SUFFIX, PartitionManager, name_apart
+from ottla.partitions.manager import DAMAGED_SUFFIX, DELETE_SUFFIX, PartitionManager, name_apart
 from tests.sim.log_harness import TOPIC, Node, make_batch
 from tests.sim.log_harness import TOPIC_ID as HARNESS_TOPIC_ID
 
@@ -49,9 +50,9 @@ def test_partitions_of_one_topic_are_moved_to_different_names() -> None:
     assert all(len(name) <= 255 for name in names)
 
 
-def remove(node: Node) -> None:
+def remove(node: Node, *, keep: bool = False) -> None:
     removed: list[bool] = []
-    node.manager.remove(TOPIC, 0, lambda: removed.append(True), may_return=True)
+    node.manager.remove(TOPIC, 0, lambda: removed.append(True), may_return=True, keep=keep)
     node.clock.run_until(lambda: bool(removed))
 
 
@@ -92,3 +93,19 @@ def test_the_journal_brings_nothing_back_into_a_replica_that_was_removed_and_ret
     node.kill()
     [batch] = node.read_all()
     assert b"newnew" in batch
+
+
+def test_damaged_files_are_kept_once_beside_the_replica_that_is_made_anew() -> None:
+    node = Node(1, LogConfig())
+    kept = name_apart(f"{TOPIC}-0", HARNESS_TOPIC_ID, DAMAGED_SUFFIX)
+    failures = node.manager.environment.failures
+    for value in (b"first", b"second"):
+        node.append(make_batch([value]))
+        node.settle()
+        node.partition.log.fail(StorageError("damaged"))
+        remove(node, keep=True)
+        assert value in node.files.read_bytes(f"{kept}/00000000000000000000.log")
+        node.partition = node.manager.create(TOPIC, HARNESS_TOPIC_ID, 0, node.config)
+        assert node.partition.log_end_offset == 0
+        assert node.partition.error is None
+    assert node.manager.environment.failures == failures + 4  # who tells of failed replicas looks again

@@ -1,0 +1,54 @@
+"""A replica that lost a part of its files while its node was down is made anew, and what it had is kept aside."""
+
+import time
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from chaos.rolling import until_in_sync
+from ottla.partitions.checkpoints import RECOVERY_POINT_FILE
+from ottla.partitions.manager import DAMAGED_SUFFIX
+from ottla.testing.cluster import Cluster
+
+TOPIC = "decays"
+RECORD = b"v" * 10_000
+COUNT = 300
+
+
+def segments(directory: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(directory.glob("*.log"))]
+
+
+def until_saved(checkpoint: Path) -> None:
+    """From then on a start takes what is missing for lost, and not for what was never synced."""
+    deadline = time.monotonic() + 30
+    while not checkpoint.exists() or f"{TOPIC} 0 {COUNT}" not in checkpoint.read_text():
+        assert time.monotonic() < deadline, "the checkpoint does not come"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_damaged_replica_is_made_anew_from_the_others(tmp_path: Path) -> None:
+    with Cluster(tmp_path / "data", nodes=3) as cluster:
+        new = NewTopic(TOPIC, 1, replica_assignment=[[1, 2, 3]], config={"segment.bytes": str(1 << 20)})
+        admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
+        admin.create_topics([new])[TOPIC].result(30)
+        producer = Producer({"bootstrap.servers": cluster.bootstrap, "acks": "all", "batch.size": 50_000})
+        for _ in range(COUNT):
+            producer.produce(TOPIC, RECORD)
+        assert producer.flush(30) == 0
+        until_in_sync(cluster, 3)
+        until_saved(cluster.directory / "node-2" / RECOVERY_POINT_FILE)
+        cluster.kill_node(2)
+        damaged = cluster.directory / "node-2" / f"{TOPIC}-0"
+        first, *others = sorted(damaged.glob("*.log"))
+        assert others  # the first one is closed: it was durable long ago
+        content = first.read_bytes()[: 1 << 19]
+        first.write_bytes(content)
+        cluster.start_node(2)
+        until_in_sync(cluster, 3)
+        [kept] = (cluster.directory / "node-2").glob(f"{TOPIC}-0.*{DAMAGED_SUFFIX}")
+        assert (kept / first.name).read_bytes() == content
+    assert segments(damaged) == segments(cluster.directory / "node-1" / f"{TOPIC}-0")
