@@ -363,11 +363,15 @@ class PartitionManager:
 
     def _expire_producers(self) -> Iterator[int]:
         """Those that were silent for too long; yields how many were looked at since the last time."""
-        now_ms = self.environment.clock.time_ms()
+        clock = self.environment.clock
+
+        def silent_since() -> int:
+            return clock.time_ms() - self.producer_expiration_ms
+
         for partition in list(self._partitions.values()):
             if partition.error is None:
-                partition.verifications.expire(now_ms, self.producer_expiration_ms)
-                yield from partition.producers.expire(now_ms, self.producer_expiration_ms)
+                partition.verifications.expire(clock.time_ms(), self.producer_expiration_ms)
+                yield from partition.producers.expire(silent_since)
 
     def _go_on_expiring(self) -> None:
         """There may be millions: some thousands now, about a millisecond's work, and more in a second."""

@@ -10,7 +10,7 @@ packed: whenever a producer comes in, two that were not at work for longer go ou
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -318,18 +318,20 @@ class ProducerStates:
                 oldest = first
         return oldest
 
-    def expire(self, now_ms: int, expiration_ms: int) -> Iterator[int]:
+    def expire(self, silent_since: Callable[[], int]) -> Iterator[int]:
         """Forget producers that were silent for `producer.id.expiration.ms`; yields after about a millisecond of work.
 
-        Those with an open transaction stay, and so does whoever comes back meanwhile.
+        `silent_since`: whose last batch came by then has been, in ms; it moves on while this goes on, for minutes when
+        there are millions. Those with an open transaction stay, and so does whoever comes back meanwhile.
         """
-        limit = now_ms - expiration_ms
+        limit = silent_since()
         for generation in (self._recent, self._older):
             for producer in list(generation.values()):
                 if producer.transaction_first_offset is None and producer.last_timestamp <= limit:
                     generation.pop(producer.producer_id, None)
         yield len(self._recent) + len(self._older)
         for bucket in self.idle.buckets():
+            limit = silent_since()
             silent = {row[:8] for row in self.idle.rows(bucket) if _is_silent(row, limit)}
             if silent:
                 self.idle.discard(bucket, silent)

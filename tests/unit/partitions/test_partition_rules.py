@@ -9,13 +9,14 @@ import pytest
 import structlog
 
 from ottla.core.errors import ApiError, ErrorCode
+from ottla.partitions import manager
 from ottla.partitions.config import LogConfig
 from ottla.partitions.results import Isolation, Origin, State, TimestampOffset
 from ottla.records.batch import Record, assemble_batch, decode_records
 from ottla.records.compression import Compression
 from ottla.records.header import patch_base_offset, patch_crc, read_header
 from ottla.records.record import encode_records
-from tests.sim.log_harness import Node, make_batch
+from tests.sim.log_harness import TOPIC, TOPIC_ID, Node, make_batch
 
 
 def refusal(node: Node, batch: bytes) -> ErrorCode:
@@ -126,6 +127,22 @@ def test_silent_producers_are_forgotten(node: Node) -> None:
     node.manager.housekeeping()
     appended, _ = node.append(produced(0))
     assert appended.base_offset == 1
+
+
+def test_who_falls_silent_while_others_are_looked_at_is_forgotten_too(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look at millions takes longer than many a `producer.id.expiration.ms`."""
+    monkeypatch.setattr(manager, "_PRODUCERS_A_SECOND", 1)  # one partition at a time
+    node.append(produced(0))
+    first, node.partition = node.partition, node.manager.create(TOPIC, TOPIC_ID, 1, node.config)
+    node.append(produced(0))
+    node.settle()
+    node.manager.producer_expiration_ms = 500
+    node.manager.housekeeping()
+    assert (len(first.producers), len(node.partition.producers)) == (1, 1)
+    node.clock.run_for(1500)
+    assert (len(first.producers), len(node.partition.producers)) == (1, 0)
 
 
 def test_takes_batches_of_coordinators_without_a_sequence_for_no_duplicates(node: Node) -> None:
