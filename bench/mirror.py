@@ -10,13 +10,15 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +28,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from bench import costs, peers
 from bench.cluster import Cluster
 from bench.quantiles import quantile
+from ottla.node.founding import free_ports
 
 HERE: Final = Path(__file__).parent
 JARS: Final = HERE / ".cache" / "connect-mirror-libs"
@@ -47,15 +50,18 @@ def main() -> int:
     options.add_argument("--compression", default="none")
     options.add_argument("--clusters", choices=("ottla", "kafka"), default="ottla", help="what is mirrored")
     options.add_argument("--mirrors", default="ottla,mm2", help="which of the two")
+    options.add_argument(
+        "--round-trip-ms", type=float, default=0, help="between an Ottla source and the mirror; no lag then"
+    )
     options.add_argument("--rounds", type=int, default=1)
     options.add_argument("--json", action="store_true")
     chosen = options.parse_args()
-    start = peers.ottla if chosen.clusters == "ottla" else peers.kafka
     results: list[dict[str, object]] = []
     for _ in range(chosen.rounds):
         for mirror in chosen.mirrors.split(","):
             with ExitStack() as stack:
-                source, target = (stack.enter_context(start()).cluster for _ in range(2))
+                source = stack.enter_context(_source(chosen))
+                target = stack.enter_context(_start(chosen)).cluster
                 figures = measure(mirror, source, target, chosen)
             results.append({"mirror": mirror, **figures})
             if not chosen.json:
@@ -69,6 +75,8 @@ def measure(mirror: str, source: Cluster, target: Cluster, chosen: argparse.Name
     topic = source.new_topic(PARTITIONS)
     count = fill(source, topic, chosen)
     remote = f"a.{topic}"
+    if isinstance(source, FarCluster):
+        source.way.send_signal(signal.SIGUSR1)
     brokers = source.cpu_s() + target.cpu_s()
     with RUNS[mirror](source, target, topic) as (process, typed_at):
         peak = Peak(process.pid)
@@ -88,21 +96,58 @@ def measure(mirror: str, source: Cluster, target: Cluster, chosen: argparse.Name
         last_s, cpu = time.time() - typed_at, costs.cpu_s(process.pid)
         brokers = source.cpu_s() + target.cpu_s() - brokers
         gigabytes = count * chosen.record_bytes / 1e9
-        lags, idle_cpu = lag(source, target, topic, remote, process.pid, chosen.seconds)
-        peak.stop()
-        _ADMINS.clear()  # else they go on looking for clusters that are gone
-        return {
+        figures = {
             "first_copy_s": first_s,
             "copied_mb_per_s": gigabytes * 1e3 / (last_s - first_s),
             "cpu_s": cpu,
             "cpu_s_per_gb": (cpu - first_cpu) / gigabytes,
             "brokers_cpu_s_per_gb": brokers / gigabytes,
-            "lag_p50_ms": quantile(lags, 0.5),
-            "lag_p99_ms": quantile(lags, 0.99),
-            "lag_max_ms": max(lags),
-            "cpu_at_1000_per_s": idle_cpu,
-            "memory_mib": peak.mib,
         }
+        if not chosen.round_trip_ms:
+            lags, idle_cpu = lag(source, target, topic, remote, process.pid, chosen.seconds)
+            figures |= {
+                "lag_p50_ms": quantile(lags, 0.5),
+                "lag_p99_ms": quantile(lags, 0.99),
+                "lag_max_ms": max(lags),
+                "cpu_at_1000_per_s": idle_cpu,
+            }
+        peak.stop()
+        _ADMINS.clear()  # else they go on looking for clusters that are gone
+        return {**figures, "memory_mib": peak.mib}
+
+
+def _start(chosen: argparse.Namespace) -> AbstractContextManager[peers.Started]:
+    return peers.ottla() if chosen.clusters == "ottla" else peers.kafka()
+
+
+@dataclass(kw_only=True)
+class FarCluster(Cluster):
+    """One that is reached through `way`, a process of `bench.far`."""
+
+    way: "subprocess.Popen[bytes]"
+
+
+@contextmanager
+def _source(chosen: argparse.Namespace) -> Iterator[Cluster]:
+    if not chosen.round_trip_ms:
+        with _start(chosen) as started:
+            yield started.cluster
+        return
+    port, near = free_ports("127.0.0.1", 2)
+    listeners = {"listeners": near, "advertised_listeners": port}
+    settings = tuple(f"{name}=PLAINTEXT://127.0.0.1:{at}" for name, at in listeners.items())
+    with peers.ottla(settings=settings) as started:
+        own = started.cluster
+        command = [sys.executable, "-m", "bench.far", str(port), f"127.0.0.1:{near}", str(chosen.round_trip_ms)]
+        way = subprocess.Popen(command, stdout=subprocess.PIPE)
+        try:
+            assert way.stdout is not None
+            if way.stdout.readline() != b"ready\n":
+                raise RuntimeError("the long way does not stand")
+            yield FarCluster(name=own.name, bootstrap=f"127.0.0.1:{port}", pids=own.pids, way=way)
+        finally:
+            way.kill()
+            way.wait()
 
 
 def fill(source: Cluster, topic: str, chosen: argparse.Namespace) -> int:

@@ -38,7 +38,7 @@ def read_batches(
         found = read_segments(segments, wanted, cursor, log.at_hand)
     except Exception as error:
         raise partition.damaged(error) from error
-    if found is not None:
+    if found is not None and not _is_cut_short(found, wanted):
         return _result(partition, found, wanted, isolation)
     if log.held is not None:
         log.held.append(lambda: _read_again(partition, wanted, isolation, done))
@@ -60,6 +60,16 @@ def read_batches(
 
     partition.environment.disk.submit(job, finished)
     return None
+
+
+def _is_cut_short(found: Found, wanted: Wanted) -> bool:
+    """Whether the page cache had less than half of it: the rest would cost a reader far away another round trip."""
+    size = len(found.buffer)
+    return (
+        0 < size < wanted.max_bytes // 2
+        and found.next_position < found.segment.written
+        and found.next_offset < wanted.end_offset
+    )
 
 
 def _read_again(partition: "ReadablePartition", wanted: Wanted, isolation: Isolation, done: ReadDone) -> None:

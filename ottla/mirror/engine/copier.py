@@ -177,10 +177,16 @@ class PartitionCopier(ABC):
             self._ahead = ahead
             raise
 
-    def _read_ahead(self, position: int) -> None:
-        self._ahead = asyncio.create_task(
-            self.flow.reader.read(self.source, self.task.map_id.source_topic_id, position), name="ottla-mirror-ahead"
+    def _read_ahead(self, position: int, got_bytes: int = 0) -> None:
+        """Ask for what follows `position`; `got_bytes`: what came before it."""
+        reader = self.flow.reader
+        reading = reader.read(
+            self.source,
+            self.task.map_id.source_topic_id,
+            position,
+            is_far_behind=got_bytes >= reader.much_bytes,
         )
+        self._ahead = asyncio.create_task(reading, name="ottla-mirror-ahead")
         self._ahead.add_done_callback(_seen)
 
     def __str__(self) -> str:

@@ -31,7 +31,7 @@ from ottla.mirror.engine.copier import Again, Flow, PartitionCopier
 from ottla.mirror.engine.outgoing import Outgoing, outgoing
 from ottla.mirror.engine.reading import Fetched
 from ottla.mirror.engine.writing import BatchRefused, TransactionWriter
-from ottla.records.batch import Record, encode_batch
+from ottla.records.batch import Record, encode_batch, iterate_headers
 from ottla.records.varint import INT64_MAX
 
 logger = logging.getLogger("ottla.mirror")
@@ -114,6 +114,8 @@ class Copier(PartitionCopier):
         began_at = time.monotonic()
         fetched = await self._read()
         try:
+            if self._end is None:
+                self._read_on(fetched)
             steps = await self._plan(fetched)
             if not steps:
                 return
@@ -122,19 +124,24 @@ class Copier(PartitionCopier):
             if self._end is not None:
                 position, self._end = self._end, None
                 items = [item for item in items if item.spans[0][0] < position]
-            is_behind = position < fetched.last_stable_offset
-            if is_behind:
-                self._read_ahead(position)
             await self._transaction(items, position)
             self._count(steps, items)
         finally:
             self.flow.reader.release(len(fetched.data))
         await self.flow.throttle.took(len(fetched.data))
-        if not is_behind:
+        if position >= fetched.last_stable_offset:
             # Fewer, larger transactions while the copy is up to date; the first after a silence goes at once.
             pause = self.flow.config.transaction_interval_ms / 1000 - (time.monotonic() - began_at)
             if pause > 0:
                 await asyncio.sleep(pause)
+
+    def _read_on(self, fetched: Fetched) -> None:
+        """Ask for what follows, where there is something, before anything is done with this."""
+        position = self._position
+        for _, header in iterate_headers(fetched.data, allow_partial=True):
+            position = header.next_offset
+        if self._position < position < fetched.last_stable_offset:
+            self._read_ahead(position, len(fetched.data))
 
     async def _plan(self, fetched: Fetched) -> list[Step]:
         origins, map_id = self.flow.origins, self.task.map_id

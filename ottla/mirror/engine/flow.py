@@ -25,7 +25,7 @@ from ottla.mirror.engine.topics import ensure_topic, keep_configs, keep_topics
 
 logger = logging.getLogger("ottla.mirror")
 
-_PARTITION_BYTES: Final = 5 << 20  # six partitions twice, read ahead, fit the default of ottla.memory.bytes
+_PARTITION_BYTES: Final = 8 << 20  # eight of them, on the way or being written, fit the default of ottla.memory.bytes
 _DEAD_LETTER_BYTES: Final = 64 << 20  # records that the copy's own topic refuses find room there
 
 

@@ -2,7 +2,8 @@
 
 A partition whose last read found nothing for a while is *quiet*: quiet ones wait together in one long poll, so that a
 thousand idle topics cost next to nothing and hold up nobody. The others are asked for at once, those that want at the
-same moment in one request; over a long way several requests are on it.
+same moment in one request. Who is *far behind*, with much to read, has a request of its own: in a common one all would
+wait for the last byte of the last, then be worked off together while nothing is on the way.
 """
 
 import asyncio
@@ -40,14 +41,17 @@ class Fetched(NamedTuple):
 class _Want:
     """Somebody waits for a partition's next batches."""
 
-    __slots__ = ("future", "leader_epoch", "offset", "partition", "since", "topic_id")
+    __slots__ = ("future", "is_far_behind", "leader_epoch", "offset", "partition", "since", "topic_id")
 
-    def __init__(self, partition: TopicPartition, topic_id: str, offset: int, now: float) -> None:
+    def __init__(
+        self, partition: TopicPartition, topic_id: str, offset: int, now: float, *, is_far_behind: bool
+    ) -> None:
         self.partition = partition
         self.topic_id = topic_id
         self.offset = offset
         self.since = now
         self.leader_epoch = -1
+        self.is_far_behind = is_far_behind
         self.future: asyncio.Future[Fetched] = asyncio.get_running_loop().create_future()
 
 
@@ -60,6 +64,7 @@ class SourceReader:
         self._side = side
         self._free = memory_bytes
         self._partition_bytes = min(partition_bytes, memory_bytes // 2)
+        self.much_bytes = self._partition_bytes // 4  # who got so much and is still behind is far behind
         self._wait_ms = wait_ms
         self._read_committed = read_committed
         self._loop = asyncio.get_running_loop()
@@ -76,12 +81,14 @@ class SourceReader:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def read(self, partition: TopicPartition, topic_id: str, offset: int) -> Fetched:
+    async def read(
+        self, partition: TopicPartition, topic_id: str, offset: int, *, is_far_behind: bool = False
+    ) -> Fetched:
         """What follows `offset`, as soon as there is something; give its bytes back with `release`.
 
         Raises ClientError; OFFSET_OUT_OF_RANGE and UNKNOWN_TOPIC_ID among others.
         """
-        want = _Want(partition, topic_id, offset, self._loop.time())
+        want = _Want(partition, topic_id, offset, self._loop.time(), is_far_behind=is_far_behind)
         self._wants[partition] = want
         self._wake()
         try:
@@ -114,6 +121,7 @@ class SourceReader:
         self._scheduled = False
         now = self._loop.time()
         by_node: dict[tuple[int, bool], list[_Want]] = {}
+        alone: list[tuple[int, _Want]] = []
         for want in list(self._wants.values()):
             node_id, _ = self._side.leader(want.partition)
             if node_id < 0:
@@ -122,7 +130,10 @@ class SourceReader:
                     ClientError(ErrorCode.LEADER_NOT_AVAILABLE, "no leader is known").at(*want.partition)
                 )
                 continue
-            by_node.setdefault((node_id, now - want.since > _QUIET_AFTER_S), []).append(want)
+            if want.is_far_behind:
+                alone.append((node_id, want))
+            else:
+                by_node.setdefault((node_id, now - want.since > _QUIET_AFTER_S), []).append(want)
         for (node_id, quiet), wants in by_node.items():
             limit = _MAX_QUIET_REQUESTS if quiet else _MAX_REQUESTS
             if self._requests.get((node_id, quiet), 0) >= limit:
@@ -131,6 +142,10 @@ class SourceReader:
             if budget < _LEAST_BYTES:
                 continue
             self._begin(node_id, quiet, wants, budget)
+        for node_id, want in alone:
+            budget = min(self._free, self._partition_bytes)
+            if budget >= self.much_bytes and self._requests.get((node_id, False), 0) < _MAX_REQUESTS:
+                self._begin(node_id, False, [want], budget)
 
     def _begin(self, node_id: int, quiet: bool, wants: list[_Want], budget: int) -> None:
         if not quiet:

@@ -292,3 +292,25 @@ def test_a_deletion_that_a_failed_partition_cannot_save_is_not_acknowledged() ->
     answer = node.call(node.partition.delete_records, 2)
     assert isinstance(answer, ApiError)
     assert answer.code is ErrorCode.KAFKA_STORAGE_ERROR
+
+
+def test_what_the_page_cache_has_little_of_is_read_from_the_disk(node: Node) -> None:
+    """A reader far away would else get a few batches for a round trip, where it asked for many."""
+    for _ in range(100):
+        node.append(make_batch([b"v" * 900]))
+    node.settle()
+    node.read(0)  # its file is open, its index loaded
+    asked: list[int] = []
+
+    def read_cached(file: Any, length: int, position: int) -> bytes:
+        asked.append(length)
+        return bytes(file.inode.content[position : position + min(length, 3000)])
+
+    node.disk.read_cached = read_cached  # type: ignore[method-assign]
+    much = node.read(0, 50_000)
+    assert much.size > 49_000
+    assert asked
+    little: list[Any] = []
+    result = node.partition.read(0, 4000, isolation=Isolation.LOG_END, minimum_one_batch=True, done=little.append)
+    assert result is not None  # most of it is at hand
+    assert 2000 < result.size < 3000
