@@ -200,7 +200,7 @@ class GrpcTransport:
                     fetch_offset=fetch_offset,
                     partition_max_bytes=max_bytes,
                     current_leader_epoch=leader_epoch if leader_epoch >= 0 else None,
-                    topic_id=parse_uuid(ids[topic]) if topic in ids else b"",
+                    topic_id=parse_uuid(ids[topic]) if ids.get(topic) else b"",
                 )
                 for (topic, partition), fetch_offset, max_bytes, leader_epoch in request.partitions
             ],

@@ -110,8 +110,7 @@ class Bookkeeping:
                 if position is None:
                     position = await self._side.offset_at(partition, EARLIEST_TIMESTAMP, read_committed=True)
                     await self._reached(partition, position)
-                topic_id = self._side.topic_id(partition.topic) or ""
-                fetched = await self._reader.read(partition, topic_id, position)
+                fetched = await self._reader.read(partition, self._topic_id(), position)
                 try:
                     position = self._take(fetched.data, position, fetched.aborted)
                 finally:
@@ -132,6 +131,12 @@ class Bookkeeping:
                     self._broken = error
                     self._moved.notify_all()
                 return
+
+    def _topic_id(self) -> str:
+        topic_id = self._side.topic_id(PROGRESS_TOPIC)
+        if topic_id is None:  # whom we asked last does not know it, or not yet
+            raise ClientError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "it is not there", topic=PROGRESS_TOPIC)
+        return topic_id
 
     async def _refresh(self) -> None:
         try:

@@ -187,6 +187,11 @@ class SourceReader:
             for want in waiting.values():
                 if not want.future.done():
                     want.future.set_exception(error.at(*want.partition))
+        except Exception as error:  # a fault of our own: whoever waits is told, and does not wait for ever
+            for want in waiting.values():
+                if not want.future.done():
+                    want.future.set_exception(error)
+            raise
         finally:
             if not quiet:
                 self._free += budget
