@@ -1,7 +1,9 @@
 """`ottla mirror status`: how far each partition's copy is."""
 
+import asyncio
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from ottla.mirror.engine.reports import PartitionReport
     from ottla.mirror.operations.status import PartitionStatus
 
+_RETURNING: Final = "returning"  # `mirror.core.exact.Standing`, which is not loaded before it is needed
+
 
 @click.command(
     epilog=examples("ottla mirror status mirror.toml", "ottla mirror status mirror.toml --flow 'a->b' --json")
@@ -27,43 +31,72 @@ def status(*, file: Path, flows: tuple[str, ...], show_all: bool, as_json: bool)
     """Show each partition's lag in records and seconds, its last error and its throughput.
 
     It reads the clusters, so it may be asked from anywhere. Seconds are the age of the oldest record that is not
-    copied. Without --all the table shows partitions that are behind or in trouble, and one line for each flow.
+    copied. Without --all the table shows partitions that are behind, in trouble or copied by nobody, and one line for
+    each flow. Of exact flows in both directions, *returning* partitions are those that the other one copies.
     """
     config, chosen = read_config(file, flows)
-    found = run(_measure(config, chosen))
+    found = run(measure(config, chosen))
     if as_json:
-        print_json([_json(flow, rows, missing, error) for flow, rows, missing, error in found])
-        return
+        print_json([_json(one) for one in found])
+    else:
+        show(found, show_all=show_all)
+
+
+def show(found: "Sequence[Measured]", *, show_all: bool) -> None:
+    """As a table: a line for each flow, and for what is to be told of its topics and partitions."""
     lines: list[tuple[object, ...]] = []
-    for flow, rows, missing, error in found:
-        behind = sum(one.behind or 0 for one in rows)
-        oldest = max((one.behind_s or 0.0 for one in rows), default=0.0)
-        reports = [one.report for one in rows if one.report is not None]
-        lines.append(
-            (
-                flow.name,
-                f"{len(rows)} partitions",
-                "source unreachable" if error else "",
-                None if error else behind,
-                None if error else spoken(oldest),
-                f"{sum(one.records_per_s for one in reports):,.0f}/s",
-                error or "",
-            )
-        )
-        lines += [("", topic, "missing", None, None, "", f"{flow.source} has no such topic yet") for topic in missing]
-        lines += [_line(one) for one in rows if show_all or one.behind or one.reason or _is_in_trouble(one)]
+    for measured in found:
+        flow, rows = measured.flow, measured.rows
+        lines.append(_flow_line(measured))
+        lines += [
+            ("", topic, "missing", None, None, "", f"{flow.source} has no such topic yet") for topic in measured.missing
+        ]
+        lines += [_line(one) for one in rows if show_all or one.behind or _is_to_be_told(one)]
     print_table(("flow", "partition", "state", "behind", "for", "speed", "last error"), lines)
 
 
-async def _measure(
-    config: "MirrorConfig", flows: "list[FlowConfig]"
-) -> "list[tuple[FlowConfig, list[PartitionStatus], list[str], str]]":
+class Measured(NamedTuple):
+    """One flow; its partitions are not known when the target cannot be asked."""
+
+    flow: "FlowConfig"
+    rows: "Sequence[PartitionStatus]" = ()
+    missing: Sequence[str] = ()
+    source_error: str = ""
+    target_error: str = ""
+
+    @property
+    def error(self) -> str:
+        """Why nothing can be said of how far it is; empty: it can."""
+        return self.target_error or self.source_error
+
+
+async def measure(config: "MirrorConfig", flows: "list[FlowConfig]") -> list[Measured]:
+    """The flows one by one when they cannot be asked together: one without its target hides no other."""
+    from ottla.client.errors import ClientError
+
+    try:
+        return await _measured(config, flows)
+    except ClientError:
+        if len(flows) == 1:
+            raise
+    apart = await asyncio.gather(*(_measured(config, [flow]) for flow in flows), return_exceptions=True)
+    failed = [one for one in apart if isinstance(one, BaseException)]
+    unexpected = [one for one in failed if not isinstance(one, ClientError)]
+    if unexpected or len(failed) == len(flows):
+        raise (unexpected or failed)[0]
+    return [
+        Measured(flow, target_error=str(one)) if isinstance(one, BaseException) else one[0]
+        for flow, one in zip(flows, apart, strict=True)
+    ]
+
+
+async def _measured(config: "MirrorConfig", flows: "list[FlowConfig]") -> "list[Measured]":
     from ottla.mirror.operations.observing import Observer
     from ottla.mirror.operations.status import status_of
 
     async with Observer(config, flows) as observer:
         return [
-            (
+            Measured(
                 flow,
                 await status_of(observer, flow, observer.books[flow.target].reports),
                 [] if flow.source in observer.errors else flow.topics.unmatched(observer.sides[flow.source].topics),
@@ -71,6 +104,24 @@ async def _measure(
             )
             for flow in flows
         ]
+
+
+def _flow_line(measured: Measured) -> tuple[object, ...]:
+    rows, error = measured.rows, measured.error
+    reports = [one.report for one in rows if one.report is not None]
+    returning = sum(one.standing == _RETURNING for one in rows)
+    state = f"{returning} returning" if returning else ""
+    if error:
+        state = "target unreachable" if measured.target_error else "source unreachable"
+    return (
+        measured.flow.name,
+        None if measured.target_error else f"{len(rows)} partitions",
+        state,
+        None if error else sum(one.behind or 0 for one in rows),
+        None if error else spoken(max((one.behind_s or 0.0 for one in rows), default=0.0)),
+        f"{sum(one.records_per_s for one in reports):,.0f}/s" if not measured.target_error else "",
+        error,
+    )
 
 
 def _line(one: "PartitionStatus") -> tuple[object, ...]:
@@ -86,19 +137,23 @@ def _line(one: "PartitionStatus") -> tuple[object, ...]:
     )
 
 
-def _is_in_trouble(one: "PartitionStatus") -> bool:
-    return one.report is not None and bool(one.report.error or one.report.lost)
+def _is_to_be_told(one: "PartitionStatus") -> bool:
+    """Whether it is in trouble, or nobody copies it; that the flow of the other direction does is as it should be."""
+    in_trouble = one.report is not None and bool(one.report.error or one.report.lost)
+    return in_trouble or bool(one.reason and one.standing != _RETURNING)
 
 
 def _losses(report: "PartitionReport") -> list[str]:
     return [f"the source lost offsets {first} to {end - 1} before they were copied" for first, end in report.lost]
 
 
-def _json(flow: "FlowConfig", rows: "list[PartitionStatus]", missing: list[str], error: str) -> dict[str, object]:
+def _json(measured: Measured) -> dict[str, object]:
+    rows, error = measured.rows, measured.error
     return {
-        "flow": flow.name,
-        "source_error": error or None,
-        "missing_topics": missing,
+        "flow": measured.flow.name,
+        "source_error": measured.source_error or None,
+        "target_error": measured.target_error or None,
+        "missing_topics": list(measured.missing),
         "behind": None if error else sum(one.behind or 0 for one in rows),
         "behind_s": None if error else max((one.behind_s or 0.0 for one in rows), default=0.0),
         "partitions": [

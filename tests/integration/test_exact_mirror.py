@@ -226,6 +226,8 @@ async def test_a_planned_move_loses_nothing_and_returns_in_place(
         await check_read_only(a, topic)
         [status, back] = await asyncio.to_thread(command, "status", file, "--all")
         assert {one["mirror"] for one in status["partitions"] if one["topic"] == topic} == {"returning"}
+        assert {(one["behind"], one["behind_s"]) for one in status["partitions"]} == {(None, None)}
+        assert (status["behind"], status["behind_s"]) == (0, 0.0)  # what the other direction brought is no lag of this
         assert {one["mirror"] for one in back["partitions"] if one["topic"] == topic} == {"mirror"}
         assert (await asyncio.to_thread(command, "reverse", file, "a->b", topic))["topics"][topic]["in_place"]
         # And home again.

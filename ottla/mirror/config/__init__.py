@@ -15,7 +15,9 @@ def load_config(path: Path) -> MirrorConfig:
     """Read a file: TOML when its name ends so, properties otherwise. ConfigError names the file and what is wrong."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: {error}") from None
     try:
         values = parse_toml(text) if path.suffix == ".toml" else parse_properties(text)

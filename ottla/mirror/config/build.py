@@ -88,9 +88,9 @@ def _check_exact(flows: list[FlowConfig], clusters: Mapping[str, ClusterConfig])
         for alias in (flow.source, flow.target):
             if clusters[alias].protocol != "grpc":
                 raise ConfigError(
-                    f"{flow.name} is exact, so both clusters are Ottla and reached by their own protocol: set "
-                    f"{alias}.ottla.protocol = grpc, with gRPC ports in {alias}.bootstrap.servers; for Apache Kafka "
-                    "leave ottla.exact out"
+                    f"{flow.name} is exact, so both clusters are Ottla and reached by their own protocol: write "
+                    f'protocol = "grpc" and gRPC ports as bootstrap_servers into [clusters.{alias}] (in properties, '
+                    f"{alias}.ottla.protocol = grpc and {alias}.bootstrap.servers); for Apache Kafka leave exact out"
                 )
         if any(not one.exact for one in flows if (one.source, one.target) == (flow.target, flow.source)):
             raise ConfigError(f"{flow.target}->{flow.source} must be exact, too, or not be: {flow.name} is")
@@ -132,7 +132,7 @@ def _scope_of(
         source, _, target = first.partition("->")
         for alias in (source, target):
             if alias not in clusters:
-                raise ConfigError(f"{name}: there is no cluster {alias}: clusters = {', '.join(clusters)}")
+                raise ConfigError(f"{first}: there is no cluster {alias}, only {', '.join(clusters)}")
         if source == target:
             raise ConfigError(f"{name}: a flow leads from one cluster to another")
         return flows.setdefault((source, target), _Scope()), rest
@@ -172,8 +172,10 @@ def _ignore_or_refuse(name: str, rest: str, ignored: list[str]) -> None:
         raise ConfigError(f"{name} belongs to a flow: write <source>-><target>.{rest}, or {rest} for all flows")
     if rest == "bootstrap.servers":
         raise ConfigError(f"{name}: there is no such cluster in clusters")
-    near = get_close_matches(rest, [*FLOW_SETTINGS, *SECURITY_NAMES, *_CLUSTER_SETTINGS], n=1)
-    advice = f": did you mean {name.removesuffix(rest)}{near[0]}?" if near else ""
+    known = {one: one for one in (*FLOW_SETTINGS, *SECURITY_NAMES, *_CLUSTER_SETTINGS)}
+    known |= {one.removeprefix("ottla."): one for one in known}
+    near = get_close_matches(rest, known, n=1)
+    advice = f": did you mean {name.removesuffix(rest)}{known[near[0]]}?" if near else ""
     raise ConfigError(f"{name} is not a name that a mirror knows{advice}")
 
 

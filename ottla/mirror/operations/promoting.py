@@ -101,7 +101,10 @@ async def promote(observer: Observer, flow: FlowConfig, topic: str, *, now: bool
     if found.state == COPYING:
         if not now:
             if source is None:
-                raise observer.errors[flow.source]
+                error = observer.errors[flow.source]
+                raise ClientError(
+                    error.code, f"{error.message}; --now does not ask {flow.source}, and loses what is not copied"
+                ).at(topic)
             await _caught_up(source, target, topic, timeout_s)
         await _alter(target, topic, {MIRROR_STATE: PROMOTING})
     mirrored = MirrorSource.parse(found.source)

@@ -10,6 +10,7 @@ from ottla.client.transport import EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, FetchPa
 from ottla.client.types import TopicPartition
 from ottla.core.errors import DecodeError
 from ottla.mirror.config import FlowConfig
+from ottla.mirror.core.exact import Standing
 from ottla.mirror.engine.exact_topics import standings
 from ottla.mirror.engine.reports import PartitionReport, Reports
 from ottla.mirror.engine.side import Side
@@ -17,6 +18,7 @@ from ottla.mirror.operations.observing import Observer
 from ottla.records.header import iterate_headers
 
 _LOOK_BYTES: Final = 1 << 20
+_AT_REST: Final = frozenset({Standing.RETURNING.value, Standing.PROMOTED.value})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,14 +31,21 @@ class PartitionStatus:
     position: int | None  # of the source, up to where it is decided; None: copying has not begun
     source_start: int | None  # the log start, where it was looked up because copying has not begun
     source_end: int | None  # the last stable offset, of an exact flow the high watermark; None: it cannot be reached
-    behind_s: float | None  # the age of the oldest record that is not copied
+    behind_s: float | None  # the age of the oldest record that is not copied; None as `behind`
     report: PartitionReport | None
     standing: str = ""  # of an exact flow's topic: mirror, promoting, promoted, …
     reason: str = ""  # why such a topic is not copied
 
     @property
+    def is_at_rest(self) -> bool:
+        """Whether this direction has nothing to copy, as the other one is at work or the copy was promoted."""
+        return self.standing in _AT_REST
+
+    @property
     def behind(self) -> int | None:
-        """In offsets; markers of transactions count as well."""
+        """In offsets; markers of transactions count as well. None: not known, or at rest."""
+        if self.is_at_rest:
+            return None
         begun = self.source_start if self.position is None else self.position
         return None if begun is None or self.source_end is None else max(0, self.source_end - begun)
 
@@ -55,6 +64,7 @@ async def status_of(observer: Observer, flow: FlowConfig, reports: Reports) -> l
     states = await asyncio.gather(*(_source_state(source, flow, observer, one) for one in partitions))
     for partition, (position, start, end, behind_s) in zip(partitions, states, strict=True):
         topic = found_topics.get(partition.topic)
+        standing = topic.standing.value if topic is not None else ""
         found.append(
             PartitionStatus(
                 flow=flow.name,
@@ -63,9 +73,9 @@ async def status_of(observer: Observer, flow: FlowConfig, reports: Reports) -> l
                 position=position,
                 source_start=start,
                 source_end=end,
-                behind_s=behind_s,
+                behind_s=None if standing in _AT_REST else behind_s,
                 report=reports.of(flow.name, partition),
-                standing=topic.standing.value if topic is not None else "",
+                standing=standing,
                 reason=topic.reason if topic is not None else "",
             )
         )
