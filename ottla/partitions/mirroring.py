@@ -51,6 +51,8 @@ def check_mirror(partition: Partition, source: str, *, promoting: bool = False) 
         raise ApiError(ErrorCode.POLICY_VIOLATION, f"{partition.topic} is being promoted: nobody appends now")
     if promoting and not config.mirror_promoting:
         raise ApiError(ErrorCode.UNKNOWN_LEADER_EPOCH, "this node has not heard yet that the topic is being promoted")
+    if promoting:  # where the log ends is not settled before
+        partition.refuse_while_beginning_anew()
 
 
 def append_mirrored(partition: Partition, batches: memoryview, *, expected_end_offset: int, done: Done) -> None:
@@ -87,17 +89,14 @@ def begin_at(partition: Partition, offset: int, *, expected_end_offset: int, don
     partition.beginning_anew = True
 
     def begun(error: Exception | None) -> None:
-        partition.beginning_anew = False
         role = partition.role
-        if error is not None:
-            done(ErrorCode.KAFKA_STORAGE_ERROR)
-            return
-        if role is None:
+        if error is None and role is None:
             partition.advance(offset)
-        elif partition.is_leader:
+        elif error is None and role is not None and partition.is_leader:
             partition.epochs.assign(partition.leader_epoch, offset)
             role.begun_anew(offset)
-        done(ErrorCode.NONE)
+        done(ErrorCode.NONE if error is None else ErrorCode.KAFKA_STORAGE_ERROR)
+        partition.begun_anew()
 
     start_anew(partition, offset, begun)
 
@@ -131,8 +130,7 @@ def end_transactions(partition: Partition, done: Done) -> int:
 
 
 def _check_end(partition: Partition, expected_end_offset: int) -> None:
-    if partition.beginning_anew:
-        raise ApiError(ErrorCode.LEADER_NOT_AVAILABLE, f"the log of {partition.name} is being begun anew")
+    partition.refuse_while_beginning_anew()
     end = partition.log_end_offset
     if expected_end_offset != end:
         raise ApiError(

@@ -51,7 +51,7 @@ class Partition(ReadablePartition):
     __slots__ = ("_committed_waiters", "aborted_changed", "beginning_anew", "cleaned_to", "compacting",
                  "compaction_failed_at", "config", "epochs_changed", "index", "is_aside", "is_damaged", "is_leader",
                  "leader_epoch", "producers", "recovery_limit", "recovery_point", "saved_size", "snapshots", "topic",
-                 "topic_id", "unsaved", "verifications", "was_truncated", "watchers")  # fmt: skip
+                 "topic_id", "unsaved", "verifications", "was_truncated", "watchers", "when_begun_anew")  # fmt: skip
 
     def __init__(
         self,
@@ -81,6 +81,7 @@ class Partition(ReadablePartition):
         self.compacting = False
         self.compaction_failed_at = -1  # base offset of the active segment then
         self.beginning_anew = False  # see `mirroring.begin_at`: nothing may be appended
+        self.when_begun_anew: Callable[[], None] | None = None  # who has another role for this replica waits
         self._written_waiters = Waiters()
         self._committed_waiters = Waiters()
         self.verifications = Verifications()
@@ -168,6 +169,18 @@ class Partition(ReadablePartition):
             self.is_leader, self.is_aside = True, False
             self._notify()
 
+    def refuse_while_beginning_anew(self) -> None:
+        """Raises ApiError: what was appended now would go with the old log."""
+        if self.beginning_anew:
+            raise ApiError(ErrorCode.LEADER_NOT_AVAILABLE, f"the log of {self.name} is being begun anew")
+
+    def begun_anew(self) -> None:
+        """The log is another one, or out of service."""
+        self.beginning_anew = False
+        waiting, self.when_begun_anew = self.when_begun_anew, None
+        if waiting is not None:
+            waiting()
+
     def _send_away(self) -> None:
         self.refuse_waiting(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         self._written_waiters.fail(ErrorCode.NOT_LEADER_OR_FOLLOWER)
@@ -227,6 +240,8 @@ class Partition(ReadablePartition):
             raise self.storage_error()
         if not self.is_leader:
             raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        if self.beginning_anew:
+            self.refuse_while_beginning_anew()
         role = self.role
         if role is not None and acks == -1 and not role.has_enough_replicas:
             raise ApiError(ErrorCode.NOT_ENOUGH_REPLICAS, f"{self.name} has fewer than min.insync.replicas in sync")

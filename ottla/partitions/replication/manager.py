@@ -229,11 +229,17 @@ class ReplicaManager:
                 partition.start_replicated(self._watermarks.get((assignment.topic, assignment.index), 0))
         role = partition.role
         registered = self._is_registered()
-        if assignment.leader == self._node and registered:
+        leads = assignment.leader == self._node and registered
+        if leads and isinstance(role, Leading) and role.state.leader_epoch == assignment.leader_epoch:
+            role.committed(assignment)
+            return
+        if partition.beginning_anew:  # what came in another role before the log is another one would go with the old
+            partition.step_aside()
+            partition.when_begun_anew = partial(self._apply_latest, assignment.id)
+            return
+        if leads:
             if isinstance(role, Following) and role.busy:
                 role.when_idle(partial(self._apply_latest, assignment.id))
-            elif isinstance(role, Leading) and role.state.leader_epoch == assignment.leader_epoch:
-                role.committed(assignment)
             else:
                 self._lead(partition, assignment)
             return

@@ -10,8 +10,10 @@ from ottla.partitions.results import Isolation
 from ottla.partitions.verification import NO_GUARD
 from ottla.records.compression import Compression
 from ottla.records.header import patch_base_offset, read_header
+from ottla.testing.sim.disk import SimDisk
 from tests.sim.log_harness import Ack, Node, make_batch
 from tests.unit.partitions.replication.test_partition_roles import A, B, lead
+from tests.unit.partitions.replication.test_transcripts import Pair
 
 SOURCE = "cluster/topic/orders"
 MIRROR = LogConfig(segment_bytes=2000, retention_ms=-1, mirror_source=SOURCE)
@@ -183,6 +185,53 @@ def test_a_mirror_begins_where_its_source_does(before: int) -> None:
     assert (partition.log_start_offset, partition.log_end_offset) == (3_000_000_000, 3_000_000_001)
     with pytest.raises(ApiError):
         begin_at(partition, 3_000_000_001, expected_end_offset=3_000_000_001, done=Ack())
+
+
+def test_nothing_is_appended_nor_promoted_while_a_mirror_begins_anew() -> None:
+    """What came into the old log would go with it, though it is acknowledged."""
+    node = Node(1, MIRROR)
+    mirrored(node, placed(0), placed(1))
+    node.settle()
+    begun = Ack()
+    begin_at(node.partition, 500, expected_end_offset=2, done=begun)
+    node.partition.update_config(PROMOTING)
+    with pytest.raises(ApiError) as caught:
+        check_mirror(node.partition, SOURCE, promoting=True)
+    assert caught.value.code is ErrorCode.LEADER_NOT_AVAILABLE
+    node.partition.update_config(LogConfig())
+    with pytest.raises(ApiError) as caught:
+        node.append(make_batch([b"a client's"]))
+    assert caught.value.code is ErrorCode.LEADER_NOT_AVAILABLE
+    node.clock.run_until(lambda: begun.code is not None)
+    appended, _ = node.append(make_batch([b"a client's"]))
+    assert appended.base_offset == 500
+
+
+def test_a_leader_deposed_while_its_log_begins_anew_keeps_what_its_successor_sends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It counts as a replica that has it."""
+    pair = Pair(monkeypatch)
+    pair.lead(1, epoch=1)
+    old, new = pair.partitions
+    for partition in pair.partitions:
+        partition.update_config(MIRROR)
+    append_mirrored(old, memoryview(bytearray(placed(0))), expected_end_offset=0, done=Ack())
+    pair.world.run_for(0.1)
+    disk = old.environment.disk
+    assert isinstance(disk, SimDisk)
+    disk.slowest_ms = 50.0
+    begin_at(old, 500, expected_end_offset=1, done=Ack())
+    pair.lead(2, epoch=2, for_s=0)
+    with pytest.raises(ApiError):
+        check_mirror(old, SOURCE)  # whoever comes is sent to the new leader
+    for offset in range(1, 10):
+        ack = Ack()
+        append_mirrored(new, memoryview(bytearray(placed(offset))), expected_end_offset=offset, done=ack)
+        pair.world.run_for(0.005)
+    pair.world.run_for(1)
+    assert ack.code is ErrorCode.NONE
+    assert (old.log_end_offset, old.high_watermark) == (10, 10)
 
 
 def test_followers_of_a_mirror_that_begins_anew_are_sent_back_to_begin_there_too() -> None:

@@ -64,7 +64,7 @@ class Pair:
         replicas.registered(1)
         return manager, replicas
 
-    def lead(self, leader: int, epoch: int, isr: tuple[NodeId, ...] = NODES) -> None:
+    def lead(self, leader: int, epoch: int, isr: tuple[NodeId, ...] = NODES, for_s: float = 0.1) -> None:
         self.version += 1
         peers = {node: Peer(node=node, broker_epoch=1, host=str(node), port=1) for node in NODES}
         assignment = Assignment(
@@ -73,7 +73,7 @@ class Pair:
         )  # fmt: skip
         for _, replicas in self.nodes:
             replicas.follow([assignment], peers)
-        self.world.run_for(0.1)
+        self.world.run_for(for_s)
 
     def append(self, node: int, values: list[bytes]) -> None:
         self.partitions[node - 1].append(memoryview(bytearray(make_batch(values))), acks=1, done=None)
