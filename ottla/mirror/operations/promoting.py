@@ -68,13 +68,13 @@ class Behind(ClientError):
 
 
 class Diverged(ClientError):
-    """The old source holds records that the promoted topic does not have, which would have to be discarded."""
+    """The old source got records that the promoted topic does not have, which would have to be discarded."""
 
     def __init__(self, topic: str, diverged: Mapping[int, int]) -> None:
         told = ", ".join(f"{count} in partition {index}" for index, count in sorted(diverged.items()))
         super().__init__(
             ErrorCode.POLICY_VIOLATION,
-            f"the old source holds records from after the promotion: {told}. Copy what you need of them, then add "
+            f"the old source got records after the promotion: {told}. Copy what you need of them, then add "
             "--discard-diverged: it is deleted and copied anew",
             topic=topic,
         )
@@ -108,7 +108,9 @@ async def promote(observer: Observer, flow: FlowConfig, topic: str, *, now: bool
             await _caught_up(source, target, topic, timeout_s)
         await _alter(target, topic, {MIRROR_STATE: PROMOTING})
     mirrored = MirrorSource.parse(found.source)
-    if found.promoted and Promoted.parse(found.promoted).source == mirrored:
+    # The note of a promotion that died half way; of one that was taken back, what was copied since lies behind it.
+    is_noted = bool(found.promoted) and Promoted.parse(found.promoted).source == mirrored
+    if found.state == PROMOTING and is_noted:
         promoted = Promoted.parse(found.promoted)
     else:
         logs = await _end_mirrors(target, topic, found.source, abort_transactions=False)
@@ -158,7 +160,7 @@ async def reverse(observer: Observer, flow: FlowConfig, topic: str, *, discard_d
     if original.source:  # reversed already; unless somebody wrote in the last moment
         diverged = await _parted(source, target, topic, promoted)
     else:
-        diverged = await _diverged(source, topic, promoted if is_same else None)
+        diverged = await _gone_on(source, topic, promoted.end_offsets if is_same else ())
     if diverged and not discard_diverged:
         raise Diverged(topic, diverged)
     if diverged:
@@ -245,18 +247,23 @@ async def _beyond(source: Side | None, promoted: Promoted) -> dict[int, int] | N
     topic = promoted.source.topic
     if source is None or source.topic_id(topic) != promoted.source.topic_id:
         return None
-    return await _diverged(source, topic, promoted)
-
-
-async def _diverged(source: Side, topic: str, promoted: Promoted | None) -> dict[int, int]:
-    """Offsets of a topic that lie behind a promotion, by partition; all of them without one."""
     starts = await _ends(source, topic, EARLIEST_TIMESTAMP)
-    ends = await _ends(source, topic)
-    due = () if promoted is None else promoted.end_offsets
+    gone_on = await _gone_on(source, topic, promoted.end_offsets)
+    due = dict(enumerate(promoted.end_offsets))
+    deleted = {index: max(start - due.get(index, 0), 0) for index, start in enumerate(starts)}
+    return {index: count - deleted[index] for index, count in gone_on.items() if count > deleted[index]}
+
+
+async def _gone_on(source: Side, topic: str, end_offsets: Sequence[int]) -> dict[int, int]:
+    """Offsets of a topic from these on, by partition, whether it still holds records there or has deleted them.
+
+    As a mirror it would go on behind them, and never have what the other topic holds at these offsets.
+    """
+    due = dict(enumerate(end_offsets))
     return {
-        index: end - max(start, due[index] if index < len(due) else 0)
-        for index, (start, end) in enumerate(zip(starts, ends, strict=True))
-        if end > max(start, due[index] if index < len(due) else 0)
+        index: end - due.get(index, 0)
+        for index, end in enumerate(await _ends(source, topic))
+        if end > due.get(index, 0)
     }
 
 
