@@ -21,7 +21,6 @@ from ottla.client.transport import EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, ConfigC
 from ottla.client.types import ConfigResource, TopicPartition
 from ottla.core.errors import ConfigError
 from ottla.core.mirror_topics import (
-    COPYING,
     MIRROR_PROMOTED,
     MIRROR_SOURCE,
     MIRROR_STATE,
@@ -98,7 +97,7 @@ async def promote(observer: Observer, flow: FlowConfig, topic: str, *, now: bool
         raise ClientError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"{flow.target} has no such topic", topic=topic)
     if not found.source:
         return await _promoted_before(flow, source, topic, found)
-    if found.state == COPYING:
+    if found.state != PROMOTING:
         if not now:
             if source is None:
                 error = observer.errors[flow.source]
