@@ -42,7 +42,7 @@ def rebuild(files: Files, segment: Segment) -> tuple[OffsetIndex, TimeIndex]:
 
 
 def walk_headers(file: File, path: str, position: int, limit: int) -> Iterator[tuple[int, BatchHeader]]:
-    """(position, header) of each batch in [position, limit); CorruptLog where there is none."""
+    """(position, header) of each batch in [position, limit); CorruptLog where there is none, or its end is missing."""
     while position < limit:
         data = file.pread(min(CHUNK_BYTES, limit - position), position)
         at = 0
@@ -53,6 +53,8 @@ def walk_headers(file: File, path: str, position: int, limit: int) -> Iterator[t
                 raise damage(path, position + at, str(error)) from error
             if header.magic != 2:
                 raise damage(path, position + at, "no batch begins here")
+            if position + at + header.size_bytes > limit:
+                raise damage(path, position + at, f"the file ends within the batch of offset {header.base_offset}")
             yield position + at, header
             at += header.size_bytes
         if not at:

@@ -91,6 +91,8 @@ def _stand_behind_last_entry(file: File, segment: Segment, index: OffsetIndex, t
     first = _header_at(file, 0)
     if header is None or first is None or header.last_offset != offset:
         return False
+    if position + header.size_bytes > segment.written:  # cut off within: who reads the headers says so
+        return False
     segment.first_timestamp = first.max_timestamp
     segment.max_timestamp, segment.max_timestamp_offset = time_index.entry(len(time_index) - 1)
     segment.last_offset, segment.last_position = offset, position

@@ -166,6 +166,23 @@ def test_a_closed_segment_that_ends_too_early_is_noticed_at_the_start(
 
 @pytest.mark.parametrize("make", [filled, compacted])
 @pytest.mark.parametrize("restart", [Node.kill, Node.crash, stopped])
+def test_a_closed_segment_that_ends_within_its_last_batch_is_noticed_at_the_start(
+    make: Callable[[], Node], restart: Callable[[Node], None]
+) -> None:
+    """Its header is there, where the index says; with large batches most cuts are such."""
+    node = make()
+    path = next(one.path() for one in node.partition.log.segments if one.size)
+    inode = node.files.open(path).inode
+    size = len(inode.content)
+    for content in (inode.content, inode.durable):
+        del content[size - 1 :]
+    restart(node)
+    assert node.partition.state is State.OFFLINE
+    assert path in str(node.partition.error)
+
+
+@pytest.mark.parametrize("make", [filled, compacted])
+@pytest.mark.parametrize("restart", [Node.kill, Node.crash, stopped])
 def test_closed_segments_that_are_whole_are_taken(make: Callable[[], Node], restart: Callable[[Node], None]) -> None:
     node = make()
     before = node.read_all()
