@@ -23,7 +23,7 @@ def trust(files: Files, segment: Segment, next_offset: int, names: set[str]) -> 
     """A segment that ends below the snapshot: its numbers come from the last entries and the few batches behind them.
 
     `names`: of the files in its directory. Without usable indexes all headers are read, and the indexes made anew.
-    Raises CorruptLog when the file ends before its last batch.
+    Raises CorruptLog when the file ends before its last batch, or what is read of it cannot be.
     """
     index, time_index = OffsetIndex(segment.base_offset), TimeIndex(segment.base_offset)
     if _has_indexes(segment, names):
@@ -33,7 +33,14 @@ def trust(files: Files, segment: Segment, next_offset: int, names: set[str]) -> 
     file = files.open(segment.path())
     try:
         resumed = _stand_behind_last_entry(file, segment, index, time_index)
-        for _, header in walk_headers(file, segment.path(), segment.size, segment.written):
+        for position, header in walk_headers(file, segment.path(), segment.size, segment.written):
+            if not segment.next_offset <= header.base_offset <= header.last_offset < next_offset:  # no CRC covers these
+                raise damage(
+                    segment.path(),
+                    position,
+                    f"a batch with offsets {header.base_offset} to {header.last_offset}, where {segment.next_offset} "
+                    f"was due and the next segment begins at {next_offset}",
+                )
             segment.add(header.size_bytes, header.last_offset, header.max_timestamp, INDEX_INTERVAL_BYTES)
     finally:
         file.close()

@@ -1,5 +1,6 @@
 """What lay on the disk while its node was down, and is not what was written any more: no reader gets it."""
 
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -9,12 +10,13 @@ from ottla.core.types import Buffer
 from ottla.partitions.config import LogConfig
 from ottla.partitions.results import State
 from ottla.partitions.segment import INDEX_SUFFIX
-from ottla.records.header import HEADER_BYTES, iterate_headers
+from ottla.records.header import HEADER_BYTES, BatchHeader, iterate_headers
 from tests.sim.log_harness import Node, make_batch
 from tests.unit.partitions.replication.test_partition_roles import ME, follow, lead
 
 SEGMENT_BYTES = 2000
 COUNT = 30
+LEADER_EPOCH = range(12, 16)  # of a batch: nothing covers it, and each leader writes its own
 
 
 def filled(*, cleanup_compact: bool = False) -> Node:
@@ -204,6 +206,27 @@ def test_a_bit_of_an_index_that_flips_damages_no_segment(bit: int) -> None:
     assert node.read_all() == before
 
 
-def headers_of(node: Node, segment: int) -> list[object]:
+@pytest.mark.parametrize("byte", [n for n in range(HEADER_BYTES) if n not in LEADER_EPOCH])
+def test_a_header_that_decayed_ends_no_start_and_misleads_no_reader(byte: int, restart: Callable[[Node], None]) -> None:
+    """Without an index headers are walked; the CRC covers neither offsets nor lengths."""
+    node = filled()
+    before = node.read_all()
+    closed = node.partition.log.segments[1]
+    index = node.files.open(closed.path(INDEX_SUFFIX)).inode
+    log = node.files.open(closed.path()).inode
+    second = headers_of(node, 1)[1][0]
+    for content in (index.content, index.durable):
+        content.clear()
+    for content in (log.content, log.durable):
+        content[second + byte] ^= 0x40
+    node.kill()
+    if node.partition.state is State.ONLINE:
+        with contextlib.suppress(ApiError):
+            assert node.read_all() == before
+    else:
+        assert closed.path() in str(node.partition.error)
+
+
+def headers_of(node: Node, segment: int) -> list[tuple[int, BatchHeader]]:
     inode = node.files.open(node.partition.log.segments[segment].path()).inode
     return list(iterate_headers(bytes(inode.content)))
