@@ -168,7 +168,7 @@ async def reverse(observer: Observer, flow: FlowConfig, topic: str, *, discard_d
         return Reversal(topic=topic, in_place=False, diverged=diverged)
     if original.source:
         return Reversal(topic=topic, in_place=True, was_reversed=True)
-    await _alter(source, topic, {MIRROR_SOURCE: str(wanted), MIRROR_PROMOTED: None})
+    await _alter(source, topic, {MIRROR_SOURCE: str(wanted), MIRROR_STATE: None, MIRROR_PROMOTED: None})
     ends = await asyncio.gather(*(_log_end(source, one, str(wanted)) for one in _partitions(source, topic)))
     late = {
         index: end - due

@@ -96,3 +96,9 @@ async def test_an_old_source_that_ends_where_the_promotion_happened_turns_in_pla
     a, b = Cluster("a", start, end), Cluster("b", 0, 900, promoted=f"{A_TOPIC}@100")
     assert (await reverse(*between(a, b), "t", discard_diverged=False)).in_place
     assert a.configs == {"source": "cluster-b/topic-b/t"}
+
+
+async def test_what_a_promotion_left_that_was_ended_by_hand_does_not_stop_the_way_back() -> None:
+    a, b = Cluster("a", 0, 100, state=PROMOTING), Cluster("b", 0, 900, promoted=f"{A_TOPIC}@100")
+    assert (await reverse(*between(a, b), "t", discard_diverged=False)).in_place
+    assert a.configs == {"source": "cluster-b/topic-b/t"}
