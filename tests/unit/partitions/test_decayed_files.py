@@ -207,7 +207,7 @@ def test_a_bit_of_an_index_that_flips_damages_no_segment(bit: int) -> None:
 
 
 @pytest.mark.parametrize("byte", [n for n in range(HEADER_BYTES) if n not in LEADER_EPOCH])
-def test_a_header_that_decayed_ends_no_start_and_misleads_no_reader(byte: int, restart: Callable[[Node], None]) -> None:
+def test_a_header_that_decayed_ends_no_start_and_misleads_no_reader(byte: int) -> None:
     """Without an index headers are walked; the CRC covers neither offsets nor lengths."""
     node = filled()
     before = node.read_all()
