@@ -19,7 +19,7 @@ from ottla.controller.image import (
 )
 from ottla.core.types import NodeId
 from ottla.partitions.config import LogConfig
-from ottla.partitions.manager import PartitionManager
+from ottla.partitions.manager import DAMAGED_SUFFIX, PartitionManager, name_apart
 from ottla.partitions.replication.manager import ReplicaManager
 from ottla.partitions.replication.types import Assignment, Peer, Peers
 
@@ -108,11 +108,13 @@ class LocalPartitions:
         )
 
     def _set_aside(self, topic: TopicImage, partition: PartitionImage) -> None:
+        name = f"{topic.name}-{partition.index}"
         logger.warning(
             "a damaged replica is made anew from its leader; its files are set aside, and may be deleted when it is in "
             "sync",
-            partition=f"{topic.name}-{partition.index}",
+            partition=name,
             leader=partition.leader,
+            kept=name_apart(name, topic.id, DAMAGED_SUFFIX),
         )
         key = (topic.name, partition.index)
         self._replicas.forget((topic.id, partition.index))

@@ -17,7 +17,7 @@ import click
 from ottla.cli.durations import parse_duration_s
 from ottla.cli.exit_codes import Exit
 from ottla.cli.output import examples, json_option, print_json, print_table
-from ottla.core.errors import OttlaError
+from ottla.core.errors import ErrorCode, OttlaError
 
 if TYPE_CHECKING:
     from ottla.testing.chaos.result import Result
@@ -68,11 +68,12 @@ def _client_option(command: Any) -> Any:
 
 
 @chaos.command(
+    short_help="Do faults to a throw-away cluster, and judge.",
     epilog=examples(
         "ottla chaos run --nodes 3 --for 60s --faults kill,pause,partition --report chaos.html",
         "ottla chaos run --faults kill-leader+slow-links --workload copy --workload bank --client confluent",
         "ottla chaos run --faults zombie-client --seed 7",
-    )
+    ),
 )
 @click.option("--nodes", type=click.IntRange(1, 5), default=3, show_default=True, help="Nodes of the cluster.")
 @click.option(
@@ -120,6 +121,7 @@ def run(
     from ottla.testing.chaos.own_cluster import chosen_faults, run_on_own_cluster, step_into_network
     from ottla.testing.chaos.run import Plan
 
+    _check_report(report)
     plan = Plan(
         client=client,
         workloads=_workloads(workloads),
@@ -137,10 +139,11 @@ def run(
 
 
 @chaos.command(
+    short_help="Work on a running cluster, and judge.",
     epilog=examples(
         "ottla chaos check --bootstrap localhost:10092 --for 5m",
         "ottla chaos check --bootstrap broker1:9092,broker2:9092 --client confluent --prefix try-",
-    )
+    ),
 )
 @click.option(
     "--bootstrap",
@@ -188,6 +191,7 @@ def check(
     from ottla.testing.chaos.clients.port import Address
     from ottla.testing.chaos.run import Plan, check_cluster
 
+    _check_report(report)
     seed = int(time.time()) if seed is None else seed
     plan = Plan(
         client=client,
@@ -211,7 +215,7 @@ def check(
     return _conclude(result, report, kept, as_json=as_json, delete=directory is None)
 
 
-@chaos.command()
+@chaos.command(short_help="List faults, and what they lack here.")
 def faults() -> None:
     """List the faults, and which of them this machine, as it is, cannot do."""
     from ottla.testing.chaos.needs import Unavailable
@@ -230,6 +234,12 @@ def faults() -> None:
         click.echo(f"{name}: each of {', '.join(members)}")
 
 
+def _check_report(report: Path | None) -> None:
+    """Before minutes of work, of which nothing would be told."""
+    if report is not None and not report.resolve().parent.is_dir():
+        raise click.UsageError(f"--report {report}: there is no folder {report.parent}")
+
+
 def _workloads(names: tuple[str, ...]) -> tuple[str, ...]:
     from ottla.testing.chaos.workloads import workloads
 
@@ -238,11 +248,11 @@ def _workloads(names: tuple[str, ...]) -> tuple[str, ...]:
 
 @contextmanager
 def _folder(directory: Path | None) -> Iterator[Path]:
-    """Where the run keeps its things. One of its own goes when the run is interrupted."""
+    """Where the run keeps its things. One of its own goes when the run is interrupted, or could not begin."""
     kept = directory or Path(tempfile.mkdtemp(prefix="ottla-chaos-"))
     try:
         yield kept
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, NotReached):
         if directory is None:
             shutil.rmtree(kept, ignore_errors=True)
         raise
@@ -257,10 +267,20 @@ class ChaosError(OttlaError):
     """The run could not be done: no verdict."""
 
 
+class NotReached(ChaosError):
+    """Nor was anything begun."""
+
+    code = ErrorCode.NETWORK_EXCEPTION  # of which the exit code is made
+    hint = (
+        "--bootstrap takes gRPC ports with --client ottla (Kafka's + 1000), else Kafka's; --tls-ca where it speaks TLS"
+    )
+
+
 def _to_end(work: "Coroutine[Any, Any, Result]") -> "Result":
     """Run it; on Ctrl-C and SIGTERM it first takes away what it made."""
     from ottla.testing.chaos.clients.port import Failure
     from ottla.testing.chaos.crew import CrewError
+    from ottla.testing.chaos.run import Unreached
     from ottla.testing.cluster import ClusterError
 
     # It logs each retry as an error; what concerns the run is raised to it.
@@ -277,6 +297,8 @@ def _to_end(work: "Coroutine[Any, Any, Result]") -> "Result":
         return asyncio.run(cancellable())
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
+    except Unreached as error:
+        raise NotReached(f"the cluster is not reached: {error}") from error
     except Failure as error:
         raise ChaosError(f"the cluster cannot be worked with: {error}") from error
     except (CrewError, ClusterError) as error:
@@ -297,6 +319,8 @@ def _conclude(result: "Result", report: Path | None, kept: Path, *, as_json: boo
         print_json({**asdict(result), "standing": result.standing})
     else:
         click.echo(summary(result))
+        if result.faults and not result.windows:
+            click.echo("  No fault was done: --for is too short for one.")
         if report is not None:
             click.echo(f"The report: {report}")
     if delete and not bad:

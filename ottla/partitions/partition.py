@@ -377,7 +377,11 @@ class Partition(ReadablePartition):
 
     def on_failed(self, error: Exception) -> None:
         self.state, self.error = State.OFFLINE, error
-        logger.error("a partition is offline until this node starts again", partition=self.name, error=str(error))
+        logger.error(
+            "a partition is offline until this node starts again, or the replica is made anew",
+            partition=self.name,
+            error=str(error),
+        )
         self.environment.failures += 1
         self._written_waiters.fail(ErrorCode.KAFKA_STORAGE_ERROR)
         self._committed_waiters.fail(ErrorCode.KAFKA_STORAGE_ERROR)

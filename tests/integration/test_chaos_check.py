@@ -41,6 +41,21 @@ def test_check_judges_a_running_cluster_and_leaves_nothing_behind(
         assert not [topic.name for topic in admin.list_topics() if topic.name.startswith("check-")]
 
 
+@pytest.mark.timeout(60)
+def test_a_cluster_that_does_not_answer_has_an_exit_code_of_its_own(tmp_path: Path) -> None:
+    command = [*COMMAND, "--bootstrap", "localhost:1"]
+    done = subprocess.run(
+        command, env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert (done.returncode, "the cluster is not reached" in done.stderr) == (Exit.UNREACHABLE, True), done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    done = check(tmp_path, "--bootstrap", "localhost:1", "--report", str(tmp_path / "nowhere" / "page.html"))
+    assert (done.returncode, "there is no folder" in done.stderr) == (Exit.USAGE, True), done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_an_interrupted_check_leaves_nothing_behind(ottla_cluster: Cluster, tmp_path: Path) -> None:

@@ -88,6 +88,10 @@ class Cluster(Target, Protocol):
         ...
 
 
+class Unreached(Failure):
+    """The running cluster did not answer the first question; nothing was begun."""
+
+
 async def run(
     plan: Plan, target: Cluster, directory: Path, tell: Tell, known: Mapping[str, type[Nemesis]] = NEMESES
 ) -> Result:
@@ -128,7 +132,10 @@ async def check_cluster(plan: Plan, address: Address, directory: Path, tell: Tel
         await _undisturbed(crew, plan.seconds, tell)
         return []
 
-    await _check_unused(plan, address)
+    try:
+        await _check_unused(plan, address)
+    except Failure as error:
+        raise Unreached(str(error)) from error
     try:
         result, since_ns = await _work(plan, address, directory, trouble, tell)
     finally:

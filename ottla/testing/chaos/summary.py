@@ -1,6 +1,6 @@
 """A result in words, for a terminal."""
 
-from ottla.testing.chaos.result import COLUMNS, RECOVERS, Result, Standing
+from ottla.testing.chaos.result import AVAILABLE, COLUMNS, RECOVERS, Result, Standing
 
 _WORDS = {
     Standing.OK: "Nothing found.",
@@ -36,7 +36,7 @@ def summary(result: Result) -> str:
     lines += [f"  slow: {one}" for one in result.slow]
     lines += [f"  {RECOVERS}: no. {one}" for one in result.stuck]
     broken = [(name, result.broken(name)) for name in COLUMNS if result.broken(name)]
-    lines += [f"  BROKEN: {name} ({count})" for name, count in broken if name not in (RECOVERS,)]
+    lines += [f"  BROKEN: {name} ({count})" for name, count in broken if name not in (RECOVERS, AVAILABLE)]
     if result.renumbered:
         lines.append(f"  clients raised the epoch of a producer by themselves {len(result.renumbered)} times:")
         lines += [f"    {one}" for one in result.renumbered[:_MOST]]

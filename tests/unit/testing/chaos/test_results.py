@@ -101,6 +101,7 @@ def test_what_clients_do_to_themselves_is_told_and_breaks_nothing() -> None:
 
 def test_the_summary_says_what_is_broken() -> None:
     assert "Nothing found." in summary(result())
+    assert "BROKEN" not in summary(result(slow=["kill at 7.0 s: no write for 3529 ms"]))  # it is told, and no failure
     assert "BROKEN: no acknowledged write is lost (1)" in summary(result(anomalies={str(Kind.LOST_WRITE): 1}))
 
 
