@@ -58,8 +58,8 @@ def mirror() -> None:
     Between two Ottla clusters a flow with exact = true keeps batches and offsets as they are, in topics that are
     read-only until they are promoted.
 
-    Either cluster may be Ottla or Apache Kafka (as a target from 4.0 on). CONFIG names clusters by their Kafka ports,
-    and flows between them.
+    Either cluster may be Ottla or Apache Kafka (as a target from 4.0 on). CONFIG names clusters by their Kafka ports
+    (with protocol = "grpc", by their gRPC ports), and flows between them.
     """
 
 

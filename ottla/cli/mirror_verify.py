@@ -49,6 +49,8 @@ def verify(*, file: Path, flows: tuple[str, ...], topics: tuple[str, ...], as_js
                 for flow, one in found
             ]
         )
+    elif not found:
+        click.echo("Nothing to compare: nothing is copied yet. `ottla mirror status` shows what there is.")
     else:
         print_table(
             ("flow", "partition", "compared", "missing", "differing", "left out", "foreign", "verdict"),
