@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SERIAL = ("tests/integration", "tests/interop", "tests/docs")
 OLDEST_PARALLEL = ("tests/unit/client", "tests/unit/grpc_api")
-OLDEST_SERIAL = "tests/integration/test_grpc_*.py"
+OLDEST_SERIAL = ("tests/integration/test_grpc_*.py", "tests/integration/raft_transport")
 PYTEST = [sys.executable, "-m", "pytest", "-q", "--durations=15", "--durations-min=2"]
 WORKERS = ["-n", "2", "--dist", "worksteal"]
 NO_WORKERS = ["-p", "no:xdist"]
@@ -32,7 +32,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.oldest:
         parallel = list(OLDEST_PARALLEL)
-        serial = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(OLDEST_SERIAL))
+        serial = sorted(str(path.relative_to(ROOT)) for wanted in OLDEST_SERIAL for path in ROOT.glob(wanted))
     else:
         parallel = sorted(
             str(path.relative_to(ROOT))
