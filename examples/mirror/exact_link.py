@@ -47,6 +47,7 @@ def main(count: int = 1000) -> None:
             say("Writing and reading in primary ...")
             write(primary.bootstrap, range(count))
             read = read_as_group(primary.bootstrap, count // 2)
+            wait_until_copied(config, THERE)
             read += move_to_backup(config, backup, count, len(read))
             wait_until_copied(config, BACK)
             check_copies(config)

@@ -203,6 +203,7 @@ async def test_a_planned_move_loses_nothing_and_returns_in_place(
         producer.begin_transaction()
         await producer.send(topic, b"open", partition=1)
         await producer.flush()
+        await until(lambda: stands_at(b, group, at, 20), "the group is in b, too")
         told = await asyncio.to_thread(command, "promote", file, "a->b", topic)
         assert told["topics"][topic] == {
             "was_promoted": False,
@@ -299,6 +300,12 @@ async def test_gaps_of_compaction_and_a_late_log_start_are_mirrored(clusters: di
 async def has_gap(cluster: Cluster, topic: str) -> bool:
     offsets = [offset for offset, _ in await read_all(cluster, topic, 0, 1)]
     return len(offsets) < offsets[-1] - offsets[0] + 1 or offsets[0] > 0
+
+
+async def stands_at(cluster: Cluster, group: str, partition: TopicPartition, offset: int) -> bool:
+    async with Admin(**door(cluster)) as admin:
+        found = (await admin.list_group_offsets(group)).get(partition)
+        return found is not None and found.offset == offset
 
 
 async def starts_at(cluster: Cluster, topic: str, offset: int) -> bool:

@@ -64,7 +64,7 @@ def judge(source: MirrorSource, original: MirrorTopic, copy: MirrorTopic | None,
                 f"{mirrored.topic_id}): delete it on the target to copy the new one",
             )
         return Found(Standing.REFUSED, f"the target's topic is a mirror of {mirrored.topic} in {mirrored.cluster_id}")
-    if came_home(original, target_cluster_id):
+    if came_home(original, copy, target_cluster_id):
         return Found(
             Standing.PROMOTED,
             "the source was promoted in its turn: `ottla mirror reverse` of that flow copies here again",
@@ -76,9 +76,17 @@ def judge(source: MirrorSource, original: MirrorTopic, copy: MirrorTopic | None,
     )
 
 
-def came_home(topic: MirrorTopic, cluster_id: str) -> bool:
-    """Whether the topic was promoted after it had mirrored that cluster: every reversal takes the note of it away."""
-    return bool(topic.promoted) and not topic.source and Promoted.parse(topic.promoted).source.cluster_id == cluster_id
+def came_home(topic: MirrorTopic, other: MirrorTopic, cluster_id: str) -> bool:
+    """Whether the topic was promoted after it had mirrored `other` in that cluster, and after `other` was.
+
+    Of two promotions that refer to each other the later one is that with more in it: what was written after the first
+    came back before the second. Where nothing was, either topic may go on.
+    """
+    if topic.source or not topic.promoted:
+        return False
+    note = Promoted.parse(topic.promoted)
+    earlier = Promoted.parse(other.promoted).end_offsets if other.promoted else ()
+    return note.source.cluster_id == cluster_id and (not earlier or sum(note.end_offsets) > sum(earlier))
 
 
 def identity(map_id: MapId, alias: str, topic: str, end_offset: int) -> CopiedPartition:

@@ -95,6 +95,8 @@ async def promote(observer: Observer, flow: FlowConfig, topic: str, *, now: bool
     found = (await mirror_topics(target, [topic])).get(topic)
     if found is None:
         raise ClientError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"{flow.target} has no such topic", topic=topic)
+    if topic not in target.topics:  # it came since these were asked for
+        await target.refresh()
     if not found.source:
         return await _promoted_before(flow, source, topic, found)
     if found.state != PROMOTING:
@@ -151,7 +153,7 @@ async def reverse(observer: Observer, flow: FlowConfig, topic: str, *, discard_d
         raise ClientError(
             ErrorCode.POLICY_VIOLATION, f"in {flow.source} it is a mirror of {original.source}", topic=topic
         )
-    if came_home(original, target.cluster_id):
+    if came_home(original, found, target.cluster_id):
         message = f"it was promoted in {flow.source} since: reverse the flow {back.name}"
         raise ClientError(ErrorCode.POLICY_VIOLATION, message, topic=topic)
     promoted = Promoted.parse(found.promoted)

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from ottla.client.errors import ClientError
 from ottla.client.mirrors import MirrorTopic
 from ottla.client.transport import EARLIEST_TIMESTAMP, ConfigChange
 from ottla.client.types import ConfigResource, TopicPartition
@@ -102,3 +103,20 @@ async def test_what_a_promotion_left_that_was_ended_by_hand_does_not_stop_the_wa
     a, b = Cluster("a", 0, 100, state=PROMOTING), Cluster("b", 0, 900, promoted=f"{A_TOPIC}@100")
     assert (await reverse(*between(a, b), "t", discard_diverged=False)).in_place
     assert a.configs == {"source": "cluster-b/topic-b/t"}
+
+
+B_TOPIC = "cluster-b/topic-b/t"
+
+
+async def test_of_two_promotions_the_later_one_is_turned_round() -> None:
+    """Each side was promoted once; what was written after the first promotion came back before the second."""
+    a, b = Cluster("a", 0, 200, promoted=f"{B_TOPIC}@100"), Cluster("b", 0, 900, promoted=f"{A_TOPIC}@200")
+    assert (await reverse(*between(a, b), "t", discard_diverged=False)).in_place
+    assert a.configs == {"source": B_TOPIC}
+
+
+async def test_a_source_that_was_promoted_since_is_not_deleted() -> None:
+    a, b = Cluster("a", 0, 900, promoted=f"{B_TOPIC}@300"), Cluster("b", 0, 300, promoted=f"{A_TOPIC}@200")
+    with pytest.raises(ClientError, match="reverse the flow b->a"):
+        await reverse(*between(a, b), "t", discard_diverged=True)
+    assert a.configs == {"promoted": f"{B_TOPIC}@300"}
