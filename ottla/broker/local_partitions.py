@@ -116,10 +116,7 @@ class LocalPartitions:
             leader=partition.leader,
             kept=name_apart(name, topic.id, DAMAGED_SUFFIX),
         )
-        key = (topic.name, partition.index)
-        self._replicas.forget((topic.id, partition.index))
-        self._removing.add(key)
-        self._manager.remove(*key, partial(self._removed, *key), may_return=True, keep=True)
+        self._take_out(topic, partition.index, may_return=True, keep=True)
 
     def _create_one(self, topic: TopicImage, partition: PartitionImage, config: LogConfig) -> Assignment:
         self._manager.create(
@@ -145,14 +142,15 @@ class LocalPartitions:
 
     def _remove(self, topic: TopicImage, partitions: Iterable[PartitionImage], *, may_return: bool) -> None:
         for partition in partitions:
-            key = (topic.name, partition.index)
             # While its namesake's files are still on their way out, this one has none: there is nothing to remove.
-            if self._node_id in partition.replicas and key not in self._removing:
-                self._replicas.forget(
-                    (topic.id, partition.index)
-                )  # it leads and follows no more, whatever its files do
-                self._removing.add(key)
-                self._manager.remove(*key, partial(self._removed, *key), may_return=may_return)
+            if self._node_id in partition.replicas and (topic.name, partition.index) not in self._removing:
+                self._take_out(topic, partition.index, may_return=may_return)
+
+    def _take_out(self, topic: TopicImage, index: int, *, may_return: bool, keep: bool = False) -> None:
+        self._replicas.forget((topic.id, index))  # it leads and follows no more, whatever its files do
+        self._removing.add((topic.name, index))
+        done = partial(self._removed, topic.name, index)
+        self._manager.remove(topic.name, index, done, may_return=may_return, keep=keep)
 
     def _removed(self, name: str, index: int) -> None:
         self._removing.discard((name, index))

@@ -6,7 +6,6 @@ refused like any unknown name, so that nobody believes a key to have an effect w
 """
 
 from dataclasses import replace
-from typing import Final
 
 from ottla.core.broker_field import (
     BOOLEAN,
@@ -18,6 +17,7 @@ from ottla.core.broker_field import (
     PER_BROKER,
     READ_ONLY,
     STRING,
+    UNLIMITED,
     broker_field,
 )
 from ottla.core.config_fields import LONG_MAX, ConfigField, ConfigFields
@@ -36,8 +36,6 @@ def _topic_default(name: str, topic_config: str) -> ConfigField:
         doc=f"The default of the topic config {topic_config}. {field.doc}",
     )
 
-
-_UNLIMITED: Final = 2**31 - 1
 
 _NODE = (
     broker_field("node.id", INT, None, "This node's number, unique in its cluster.", minimum=0),
@@ -264,7 +262,7 @@ _CONNECTIONS = (
         -1,
         "ms",
     ),
-    broker_field("max.connections", INT, _UNLIMITED, "The most connections to this broker.", READ_ONLY, 0),
+    broker_field("max.connections", INT, UNLIMITED, "The most connections to this broker.", READ_ONLY, 0),
     broker_field(
         "max.incremental.fetch.session.cache.slots",
         INT,

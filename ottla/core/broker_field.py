@@ -1,11 +1,15 @@
 """How broker configs are written down: a field with what most of them leave out."""
 
+from typing import Final
+
 from ottla.core.config_fields import ConfigField, ConfigType, UpdateMode
 
 CLUSTER_WIDE, PER_BROKER, READ_ONLY = UpdateMode.CLUSTER_WIDE, UpdateMode.PER_BROKER, UpdateMode.READ_ONLY
 BOOLEAN, STRING, LIST = ConfigType.BOOLEAN, ConfigType.STRING, ConfigType.LIST
 INT, SHORT, LONG = ConfigType.INT, ConfigType.SHORT, ConfigType.LONG
 DOUBLE = ConfigType.DOUBLE
+
+UNLIMITED: Final = 2**31 - 1
 
 
 def broker_field(

@@ -1,11 +1,8 @@
 """Broker configs of the coordinators: consumer groups and transactions."""
 
 from dataclasses import replace
-from typing import Final
 
-from ottla.core.broker_field import INT, LIST, LONG, READ_ONLY, SHORT, STRING, broker_field
-
-_UNLIMITED: Final = 2**31 - 1
+from ottla.core.broker_field import INT, LIST, LONG, READ_ONLY, SHORT, STRING, UNLIMITED, broker_field
 
 GROUP_CONFIGS = (
     broker_field(
@@ -37,7 +34,7 @@ GROUP_CONFIGS = (
         1,
         "ms",
     ),
-    broker_field("group.max.size", INT, _UNLIMITED, "The most members of one group.", READ_ONLY, 1, "members"),
+    broker_field("group.max.size", INT, UNLIMITED, "The most members of one group.", READ_ONLY, 1, "members"),
     broker_field(
         "group.consumer.session.timeout.ms",
         INT,
@@ -60,7 +57,7 @@ GROUP_CONFIGS = (
     broker_field(
         "group.consumer.max.size",
         INT,
-        _UNLIMITED,
+        UNLIMITED,
         "The most members of one group that uses the consumer group protocol.",
         READ_ONLY,
         1,
