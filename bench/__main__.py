@@ -23,7 +23,8 @@ from rich.table import Table
 
 from bench import groups, peers
 from bench.cluster import Cluster
-from bench.measures import BETTER, MEASURES, Figures, Options
+from bench.measures import BETTER, DEADLY, MEASURES, Options
+from bench.producing import Figures
 
 Rounds = dict[str, dict[str, list[Figures]]]  # measure → peer → a set of figures for each round
 
@@ -34,20 +35,27 @@ def main() -> None:
     console = Console(stderr=True)
     for turn in range(options.rounds):
         for peer in options.peers:
-            with ExitStack() as stack:
-                cluster, start_s = _start(stack, peer, options)
-                time.sleep(3)
-                at_rest = {"start_s": start_s, "memory_mib": cluster.memory_mib()}
-                rounds.setdefault("at rest", {}).setdefault(peer, []).append(at_rest)
-                for name in options.measures or MEASURES:
-                    console.print(f"round {turn + 1} of {options.rounds}: {name}, {peer}", style="dim")
-                    peers.write_back()
-                    found = MEASURES[name](cluster, Options(seconds=options.seconds))
-                    rounds.setdefault(name, {}).setdefault(peer, []).append(found)
+            for names in _of_one_cluster(options.measures or list(MEASURES)):
+                with ExitStack() as stack:
+                    cluster, start_s = _start(stack, peer, options)
+                    time.sleep(3)
+                    at_rest = {"start_s": start_s, "memory_mib": cluster.memory_mib()}
+                    rounds.setdefault("at rest", {}).setdefault(peer, []).append(at_rest)
+                    for name in names:
+                        console.print(f"round {turn + 1} of {options.rounds}: {name}, {peer}", style="dim")
+                        peers.write_back()
+                        found = MEASURES[name](cluster, Options(seconds=options.seconds))
+                        rounds.setdefault(name, {}).setdefault(peer, []).append(found)
     _print(rounds, options.peers)
     if options.json:
         machine = {"cores": os.cpu_count(), "system": platform.platform(), "python": sys.version.split()[0]}
         Path(options.json).write_text(json.dumps({"machine": machine, "measures": rounds}, indent=1))
+
+
+def _of_one_cluster(measures: list[str]) -> list[list[str]]:
+    """Those after which all nodes are left together; the others each with a cluster of its own."""
+    together = [name for name in measures if name not in DEADLY]
+    return [*([together] if together else []), *([name] for name in measures if name in DEADLY)]
 
 
 def _arguments() -> argparse.Namespace:

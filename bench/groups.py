@@ -203,4 +203,3 @@ GROUP_MEASURES: dict[str, Measure] = {
     "rebalance, consumer, 50 members": rebalance("consumer"),
     "a coordinator dies": failover,
 }
-"""The last one leaves a node less."""

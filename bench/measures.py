@@ -3,7 +3,6 @@
 Processor time is of the brokers alone: on a noisy machine CPU seconds a GB say more than MB/s.
 """
 
-import os
 import subprocess
 import threading
 import time
@@ -14,10 +13,10 @@ from confluent_kafka import TopicPartition
 
 from bench.cluster import Cluster
 from bench.groups import GROUP_MEASURES
+from bench.partitions import a_leader_dies, many_partitions
+from bench.producing import Figures, flood
 from bench.quantiles import quantile
 from bench.transactions import transactions
-
-Figures = dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,42 +24,6 @@ class Options:
     """`seconds`: length of one measurement."""
 
     seconds: float = 8
-
-
-def flood(cluster: Cluster, topic: str, record_bytes: int, seconds: float, **settings: object) -> tuple[int, Figures]:
-    """Produce as fast as the cluster takes it, then wait for every acknowledgement."""
-    acked = 0
-    failures: list[str] = []
-
-    def delivered(error: object, _message: object) -> None:
-        nonlocal acked
-        if error:
-            failures.append(str(error))
-        else:
-            acked += 1
-
-    producer, value = cluster.producer(**settings), os.urandom(record_bytes)
-    cpu, start = cluster.cpu_s(), time.monotonic()
-    while time.monotonic() - start < seconds:
-        for _ in range(200):
-            while True:
-                try:
-                    producer.produce(topic, value, on_delivery=delivered)
-                    break
-                except BufferError:
-                    producer.poll(0.01)
-        producer.poll(0)
-    producer.flush(120)
-    took, cpu = time.monotonic() - start, cluster.cpu_s() - cpu
-    if failures or not acked:
-        raise RuntimeError(f"{cluster.name}: {len(failures)} records failed, the first with {failures[:1]}")
-    gigabytes = acked * record_bytes / 1e9
-    return acked, {
-        "records_per_s": acked / took,
-        "mb_per_s": gigabytes * 1e3 / took,
-        "cpu_s_per_gb": cpu / gigabytes,
-        "cpu_us_per_record": cpu / acked * 1e6,
-    }
 
 
 def _produce(record_bytes: int) -> Callable[[Cluster, Options], Figures]:
@@ -173,7 +136,12 @@ MEASURES: dict[str, Callable[[Cluster, Options], Figures]] = {
     "transactions, eight producers": _for_seconds(transactions(8)),
     "transactions, fifty producers": _for_seconds(transactions(50)),
     **{name: _for_seconds(measure) for name, measure in GROUP_MEASURES.items()},
+    "a leader dies": _for_seconds(a_leader_dies),
+    "10,000 partitions": _for_seconds(many_partitions),
 }
+
+DEADLY = {"a coordinator dies", "a leader dies", "10,000 partitions"}
+"""They leave a node less, so each of them has a cluster of its own."""
 
 BETTER = {
     "mb_per_s": "higher",
@@ -197,4 +165,7 @@ BETTER = {
     "max_ms": "lower",
     "memory_mib": "lower",
     "start_s": "lower",
+    "create_s": "lower",
+    "many_mib": "lower",
+    "idle_cores": "lower",
 }
