@@ -14,7 +14,6 @@ from typing import Final
 
 from ottla.client.errors import ClientError, ErrorCode
 from ottla.client.mirrors import MirrorLog, MirrorPartition
-from ottla.client.transport import EARLIEST_TIMESTAMP, LATEST_TIMESTAMP
 from ottla.client.types import TopicPartition
 from ottla.core.errors import CorruptBatch
 from ottla.core.mirror_topics import MirrorSource
@@ -22,7 +21,7 @@ from ottla.core.types import Buffer
 from ottla.mirror.core.exact import Whole, whole_batches, why_parted
 from ottla.mirror.core.partition_task import PartitionTask, SourceLog, State
 from ottla.mirror.engine.copier import Again, Flow, PartitionCopier
-from ottla.mirror.engine.raw_batches import is_compacted, raw_batches_at
+from ottla.mirror.engine.raw_batches import is_compacted, raw_batches_at, raw_log
 from ottla.mirror.engine.reading import Fetched
 
 logger = logging.getLogger("ottla.mirror")
@@ -46,13 +45,11 @@ class ExactCopier(PartitionCopier):
     # -- where to begin
 
     async def _begin(self) -> None:
-        source, at = self.flow.source, self.source
-        epoch = source.leader(at)[1]
-        log, start, end = await asyncio.gather(
-            self._target_log(),
-            source.offset_at(at, EARLIEST_TIMESTAMP, read_committed=False),
-            source.offset_at(at, LATEST_TIMESTAMP, read_committed=False),
-        )
+        self._asked = self.flow.target
+        log = await self._target_log()
+        self._asked = source = self.flow.source
+        epoch = source.leader(self.source)[1]
+        start, end = await raw_log(source, self.source, self.task.map_id.source_topic_id)
         self._log_end, self._log_start = log.log_end_offset, log.log_start_offset
         is_empty = log.log_start_offset == log.log_end_offset
         self._carry_out(self.task.resume_at(log.log_end_offset, SourceLog(start, end), is_empty=is_empty))
@@ -68,9 +65,10 @@ class ExactCopier(PartitionCopier):
         self._epoch = epoch
 
     async def _why_parted(self, end_offset: int, source_start: int) -> str | None:
+        map_id, last = self.task.map_id, end_offset - 1
         original, copy, compacted = await asyncio.gather(
-            raw_batches_at(self.flow.source, self.source, end_offset - 1),
-            raw_batches_at(self.flow.target, self.target, end_offset - 1),
+            raw_batches_at(self.flow.source, self.source, last, map_id.source_topic_id),
+            raw_batches_at(self.flow.target, self.target, last, map_id.target_topic_id),
             is_compacted(self.flow.source, self.source.topic),
         )
         return why_parted(original, copy, end_offset, source_start=source_start, compacted=compacted)
