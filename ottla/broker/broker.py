@@ -85,6 +85,7 @@ class Broker:
         self.fetch = Fetch(self.replicas, FetchSessions(clock, random), self.deadlines, clock)
         self._selector = RackAwareSelector(settings.node_id, lambda: self.image)
         self.when_back: list[Callable[[], None]] = []  # called when the disk answers again, and leaders serve again
+        self.when_connection_closes: list[Callable[[int], None]] = []  # called with its number, of the Kafka protocol
         self.extensions: dict[str, Any] = {}  # what a module of handlers keeps for one broker, e.g. its coordinators
         self.life: BrokerLife | None = None
         self._disk_timer: Timer | None = None

@@ -159,7 +159,7 @@ async def _ask(method: Callable[[Q, Caller, Callable[[R], object]], None], reque
 
 
 def _caller(context: RequestContext) -> Caller:
-    return Caller(context.client_id or "", f"/{context.peer_host}", context.api_version)
+    return Caller(context.client_id or "", f"/{context.peer_host}", context.api_version, context.connection_id)
 
 
 class _ImageTopics:
@@ -213,6 +213,7 @@ def group_coordinator(broker: Broker) -> GroupCoordinator:
                 coordinator.topics_changed()
 
         broker.subscribe(changed)
+        broker.when_connection_closes.append(coordinator.connection_closed)
     return coordinator
 
 
@@ -233,6 +234,7 @@ def _config(broker: Broker) -> GroupConfig:
         consumer_max_size=integer("group.consumer.max.size"),
         consumer_assignors=tuple(name.strip() for name in assignors.split(",")),
         consumer_migration_policy=broker.configs.broker_value("group.consumer.migration.policy") or "disabled",
+        disconnect_timeout_ms=integer("ottla.group.disconnect.timeout.ms"),
         offset_metadata_max_bytes=integer("offset.metadata.max.bytes"),
         offsets_retention_minutes=integer("offsets.retention.minutes"),
         offsets_retention_check_interval_ms=integer("offsets.retention.check.interval.ms"),
@@ -242,5 +244,7 @@ def _config(broker: Broker) -> GroupConfig:
 def _report(event: str, **fields: Any) -> None:
     if event == "coordinator_loaded":
         logger.debug(event, **fields)
+    elif event == "member_disconnected":
+        logger.info("a member is out: its connection closed and it was not heard again", **fields)
     else:
         logger.error(event, **fields)

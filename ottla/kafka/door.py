@@ -59,6 +59,8 @@ class KafkaDoor:
         self._next_id = 0
         self._sweeper: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
+        self._connection_closed = broker.when_connection_closes
+        self._stopping = False
 
     async def listen(
         self, listener: str, sockets: Sequence[socket.socket], context: ContextSource | None = None
@@ -79,6 +81,7 @@ class KafkaDoor:
 
     async def stop(self, grace_ms: int = 0) -> None:
         """Take no new connection, answer for up to `grace_ms` what is under way, then close the others."""
+        self._stopping = True
         for server in self._servers:
             server.close()
         if self._sweeper is not None:
@@ -120,6 +123,9 @@ class KafkaDoor:
         self.connections.discard(connection)
         if not self.connections:
             self._empty.set()
+        if not self._stopping:  # otherwise it was us who closed it
+            for tell in self._connection_closed:
+                tell(connection.context.connection_id)
 
     def _sweep(self) -> None:
         idle_seconds = self.limits.max_idle_ms / 1000

@@ -9,6 +9,7 @@ from ottla.protocol.apis import ApiKey
 
 if TYPE_CHECKING:
     from ottla.broker.broker import Broker
+    from ottla.coordinators.groups.service import GroupCoordinator
     from ottla.kafka.door import KafkaDoor
     from ottla.node.standing import Standing
     from ottla.partitions.manager import PartitionManager
@@ -19,6 +20,7 @@ _API_NAMES = {int(key): key.name.lower() for key in ApiKey}
 def figures(broker: "Broker", partitions: "PartitionManager", door: "KafkaDoor", standing: "Standing") -> list[Metric]:
     """All figures of this moment. Runs on the loop."""
     image, traffic = broker.image, door.traffic
+    groups: GroupCoordinator | None = broker.extensions.get("groups")
     requests = CounterMetricFamily(
         "ottla_kafka_requests", "Requests of the Kafka protocol, by their type.", labels=["api"]
     )
@@ -54,6 +56,11 @@ def figures(broker: "Broker", partitions: "PartitionManager", door: "KafkaDoor",
             "producers", "Producer ids that this node remembers, over all its partitions.", partitions.producer_count
         ),
         gauge("metadata_offset", "The last metadata record that this node has replayed.", image.offset),
+        counter(
+            "group_members_disconnected",
+            "Members of groups that were put out since their connections had closed.",
+            0 if groups is None else groups.disconnected,
+        ),
         *_replication(standing),
         end,
         start,

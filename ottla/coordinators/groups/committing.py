@@ -25,10 +25,13 @@ from ottla.protocol.messages.offset_delete_response import (
     OffsetDeleteResponsePartition,
     OffsetDeleteResponseTopic,
 )
-from ottla.protocol.messages.offset_fetch_request import OffsetFetchRequestGroup
+from ottla.protocol.messages.offset_fetch_request import OffsetFetchRequest, OffsetFetchRequestGroup
 from ottla.protocol.messages.offset_fetch_response import (
+    OffsetFetchResponse,
     OffsetFetchResponseGroup,
+    OffsetFetchResponsePartition,
     OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic,
     OffsetFetchResponseTopics,
 )
 
@@ -215,4 +218,44 @@ def delete_offsets(
             elif stored:
                 effects.append(records.offset_tombstone(request.group_id, topic.name, index))
             answer.partitions.append(OffsetDeleteResponsePartition(partition_index=index, error_code=code))
+    return response
+
+
+def single_group(request: OffsetFetchRequest, group: OffsetFetchResponseGroup) -> OffsetFetchResponse:
+    """The form before version 8. What is wrong with the group stands at each partition, too.
+
+    From version 2 on Kafka says it once, without partitions. aiokafka looks at partitions alone (its newest version is
+    3), takes those that are missing for some without a committed offset, and begins to read where its policy says.
+    """
+    response = OffsetFetchResponse(error_code=group.error_code)
+    if group.error_code:
+        response.topics = [
+            OffsetFetchResponseTopic(
+                name=topic.name,
+                partitions=[
+                    OffsetFetchResponsePartition(
+                        partition_index=index, committed_offset=-1, metadata="", error_code=group.error_code
+                    )
+                    for index in topic.partition_indexes
+                ],
+            )
+            for topic in request.topics or []
+        ]
+        return response
+    response.topics = [
+        OffsetFetchResponseTopic(
+            name=topic.name,
+            partitions=[
+                OffsetFetchResponsePartition(
+                    partition_index=partition.partition_index,
+                    committed_offset=partition.committed_offset,
+                    committed_leader_epoch=partition.committed_leader_epoch,
+                    metadata=partition.metadata,
+                    error_code=partition.error_code,
+                )
+                for partition in topic.partitions
+            ],
+        )
+        for topic in group.topics
+    ]
     return response

@@ -13,6 +13,9 @@ class GroupConfig:
     """How long a new group waits for more members. Kafka's default is 3000; 0 lets the first consumer of a test or a
     script start at once, at the price of one more rebalance for each member that comes later."""
     group_max_size: int = 2_147_483_647
+    disconnect_timeout_ms: int = 3_000
+    """How long a member whose connection closed may be silent, unless a third of its session is longer; -1: for its
+    whole session, as in Kafka. See `presence`."""
     offset_metadata_max_bytes: int = 4_096
     offsets_retention_minutes: int = 10_080
     """Offsets live this long after the group became empty (or, of a simple consumer, after their commit)."""

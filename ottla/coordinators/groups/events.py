@@ -12,6 +12,15 @@ class SessionExpired:
 
 
 @dataclass(slots=True, frozen=True)
+class Disconnected:
+    """A member's connection closed, and it was not heard for so long since (see `presence`)."""
+
+    group_id: str
+    member_id: str
+    waited_ms: int
+
+
+@dataclass(slots=True, frozen=True)
 class InitialDelayOver:
     """`group.initial.rebalance.delay.ms` is over; `remaining_ms` of the rebalance timeout are left."""
 

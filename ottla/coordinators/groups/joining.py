@@ -27,6 +27,8 @@ class Caller:
     client_id: str
     client_host: str
     api_version: int
+    connection: int = 0
+    """Which of the node's connections this is; 0: none that could be seen to close."""
 
 
 class Joining:
@@ -105,6 +107,7 @@ class Joining:
         if group.is_in(GroupState.PREPARING_REBALANCE) and group.previous_state is GroupState.EMPTY:
             group.new_member_added = True
         group.add(member, request.protocol_type)
+        self._rebalance.heard(member, caller.connection, effects)
         effects.set_timer(member.session_key, NEW_MEMBER_JOIN_TIMEOUT_MS, member.session_event)
         self._rebalance.prepare_or_complete(group, effects)
 
@@ -124,6 +127,7 @@ class Joining:
             self._add(group, member_id, request, caller, call, effects)
             return
         member = group.validate_member(member_id, request.group_instance_id)
+        self._rebalance.heard(member, caller.connection, effects)
         unchanged = member.protocols == protocols_of(request)
         if group.is_in(GroupState.COMPLETING_REBALANCE) and unchanged:
             # It may have missed the answer to its JoinGroup.

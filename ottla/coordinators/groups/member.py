@@ -15,6 +15,7 @@ class Member:
         "awaiting_sync",
         "client_host",
         "client_id",
+        "group_id",
         "group_instance_id",
         "is_new",
         "member_id",
@@ -38,7 +39,7 @@ class Member:
         protocols: Protocols,
         assignment: bytes = b"",
     ) -> None:
-        self.member_id = member_id
+        self.group_id, self.member_id = group_id, member_id
         self.group_instance_id = group_instance_id
         self.client_id, self.client_host = client_id, client_host
         self.rebalance_timeout_ms, self.session_timeout_ms = rebalance_timeout_ms, session_timeout_ms

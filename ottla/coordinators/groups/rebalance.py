@@ -7,21 +7,23 @@ and the group's timers are set there.
 from ottla.coordinators.groups import answers, records
 from ottla.coordinators.groups.classic_group import ClassicGroup
 from ottla.coordinators.groups.config import GroupConfig
-from ottla.coordinators.groups.events import InitialDelayOver, JoinPhaseOver, SyncPhaseOver
+from ottla.coordinators.groups.events import Disconnected, InitialDelayOver, JoinPhaseOver, SyncPhaseOver
 from ottla.coordinators.groups.member import Member, session_key
+from ottla.coordinators.groups.presence import Presence
 from ottla.coordinators.groups.state import GroupState
 from ottla.coordinators.runtime import Effects
 from ottla.core.error_codes import ErrorCode
 
 NEW_MEMBER_JOIN_TIMEOUT_MS = 5 * 60_000
-"""A new member cannot send heartbeats yet, and its closed connection goes unnoticed; so it may not wait for ever."""
+"""A new member cannot send heartbeats yet, and while it waits its closed connection counts for nothing; so it may not
+wait for ever."""
 
 
 class Rebalance:
     """The steps of a rebalance, of any group."""
 
-    def __init__(self, config: GroupConfig) -> None:
-        self._config = config
+    def __init__(self, config: GroupConfig, presence: Presence) -> None:
+        self._config, self._presence = config, presence
 
     # --- join phase
 
@@ -77,7 +79,7 @@ class Rebalance:
         effects.cancel_timer(_join_key(group))
         for member in list(group.members.values()):
             if member.awaiting_join is None and member.group_instance_id is None:
-                effects.cancel_timer(member.session_key)
+                self.forget(member, effects)
                 group.remove(member.member_id)
         if not group.members:
             effects.append(records.empty_group(group, group.generation_id + 1, effects.now_ms))
@@ -133,19 +135,43 @@ class Rebalance:
         if in_time or not group.is_in(GroupState.COMPLETING_REBALANCE, GroupState.STABLE):
             return
         for member_id in list(group.pending_sync):
-            effects.cancel_timer(session_key(group.group_id, member_id))
+            self.forget(group.members[member_id], effects)
             group.remove(member_id)
         self.prepare(group, effects)
 
     # --- members
 
+    def heard(self, member: Member, connection: int, effects: Effects) -> None:
+        """It spoke on this connection. What it said decides what that means for its session, unless it had been away:
+        then that is whole again.
+        """
+        if member.group_instance_id is None:
+            was_away = self._presence.heard(member.group_id, member.member_id, connection)
+            if was_away and not member.is_new:
+                self.extend_session(member, effects)
+
     def extend_session(self, member: Member, effects: Effects) -> None:
-        """A sign of life."""
-        effects.set_timer(member.session_key, member.session_timeout_ms, member.session_event)
+        """It showed that it lives, or is to show it from now on: sooner where its connection has closed."""
+        patience_ms = self._patience_ms(member)
+        if patience_ms is None:
+            effects.set_timer(member.session_key, member.session_timeout_ms, member.session_event)
+        else:
+            event = Disconnected(member.group_id, member.member_id, patience_ms)
+            effects.set_timer(member.session_key, patience_ms, event)
+
+    def connection_closed(self, member: Member, effects: Effects) -> None:
+        """The one on which it was last heard. While it waits for an answer its time does not begin."""
+        patience_ms = self._patience_ms(member)
+        if patience_ms is not None and member.awaiting_join is None and member.awaiting_sync is None:
+            event = Disconnected(member.group_id, member.member_id, patience_ms)
+            effects.hasten_timer(member.session_key, patience_ms, event)
+
+    def _patience_ms(self, member: Member) -> int | None:
+        return self._presence.patience_ms(member.group_id, member.member_id, member.session_timeout_ms)
 
     def remove_member(self, group: ClassicGroup, member: Member, effects: Effects) -> None:
         """Without a rebalance, so that several can be removed at once; see `prepare_or_complete`."""
-        effects.cancel_timer(member.session_key)
+        self.forget(member, effects)
         # A new member may run out of time with its JoinGroup pending. It will come back under a new id.
         if member.awaiting_join is not None:
             effects.reply(member.awaiting_join, answers.join_refused(ErrorCode.UNKNOWN_MEMBER_ID, ""))
@@ -154,6 +180,11 @@ class Rebalance:
             effects.reply(member.awaiting_sync, answers.sync_refused(ErrorCode.UNKNOWN_MEMBER_ID))
             member.awaiting_sync = None
         group.remove(member.member_id)
+
+    def forget(self, member: Member, effects: Effects) -> None:
+        """It is no member any more, so nobody waits for a sign of its life."""
+        effects.cancel_timer(member.session_key)
+        self._presence.forget(member.group_id, member.member_id)
 
     def cancel_timers(self, group: ClassicGroup, effects: Effects) -> None:
         """The group goes, or starts over."""

@@ -14,6 +14,7 @@ from ottla.coordinators.groups.config import GroupConfig
 from ottla.coordinators.groups.consumer.describe import describe_refused
 from ottla.coordinators.groups.consumer.requests import check_heartbeat
 from ottla.coordinators.groups.errors import commit_error, group_error
+from ottla.coordinators.groups.events import Disconnected
 from ottla.coordinators.groups.joining import Caller
 from ottla.coordinators.groups.records import GroupRecordCodec
 from ottla.coordinators.groups.shard import GroupShard
@@ -60,8 +61,6 @@ from ottla.protocol.messages.offset_fetch_request import (
 from ottla.protocol.messages.offset_fetch_response import (
     OffsetFetchResponse,
     OffsetFetchResponseGroup,
-    OffsetFetchResponsePartition,
-    OffsetFetchResponseTopic,
 )
 from ottla.protocol.messages.sync_group_request import SyncGroupRequest
 from ottla.protocol.messages.sync_group_response import SyncGroupResponse
@@ -93,10 +92,15 @@ class GroupCoordinator:
         commit_timeout_ms: float = 5_000,
     ) -> None:
         self._config, self._topics, self._verifier = config, topics, verifier
+        self._report = report
+        self.disconnected = 0
+        """How many members were put out since their connections had closed."""
+        self._heard_on: dict[int, set[int]] = {}
+        """By connection: the shards of which it carried requests of members."""
         self.runtime = CoordinatorRuntime[GroupShard](
             clock=clock,
             codec=GroupRecordCodec(),
-            new_shard=lambda index: GroupShard(config, random, topics),
+            new_shard=lambda index: GroupShard(config, random, topics, self._disconnected),
             report=report,
             commit_timeout_ms=commit_timeout_ms,
         )
@@ -124,6 +128,15 @@ class GroupCoordinator:
         for index in self.runtime.indices:
             self.runtime.execute(index, None, lambda shard, effects: shard.topic_deleted(topic, effects))
 
+    def connection_closed(self, connection: int) -> None:
+        """A client's connection to this node is no more."""
+        for index in sorted(self._heard_on.pop(connection, ())):
+            self.runtime.execute(index, None, lambda shard, effects: shard.connection_closed(connection, effects))
+
+    def _disconnected(self, event: Disconnected) -> None:
+        self.disconnected += 1
+        self._report("member_disconnected", group=event.group_id, member=event.member_id, waited_ms=event.waited_ms)
+
     # --- members
 
     def join_group(self, request: JoinGroupRequest, caller: Caller, done: Done[JoinGroupResponse]) -> None:
@@ -142,6 +155,7 @@ class GroupCoordinator:
                 done,
                 refuse,
                 lambda call, shard, effects: shard.join(request, caller, call, effects),
+                caller=caller,
             )
 
     def sync_group(self, request: SyncGroupRequest, caller: Caller, done: Done[SyncGroupResponse]) -> None:
@@ -152,7 +166,8 @@ class GroupCoordinator:
             request.group_id,
             done,
             answers.sync_refused,
-            lambda call, shard, effects: shard.sync(request, call, effects),
+            lambda call, shard, effects: shard.sync(request, caller, call, effects),
+            caller=caller,
         )
 
     def heartbeat(self, request: HeartbeatRequest, caller: Caller, done: Done[HeartbeatResponse]) -> None:
@@ -164,7 +179,8 @@ class GroupCoordinator:
             request.group_id,
             done,
             refuse,
-            lambda call, shard, effects: shard.heartbeat(request, call, effects),
+            lambda call, shard, effects: shard.heartbeat(request, caller, call, effects),
+            caller=caller,
         )
 
     def leave_group(self, request: LeaveGroupRequest, caller: Caller, done: Done[LeaveGroupResponse]) -> None:
@@ -199,7 +215,7 @@ class GroupCoordinator:
         except ApiError as error:
             done(ConsumerGroupHeartbeatResponse(error_code=error.code, error_message=error.message))
             return
-        self._execute(request.group_id, done, refuse, beat)
+        self._execute(request.group_id, done, refuse, beat, caller=caller)
 
     # --- offsets
 
@@ -209,6 +225,7 @@ class GroupCoordinator:
             done,
             lambda code: committing.commit_refused(request, code),
             lambda call, shard, effects: shard.commit(request, caller, call, effects),
+            caller=caller,
             empty_id=True,
             translate=commit_error,
         )
@@ -230,7 +247,9 @@ class GroupCoordinator:
                 OffsetFetchRequestTopics(name=topic.name, partition_indexes=topic.partition_indexes) for topic in topics
             ],
         )
-        self._fetch_group(group, version, request.require_stable, lambda answer: done(_single_group(request, answer)))
+        self._fetch_group(
+            group, version, request.require_stable, lambda answer: done(committing.single_group(request, answer))
+        )
 
     def _fetch_group(
         self,
@@ -405,18 +424,22 @@ class GroupCoordinator:
         refuse: Callable[[ErrorCode], R],
         operation: Callable[[Call, GroupShard, Effects], None],
         *,
+        caller: Caller | None = None,
         empty_id: bool = False,
         translate: Callable[[ErrorCode], ErrorCode] = group_error,
     ) -> None:
         """Run `operation` on the shard of the group. Each ApiError becomes the response that `refuse` makes of it.
 
-        `translate` is for errors of the runtime. With `empty_id` a group may have no name: very old consumers commit
+        `translate` is for errors of the runtime. `caller` is given for requests that are a member's sign of life: the
+        shard is told when that connection closes. With `empty_id` a group may have no name: very old consumers commit
         under it.
         """
         index = self._shard_of(group_id, empty_id=empty_id)
         if isinstance(index, ErrorCode):
             done(refuse(index))
             return
+        if caller is not None and caller.connection:
+            self._heard_on.setdefault(caller.connection, set()).add(index)
 
         def call(response: Any) -> None:
             done(refuse(translate(response.code)) if isinstance(response, ApiError) else response)
@@ -437,43 +460,3 @@ class GroupCoordinator:
         if partition_count == 0:
             return ErrorCode.NOT_COORDINATOR
         return coordinator_partition(group_id, partition_count)
-
-
-def _single_group(request: OffsetFetchRequest, group: OffsetFetchResponseGroup) -> OffsetFetchResponse:
-    """The form before version 8. What is wrong with the group stands at each partition, too.
-
-    From version 2 on Kafka says it once, without partitions. aiokafka looks at partitions alone (its newest version is
-    3), takes those that are missing for some without a committed offset, and begins to read where its policy says.
-    """
-    response = OffsetFetchResponse(error_code=group.error_code)
-    if group.error_code:
-        response.topics = [
-            OffsetFetchResponseTopic(
-                name=topic.name,
-                partitions=[
-                    OffsetFetchResponsePartition(
-                        partition_index=index, committed_offset=-1, metadata="", error_code=group.error_code
-                    )
-                    for index in topic.partition_indexes
-                ],
-            )
-            for topic in request.topics or []
-        ]
-        return response
-    response.topics = [
-        OffsetFetchResponseTopic(
-            name=topic.name,
-            partitions=[
-                OffsetFetchResponsePartition(
-                    partition_index=partition.partition_index,
-                    committed_offset=partition.committed_offset,
-                    committed_leader_epoch=partition.committed_leader_epoch,
-                    metadata=partition.metadata,
-                    error_code=partition.error_code,
-                )
-                for partition in topic.partitions
-            ],
-        )
-        for topic in group.topics
-    ]
-    return response

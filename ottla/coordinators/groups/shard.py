@@ -6,7 +6,7 @@ concerned starts over from its last written generation, exactly as after loading
 its members rejoin. So a failed append needs no code of its own in the state machine.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ottla.coordinators.groups import admin, committing, records, transactional
 from ottla.coordinators.groups.classic_group import ClassicGroup
@@ -32,6 +32,7 @@ from ottla.coordinators.groups.consumer.offsets import (
 )
 from ottla.coordinators.groups.consumer.records import KEYS as CONSUMER_GROUP_KEYS
 from ottla.coordinators.groups.events import (
+    Disconnected,
     InitialDelayOver,
     JoinPhaseOver,
     RetentionCheck,
@@ -41,6 +42,7 @@ from ottla.coordinators.groups.events import (
 from ottla.coordinators.groups.joining import Caller, Joining
 from ottla.coordinators.groups.offsets import OffsetStore, expired_offsets
 from ottla.coordinators.groups.pending_offsets import PendingOffsets
+from ottla.coordinators.groups.presence import Presence
 from ottla.coordinators.groups.rebalance import Rebalance
 from ottla.coordinators.groups.state import GroupState
 from ottla.coordinators.groups.syncing import Syncing
@@ -75,13 +77,17 @@ NOTHING_PENDING = PendingOffsets()
 class GroupShard:
     """One shard. Operations raise ApiError before they have changed anything."""
 
-    def __init__(self, config: GroupConfig, random: Random, topics: Topics) -> None:
-        self._config, self._topics = config, topics
-        self._rebalance = Rebalance(config)
+    def __init__(
+        self, config: GroupConfig, random: Random, topics: Topics, disconnected: Callable[[Disconnected], object]
+    ) -> None:
+        """`disconnected` is told of members that are out for that reason."""
+        self._config, self._topics, self._tell_disconnected = config, topics, disconnected
+        self._presence = Presence(config.disconnect_timeout_ms)
+        self._rebalance = Rebalance(config, self._presence)
         self._joining = Joining(config, random, self._rebalance)
         self._syncing = Syncing(self._rebalance)
         self.groups: dict[str, ClassicGroup] = {}
-        self.consumers = ConsumerGroupCoordination(config, random, topics)
+        self.consumers = ConsumerGroupCoordination(config, random, topics, self._presence)
         self.offsets = OffsetStore()
         self.pending = PendingOffsets()
         self._replaced: dict[str, GroupMetadataValue | None] = {}
@@ -181,6 +187,8 @@ class GroupShard:
             case SessionExpired(group_id, member_id):
                 if group_id in self.groups:
                     self._session_expired(self.groups[group_id], member_id, effects)
+            case Disconnected():
+                self._disconnected(event, effects)
             case JoinPhaseOver(group_id):
                 if group_id in self.groups:
                     self._rebalance.complete_join(self.groups[group_id], effects)
@@ -219,19 +227,19 @@ class GroupShard:
         else:
             self._joining.join(group, request, caller, call, effects)
 
-    def sync(self, request: SyncGroupRequest, call: Call, effects: Effects) -> None:
+    def sync(self, request: SyncGroupRequest, caller: Caller, call: Call, effects: Effects) -> None:
         consumers = self.consumers.get(request.group_id)
         if consumers is not None:
-            self.consumers.classic.sync(consumers, request, call, effects)
+            self.consumers.classic.sync(consumers, request, caller, call, effects)
         else:
-            self._syncing.sync(self._member_group(request.group_id), request, call, effects)
+            self._syncing.sync(self._member_group(request.group_id), request, caller, call, effects)
 
-    def heartbeat(self, request: HeartbeatRequest, call: Call, effects: Effects) -> None:
+    def heartbeat(self, request: HeartbeatRequest, caller: Caller, call: Call, effects: Effects) -> None:
         consumers = self.consumers.get(request.group_id)
         if consumers is not None:
-            self.consumers.classic.heartbeat(consumers, request, call, effects)
+            self.consumers.classic.heartbeat(consumers, request, caller, call, effects)
         else:
-            self._syncing.heartbeat(self._member_group(request.group_id), request, call, effects)
+            self._syncing.heartbeat(self._member_group(request.group_id), request, caller, call, effects)
 
     def leave(self, request: LeaveGroupRequest, call: Call, effects: Effects) -> None:
         consumers = self.consumers.get(request.group_id)
@@ -242,6 +250,27 @@ class GroupShard:
         group = self.groups.get(request.group_id) or ClassicGroup(request.group_id)
         self._syncing.leave(group, request, call, effects)
         self._drop_if_nothing(request.group_id)
+
+    def connection_closed(self, connection: int, effects: Effects) -> None:
+        """The members that were heard on it last have less time to show that they live."""
+        for group_id, member_id in self._presence.closed(connection):
+            group, consumers = self.groups.get(group_id), self.consumers.get(group_id)
+            if consumers is not None and member_id in consumers.members:
+                self.consumers.connection_closed(consumers, member_id, effects)
+            elif group is not None and member_id in group.members:
+                self._rebalance.connection_closed(group.members[member_id], effects)
+            else:
+                self._presence.forget(group_id, member_id)
+
+    def _disconnected(self, event: Disconnected, effects: Effects) -> None:
+        group, consumers = self.groups.get(event.group_id), self.consumers.get(event.group_id)
+        if consumers is not None and event.member_id in consumers.members:
+            self.consumers.timer_fired(event, effects)
+        elif group is not None and event.member_id in group.members and not group.members[event.member_id].proves_life:
+            self._session_expired(group, event.member_id, effects)
+        else:
+            return
+        self._tell_disconnected(event)
 
     def _session_expired(self, group: ClassicGroup, member_id: str, effects: Effects) -> None:
         if member_id in group.pending_join:
@@ -295,6 +324,7 @@ class GroupShard:
         else:
             member = committing.committing_member(self.groups.get(request.group_id), request, caller.api_version)
             if member is not None:
+                self._rebalance.heard(member, caller.connection, effects)
                 self._rebalance.extend_session(member, effects)  # as good as a heartbeat
         effects.reply(call, committing.commit(request, caller.api_version, self._topics, self._config, effects))
 

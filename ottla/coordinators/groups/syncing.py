@@ -2,6 +2,7 @@
 
 from ottla.coordinators.groups import answers
 from ottla.coordinators.groups.classic_group import ClassicGroup
+from ottla.coordinators.groups.joining import Caller
 from ottla.coordinators.groups.member import Member, session_key
 from ottla.coordinators.groups.rebalance import Rebalance
 from ottla.coordinators.groups.state import GroupState
@@ -19,9 +20,12 @@ class Syncing:
     def __init__(self, rebalance: Rebalance) -> None:
         self._rebalance = rebalance
 
-    def sync(self, group: ClassicGroup, request: SyncGroupRequest, call: Call, effects: Effects) -> None:
+    def sync(
+        self, group: ClassicGroup, request: SyncGroupRequest, caller: Caller, call: Call, effects: Effects
+    ) -> None:
         """A follower's call waits for the leader's; the leader's brings the assignment for all."""
         member = _member_of_generation(group, request.member_id, request.group_instance_id, request.generation_id)
+        self._rebalance.heard(member, caller.connection, effects)
         for asked, actual in (
             (request.protocol_type, group.protocol_type),
             (request.protocol_name, group.protocol_name),
@@ -46,9 +50,12 @@ class Syncing:
             case GroupState.EMPTY | GroupState.DEAD:
                 raise ApiError(ErrorCode.UNKNOWN_MEMBER_ID)
 
-    def heartbeat(self, group: ClassicGroup, request: HeartbeatRequest, call: Call, effects: Effects) -> None:
+    def heartbeat(
+        self, group: ClassicGroup, request: HeartbeatRequest, caller: Caller, call: Call, effects: Effects
+    ) -> None:
         """Keeps the session alive; tells of a rebalance."""
         member = _member_of_generation(group, request.member_id, request.group_instance_id, request.generation_id)
+        self._rebalance.heard(member, caller.connection, effects)
         self._rebalance.extend_session(member, effects)
         preparing = group.is_in(GroupState.PREPARING_REBALANCE)
         effects.reply(call, answers.heartbeat(ErrorCode.REBALANCE_IN_PROGRESS if preparing else ErrorCode.NONE))

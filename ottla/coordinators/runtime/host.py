@@ -17,8 +17,10 @@ from ottla.coordinators.runtime.log import CoordinatorLog
 from ottla.coordinators.runtime.replies import WaitingReplies
 from ottla.coordinators.runtime.shard import (
     Call,
+    CancelTimer,
     CoordinatorRecord,
     Effects,
+    HastenTimer,
     ProducerIdentity,
     RecordCodec,
     Reply,
@@ -220,10 +222,13 @@ class ShardHost(Generic[S]):
 
     def _set_timers(self, effects: Effects) -> None:
         for timer in effects.timers:
-            if isinstance(timer, SetTimer):
-                self._timers.set(timer.key, timer.delay_ms, timer.event)
-            else:
-                self._timers.cancel(timer.key)
+            match timer:
+                case SetTimer(key, delay_ms, event):
+                    self._timers.set(key, delay_ms, event)
+                case HastenTimer(key, delay_ms, event):
+                    self._timers.hasten(key, delay_ms, event)
+                case CancelTimer(key):
+                    self._timers.cancel(key)
 
     def _timer_fired(self, event: Any) -> None:
         self.execute(None, lambda shard, effects: shard.timer_fired(event, effects))

@@ -53,6 +53,15 @@ class SetTimer:
 
 
 @dataclass(slots=True, frozen=True)
+class HastenTimer:
+    """As `SetTimer`, but only where that is sooner than the timer of this key; nothing when there is none."""
+
+    key: TimerKey
+    delay_ms: float
+    event: Any
+
+
+@dataclass(slots=True, frozen=True)
 class CancelTimer:
     """Forget the timer of this key, if there is one."""
 
@@ -83,7 +92,7 @@ class Effects:
         """The producer whose transaction the records belong to: they are pending until it ends. Always atomic."""
         self.records: list[CoordinatorRecord] = []
         self.replies: list[Reply] = []
-        self.timers: list[SetTimer | CancelTimer] = []
+        self.timers: list[SetTimer | HastenTimer | CancelTimer] = []
 
     def append(self, record: CoordinatorRecord) -> None:
         """Write the record. It is replayed into the shard after the operation, not at once."""
@@ -94,6 +103,9 @@ class Effects:
 
     def set_timer(self, key: TimerKey, delay_ms: float, event: Any) -> None:
         self.timers.append(SetTimer(key, delay_ms, event))
+
+    def hasten_timer(self, key: TimerKey, delay_ms: float, event: Any) -> None:
+        self.timers.append(HastenTimer(key, delay_ms, event))
 
     def cancel_timer(self, key: TimerKey) -> None:
         self.timers.append(CancelTimer(key))

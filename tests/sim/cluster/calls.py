@@ -64,6 +64,17 @@ class Calls:
         finally:
             expiry.cancel()
 
+    def close(self, host: Host, connection: int) -> None:
+        """The node is told that this connection ended; what is late arrives all the same, as if it had been read."""
+
+        def arrive() -> None:
+            process = host.serving
+            if process is not None:
+                for tell in process.broker.when_connection_closes:
+                    process.loop.call_soon(tell, connection)
+
+        self.setting.world.call_later(self._delay_s(), arrive)
+
     async def ask(
         self,
         host: Host,

@@ -38,6 +38,7 @@ CONFIGS: Final = {
     "transaction.state.log.min.isr": "2",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
     "group.min.session.timeout.ms": "500",
+    "ottla.group.disconnect.timeout.ms": "200",
 }
 STOP_MS: Final = 5000.0
 

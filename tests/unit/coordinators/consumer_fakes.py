@@ -40,7 +40,7 @@ class ConsumerCluster(Cluster):
 
     def send(self, request: ConsumerGroupHeartbeatRequest, *, version: int = 1, client: str = "client") -> Answer:
         answer = Answer(self.log)
-        self.coordinator.consumer_group_heartbeat(request, Caller(client, "/127.0.0.1", version), answer)
+        self.coordinator.consumer_group_heartbeat(request, self._caller(version, client), answer)
         return answer
 
     def beat(self, member_id: str, epoch: int, *, group: str = "g", version: int = 1, **fields: Any) -> Any:

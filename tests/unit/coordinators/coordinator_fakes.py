@@ -263,6 +263,9 @@ class Cluster:
         self.config = GroupConfig(**config)
         self.session_timeout_ms = session_timeout_ms
         self.verifier = FakeVerifier(self.clock)
+        self.connection = 0
+        """On which the next calls come."""
+        self.reported: list[tuple[str, dict[str, Any]]] = []
         self.epoch = 0
         self.coordinator = self._start()
         self.run()
@@ -273,11 +276,23 @@ class Cluster:
             clock=self.clock,
             random=random.Random(7 + self.epoch),
             topics=self.topics,
-            report=quiet,
+            report=self._report,
             verifier=self.verifier,
         )
         coordinator.lead(0, self.log, self.epoch)
         return coordinator
+
+    def _report(self, event: str, **fields: Any) -> None:
+        quiet(event, **fields)
+        self.reported.append((event, fields))
+
+    def _caller(self, version: int, client: str = "client") -> Caller:
+        return Caller(client, "/127.0.0.1", version, self.connection)
+
+    def close(self, connection: int) -> None:
+        """The client's connection is no more."""
+        self.coordinator.connection_closed(connection)
+        self.run()
 
     def restart(self) -> None:
         """A crash of the process: only the log is left."""
@@ -323,7 +338,7 @@ class Cluster:
             protocol_type=protocol_type,
             protocols=[JoinGroupRequestProtocol(name=name, metadata=metadata) for name in protocols],
         )
-        self.coordinator.join_group(request, Caller(client, "/127.0.0.1", version), answer)
+        self.coordinator.join_group(request, self._caller(version, client), answer)
         self.run()
         return answer
 
@@ -357,7 +372,7 @@ class Cluster:
             ],
         )
         # Version 5 has to name the protocol.
-        self.coordinator.sync_group(request, Caller("client", "/127.0.0.1", 4 if protocol is None else 5), answer)
+        self.coordinator.sync_group(request, self._caller(4 if protocol is None else 5), answer)
         self.run()
         return answer
 
@@ -365,7 +380,7 @@ class Cluster:
         answer = Answer()
         self.coordinator.heartbeat(
             HeartbeatRequest(group_id=group, generation_id=generation, member_id=member_id, group_instance_id=instance),
-            Caller("client", "/127.0.0.1", 4),
+            self._caller(4),
             answer,
         )
         self.run()
@@ -379,15 +394,13 @@ class Cluster:
         if version < 3:
             (member_id,) = members
             request = LeaveGroupRequest(group_id=group, member_id=member_id)
-            self.coordinator.leave_group(request, Caller("client", "/127.0.0.1", version), answer)
+            self.coordinator.leave_group(request, self._caller(version), answer)
             self.run()
             old: LeaveGroupResponse = answer.take()
             return old
         identities = [MemberIdentity(member_id=member_id) for member_id in members]
         identities += [MemberIdentity(member_id="", group_instance_id=instance) for instance in instances]
-        self.coordinator.leave_group(
-            LeaveGroupRequest(group_id=group, members=identities), Caller("client", "/127.0.0.1", 5), answer
-        )
+        self.coordinator.leave_group(LeaveGroupRequest(group_id=group, members=identities), self._caller(5), answer)
         self.run()
         response: LeaveGroupResponse = answer.take()
         return response
@@ -428,7 +441,7 @@ class Cluster:
                 )
             ],
         )
-        self.coordinator.commit_offsets(request, Caller("client", "/127.0.0.1", version), answer)
+        self.coordinator.commit_offsets(request, self._caller(version), answer)
         return answer
 
     def committed(self, answer: Answer) -> list[ErrorCode]:
@@ -481,7 +494,7 @@ class Cluster:
                 )
             ],
         )
-        self.coordinator.commit_transactional_offsets(request, Caller("client", "/127.0.0.1", version), answer)
+        self.coordinator.commit_transactional_offsets(request, self._caller(version), answer)
         return answer
 
     def end_transaction(
@@ -504,7 +517,7 @@ class Cluster:
             OffsetFetchRequest(
                 groups=[OffsetFetchRequestGroup(group_id=group, topics=topics)], require_stable=require_stable
             ),
-            Caller("client", "/127.0.0.1", 9),
+            self._caller(9),
             answer,
         )
         self.run()

@@ -234,6 +234,21 @@ def test_classic_member_joins_a_consumer_group(cluster: ConsumerCluster) -> None
     assert cluster.committed(committed) == [ErrorCode.ILLEGAL_GENERATION]
 
 
+def test_classic_member_whose_connection_closed_has_a_third_of_its_own_session(cluster: ConsumerCluster) -> None:
+    new = Member(cluster, "new")
+    new.beat()
+    cluster.connection = 2
+    old = Classic(cluster)
+    assert old.join().error_code == 0
+    assert old.sync() is ErrorCode.NONE
+    cluster.close(2)
+    third_ms = cluster.session_timeout_ms // 3
+    cluster.run(third_ms - 1)
+    assert set(cluster.consumer_group().members) == {"new", old.member_id}
+    cluster.run(2)
+    assert set(cluster.consumer_group().members) == {"new"}
+
+
 def test_classic_calls_are_checked(cluster: ConsumerCluster) -> None:
     new = Member(cluster, "new")
     new.beat()

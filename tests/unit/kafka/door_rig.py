@@ -37,6 +37,8 @@ class FakeBroker:
         self.fetches: list[tuple[FetchRequest, FakeFetch]] = []
         self.contexts: list[RequestContext] = []
         self.taken: list[tuple[Any, Callable[[Any], None]]] = []
+        self.closed: list[int] = []
+        self.when_connection_closes = [self.closed.append]
         self.handlers: dict[ApiKey, Callable[[Any], Awaitable[Any]]] = {}
 
     def produce(self, request: ProduceRequest, done: ProduceDone) -> None:

@@ -180,6 +180,18 @@ async def test_a_request_whose_client_is_lost_before_it_begins_leaves_nothing_be
 
 
 @on_uvloop
+async def test_broker_is_told_of_connections_that_close_but_not_of_those_that_it_closes_to_stop() -> None:
+    async with serve() as served:
+        client = await served.connect()
+        await served.connect()
+        await until(lambda: len(served.door.connections) == 2)
+        await client.close()
+        await until(lambda: served.broker.closed == [1])
+        await served.door.stop()
+        assert not served.door.connections
+        assert served.broker.closed == [1]
+
+
 async def test_other_requests_are_served_one_after_the_other() -> None:
     async with serve() as served:
         running: list[str] = []

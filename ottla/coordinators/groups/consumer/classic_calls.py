@@ -76,7 +76,7 @@ class ClassicCalls:
         told = self._as_told(found.member, request, caller, subscription)
         epoch, target = self._heartbeats.take(group, found, told, effects)
         stepped = self._heartbeats.step(group, told, epoch, target, subscription.owned, effects)
-        self._timers.joined(group.group_id, stepped, effects)
+        self._timers.joined(group.group_id, stepped, caller.connection, effects)
         response = JoinGroupResponse(
             generation_id=stepped.epoch,
             protocol_type=CONSUMER_PROTOCOL_TYPE,
@@ -128,7 +128,9 @@ class ClassicCalls:
 
     # --- the other calls
 
-    def sync(self, group: ConsumerGroup, request: SyncGroupRequest, call: Call, effects: Effects) -> None:
+    def sync(
+        self, group: ConsumerGroup, request: SyncGroupRequest, caller: Caller, call: Call, effects: Effects
+    ) -> None:
         """What the member has now; what it sends as an assignment does not count."""
         member, classic = _member_of_generation(
             group, request.member_id, request.group_instance_id, request.generation_id
@@ -139,7 +141,7 @@ class ClassicCalls:
         if group.epoch > member.epoch and member.state is not MemberState.UNREVOKED_PARTITIONS:
             self._timers.await_join(group.group_id, member, effects)
             raise ApiError(ErrorCode.REBALANCE_IN_PROGRESS)
-        self._timers.synced(group.group_id, member, effects)
+        self._timers.synced(group.group_id, member, caller.connection, effects)
         version = decode_subscription(metadata, self._topics).version
         response = SyncGroupResponse(
             protocol_type=request.protocol_type,
@@ -148,10 +150,12 @@ class ClassicCalls:
         )
         effects.reply(call, response)
 
-    def heartbeat(self, group: ConsumerGroup, request: HeartbeatRequest, call: Call, effects: Effects) -> None:
+    def heartbeat(
+        self, group: ConsumerGroup, request: HeartbeatRequest, caller: Caller, call: Call, effects: Effects
+    ) -> None:
         """Tells the member to join again when the group moved on, or there is something to give up or to be had."""
         member, _ = _member_of_generation(group, request.member_id, request.group_instance_id, request.generation_id)
-        self._timers.extend_session(group.group_id, member, effects)
+        self._timers.heard(group.group_id, member, caller.connection, effects)
         again = (
             member.epoch < group.epoch
             or member.state is MemberState.UNREVOKED_PARTITIONS

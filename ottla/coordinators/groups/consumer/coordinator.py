@@ -24,7 +24,9 @@ from ottla.coordinators.groups.consumer.member import LEAVING_EPOCH, LEAVING_FOR
 from ottla.coordinators.groups.consumer.store import ConsumerGroups, apply
 from ottla.coordinators.groups.consumer.targets import NextGroup
 from ottla.coordinators.groups.consumer.timers import MemberTimers
+from ottla.coordinators.groups.events import Disconnected
 from ottla.coordinators.groups.joining import Caller
+from ottla.coordinators.groups.presence import Presence
 from ottla.coordinators.groups.topics import Topics
 from ottla.coordinators.runtime import Call, Effects
 from ottla.core.errors import ApiError, ErrorCode
@@ -42,11 +44,16 @@ class ConsumerGroupCoordination:
     """The consumer groups of one shard. Operations raise ApiError before they have changed anything."""
 
     def __init__(
-        self, config: GroupConfig, random: Random, topics: Topics, expressions: Expressions | None = None
+        self,
+        config: GroupConfig,
+        random: Random,
+        topics: Topics,
+        presence: Presence,
+        expressions: Expressions | None = None,
     ) -> None:
         self._config, self._topics = config, topics
         self._expressions = expressions or Expressions()
-        self._timers = MemberTimers(config)
+        self._timers = MemberTimers(config, presence)
         self._heartbeats = Heartbeats(config, random, topics, self._expressions, self._timers)
         self._leaving = Leaving(topics, self._timers)
         self.classic = ClassicCalls(config, topics, self._heartbeats, self._leaving, self._timers)
@@ -86,12 +93,12 @@ class ConsumerGroupCoordination:
     def _refresh_later(self, group: ConsumerGroup, effects: Effects) -> None:
         effects.set_timer(("expressions", group.group_id), REFRESH_DELAY_MS, RefreshExpressions(group.group_id))
 
-    def timer_fired(self, event: ConsumerGroupEvent, effects: Effects) -> None:
+    def timer_fired(self, event: ConsumerGroupEvent | Disconnected, effects: Effects) -> None:
         group = self.get(event.group_id)
         if group is None:
             return
         match event:
-            case ConsumerSessionExpired(_, member_id):
+            case ConsumerSessionExpired(_, member_id) | Disconnected(_, member_id):
                 if member_id in group.members:
                     self._leaving.remove(group, {member_id}, effects)
             case RevocationOverdue(_, member_id, epoch):
@@ -115,6 +122,10 @@ class ConsumerGroupCoordination:
         self._downgrade_later(group, effects)
 
     # --- members
+
+    def connection_closed(self, group: ConsumerGroup, member_id: str, effects: Effects) -> None:
+        """The one on which this member was last heard."""
+        self._timers.connection_closed(group.group_id, group.members[member_id], effects)
 
     def heartbeat(
         self, group: ConsumerGroup, request: ConsumerGroupHeartbeatRequest, caller: Caller, effects: Effects

@@ -79,7 +79,7 @@ class Heartbeats:
         told = as_told(found.member, request, caller)
         epoch, target = self.take(group, found, told, effects)
         stepped = self.step(group, told, epoch, target, request.topic_partitions, effects)
-        self._timers.extend_session(group.group_id, stepped, effects)
+        self._timers.heard(group.group_id, stepped, caller.connection, effects)
         full = request.member_epoch == JOINING_EPOCH or (
             request.rebalance_timeout_ms >= 0
             and request.topic_partitions is not None

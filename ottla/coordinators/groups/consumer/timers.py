@@ -9,23 +9,49 @@ from ottla.coordinators.groups.consumer.events import (
 )
 from ottla.coordinators.groups.consumer.group import ConsumerGroup
 from ottla.coordinators.groups.consumer.member import ConsumerMember, MemberState
+from ottla.coordinators.groups.events import Disconnected
+from ottla.coordinators.groups.presence import Presence
 from ottla.coordinators.runtime import Effects
 
 
 class MemberTimers:
     """Sets and forgets them. A timer that fires for somebody who is gone, or further, does nothing."""
 
-    def __init__(self, config: GroupConfig) -> None:
-        self._config = config
+    def __init__(self, config: GroupConfig, presence: Presence) -> None:
+        self._config, self._presence = config, presence
         self._told_to_join: set[tuple[str, str]] = set()
 
+    def heard(self, group_id: str, member: ConsumerMember, connection: int, effects: Effects) -> None:
+        """A sign of life, on this connection."""
+        if member.instance_id is None:
+            self._presence.heard(group_id, member.member_id, connection)
+        self.extend_session(group_id, member, effects)
+
     def extend_session(self, group_id: str, member: ConsumerMember, effects: Effects) -> None:
-        """A sign of life."""
-        timeout_ms = self._config.consumer_session_timeout_ms
-        if member.classic is not None:
-            timeout_ms = member.classic.session_timeout_ms
+        """Wait for the next sign of life: a session long, unless its connection has closed."""
         member_id = member.member_id
-        effects.set_timer(_session(group_id, member_id), timeout_ms, ConsumerSessionExpired(group_id, member_id))
+        patience_ms = self._patience_ms(group_id, member)
+        if patience_ms is None:
+            event: ConsumerSessionExpired | Disconnected = ConsumerSessionExpired(group_id, member_id)
+            effects.set_timer(_session(group_id, member_id), self._session_timeout_ms(member), event)
+        else:
+            event = Disconnected(group_id, member_id, patience_ms)
+            effects.set_timer(_session(group_id, member_id), patience_ms, event)
+
+    def connection_closed(self, group_id: str, member: ConsumerMember, effects: Effects) -> None:
+        """The one on which it was last heard."""
+        patience_ms = self._patience_ms(group_id, member)
+        if patience_ms is not None:
+            event = Disconnected(group_id, member.member_id, patience_ms)
+            effects.hasten_timer(_session(group_id, member.member_id), patience_ms, event)
+
+    def _patience_ms(self, group_id: str, member: ConsumerMember) -> int | None:
+        return self._presence.patience_ms(group_id, member.member_id, self._session_timeout_ms(member))
+
+    def _session_timeout_ms(self, member: ConsumerMember) -> int:
+        if member.classic is not None:
+            return member.classic.session_timeout_ms
+        return self._config.consumer_session_timeout_ms
 
     def await_revocation(self, group_id: str, member: ConsumerMember, effects: Effects) -> None:
         """The member has its rebalance timeout to give up what it was asked for."""
@@ -43,22 +69,23 @@ class MemberTimers:
             self._told_to_join.add(key)
             effects.set_timer(_join(*key), member.rebalance_timeout_ms, ClassicJoinOverdue(*key))
 
-    def joined(self, group_id: str, member: ConsumerMember, effects: Effects) -> None:
+    def joined(self, group_id: str, member: ConsumerMember, connection: int, effects: Effects) -> None:
         """It joined, and has to ask for its assignment."""
         key = group_id, member.member_id
         self._told_to_join.discard(key)
         effects.cancel_timer(_join(*key))
-        self.extend_session(group_id, member, effects)
+        self.heard(group_id, member, connection, effects)
         effects.set_timer(_sync(*key), member.rebalance_timeout_ms, ClassicSyncOverdue(*key))
 
-    def synced(self, group_id: str, member: ConsumerMember, effects: Effects) -> None:
+    def synced(self, group_id: str, member: ConsumerMember, connection: int, effects: Effects) -> None:
         """It asked for its assignment."""
         effects.cancel_timer(_sync(group_id, member.member_id))
-        self.extend_session(group_id, member, effects)
+        self.heard(group_id, member, connection, effects)
 
     def cancel(self, group_id: str, member_id: str, effects: Effects) -> None:
         """The member is gone."""
         self._told_to_join.discard((group_id, member_id))
+        self._presence.forget(group_id, member_id)
         for key in (_session, _revocation, _join, _sync):
             effects.cancel_timer(key(group_id, member_id))
 

@@ -67,6 +67,8 @@ class Line(Client):
 
     def reconnect(self) -> None:
         """No answer came."""
+        for host in self.hosts:
+            self.calls.close(host, self.connection)
         self.calls.connections += 1
         self.connection = self.calls.connections
 
