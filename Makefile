@@ -14,7 +14,7 @@ NODES ?= 3
 UP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up env test test-oldest soak rolling transactions chaos chaos-kafka chaos-smoke chaos-convict stall mirror-java mirror-migration interop interop-kafka-python interop-confluent interop-confluent-consumer interop-aiokafka interop-kcat sim check format proto protocol bench bench-mirror system docs wheel-check clean
+.PHONY: help up env test test-oldest soak rolling transactions chaos chaos-kafka chaos-smoke chaos-convict stall mirror-denied mirror-java mirror-migration interop interop-kafka-python interop-confluent interop-confluent-consumer interop-aiokafka interop-kcat sim check format proto protocol bench bench-mirror system docs wheel-check clean
 
 help:  ## Say what there is.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -100,6 +100,9 @@ interop-kcat: env system  ## Run what kcat is held to, also as a member of group
 
 mirror-migration: env  ## Move from Apache Kafka, three brokers, to Ottla and back (needs Java 17 or newer, Maven once).
 	$(BIN)/python -m examples.mirror.migration
+
+mirror-denied: env  ## Take rights away from a mirror in an Apache Kafka, one by one (needs Java 17 or newer, Maven once).
+	$(BIN)/python -m pytest -q tests/interop/mirror_denied.py -p no:xdist
 
 mirror-java: env  ## Let Java's RemoteClusterUtils look at a mirror (needs Java 17 or newer, and Maven once).
 	$(BIN)/python -m tools.mirror_java

@@ -124,6 +124,7 @@ class JsonView(View):
                     "bytes_per_s": round(rates[name][1]),
                     "behind": sum(copier.behind for copier in copiers),
                     "behind_s": round(max((copier.behind_s(time.time()) for copier in copiers), default=0.0), 3),
+                    "troubles": flow.troubles.all(),
                     "in_trouble": {
                         f"{one.topic}-{one.partition}": copier.task.last_error
                         for one, copier in flow.copiers.items()
@@ -167,6 +168,11 @@ class TableView(View):
             rows.append(
                 (name, f"{len(copiers)} partitions", "", behind, "", f"{records:,.0f}/s {size / 1e6:.1f} MB/s", "")
             )
+            rows += [
+                ("", one, kind, "", "", "", reason)
+                for kind, found in flow.troubles.all().items()
+                for one, reason in found.items()
+            ]
             for partition, copier in copiers[:_SHOWN]:
                 rows.append(
                     (

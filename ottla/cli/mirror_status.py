@@ -1,8 +1,9 @@
 """`ottla mirror status`: how far each partition's copy is."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ottla.mirror.engine.reports import PartitionReport
     from ottla.mirror.operations.status import PartitionStatus
 
+_OF_ALL: Final = ("share", "groups")  # kinds of `engine.troubles` that concern the flow as a whole
 _RETURNING: Final = "returning"  # `mirror.core.exact.Standing`, which is not loaded before it is needed
 
 
@@ -46,12 +48,15 @@ def show(found: "Sequence[Measured]", *, show_all: bool) -> None:
     """As a table: a line for each flow, and for what is to be told of its topics and partitions."""
     lines: list[tuple[object, ...]] = []
     for measured in found:
-        flow, rows = measured.flow, measured.rows
         lines.append(_flow_line(measured))
+        lines += [("", topic, "missing", None, None, "", reason) for topic, reason in measured.missing.items()]
         lines += [
-            ("", topic, "missing", None, None, "", f"{flow.source} has no such topic yet") for topic in measured.missing
+            ("", name, kind, None, None, "", reason)
+            for kind, found in measured.troubles.items()
+            if kind not in _OF_ALL
+            for name, reason in found.items()
         ]
-        lines += [_line(one) for one in rows if show_all or one.behind or _is_to_be_told(one)]
+        lines += [_line(one) for one in measured.rows if show_all or one.behind or _is_to_be_told(one)]
     print_table(("flow", "partition", "state", "behind", "for", "speed", "last error"), lines)
 
 
@@ -60,7 +65,8 @@ class Measured(NamedTuple):
 
     flow: "FlowConfig"
     rows: "Sequence[PartitionStatus]" = ()
-    missing: Sequence[str] = ()
+    missing: Mapping[str, str] = MappingProxyType({})  # topics of the file that the source does not show, and why
+    troubles: Mapping[str, Mapping[str, str]] = MappingProxyType({})  # what its processes tell besides
     source_error: str = ""
     target_error: str = ""
 
@@ -91,6 +97,7 @@ async def measure(config: "MirrorConfig", flows: "list[FlowConfig]") -> list[Mea
 
 
 async def _measured(config: "MirrorConfig", flows: "list[FlowConfig]") -> "list[Measured]":
+    from ottla.mirror.engine.topics import missing_topics
     from ottla.mirror.operations.observing import Observer
     from ottla.mirror.operations.status import status_of
 
@@ -99,7 +106,12 @@ async def _measured(config: "MirrorConfig", flows: "list[FlowConfig]") -> "list[
             Measured(
                 flow,
                 await status_of(observer, flow, observer.books[flow.target].reports),
-                [] if flow.source in observer.errors else flow.topics.unmatched(observer.sides[flow.source].topics),
+                {} if flow.source in observer.errors else await missing_topics(flow, observer.sides[flow.source]),
+                {
+                    kind: found
+                    for kind, found in observer.books[flow.target].reports.troubles_of(flow.name).items()
+                    if kind != "missing"
+                },
                 str(observer.errors.get(flow.source, "")),
             )
             for flow in flows
@@ -113,6 +125,7 @@ def _flow_line(measured: Measured) -> tuple[object, ...]:
     state = f"{returning} returning" if returning else ""
     if error:
         state = "target unreachable" if measured.target_error else "source unreachable"
+    told = "; ".join(reason for kind in _OF_ALL for reason in measured.troubles.get(kind, {}).values())
     return (
         measured.flow.name,
         None if measured.target_error else f"{len(rows)} partitions",
@@ -120,7 +133,7 @@ def _flow_line(measured: Measured) -> tuple[object, ...]:
         None if error else sum(one.behind or 0 for one in rows),
         None if error else spoken(max((one.behind_s or 0.0 for one in rows), default=0.0)),
         f"{sum(one.records_per_s for one in reports):,.0f}/s" if not measured.target_error else "",
-        error,
+        error or told,
     )
 
 
@@ -154,6 +167,8 @@ def _json(measured: Measured) -> dict[str, object]:
         "source_error": measured.source_error or None,
         "target_error": measured.target_error or None,
         "missing_topics": list(measured.missing),
+        "missing": dict(measured.missing),
+        "troubles": {kind: dict(found) for kind, found in measured.troubles.items()},
         "behind": None if error else sum(one.behind or 0 for one in rows),
         "behind_s": None if error else max((one.behind_s or 0.0 for one in rows), default=0.0),
         "partitions": [

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Protocol
 
 from ottla.client import Admin, Consumer, TopicPartition
 from ottla.client.settings import ConnectionSettings
@@ -14,16 +15,23 @@ from ottla.mirror.config import MirrorConfig, build_config
 from ottla.mirror.engine.process import MirrorProcess
 from ottla.mirror.operations.observing import Observer
 from ottla.mirror.operations.verification import Verdict, verify
-from ottla.testing.cluster import Cluster
 
 WAIT_S = 90.0
 
 
-def door(cluster: Cluster) -> ConnectionSettings:
+class Server(Protocol):
+    """A cluster, Ottla or Apache Kafka, as far as it matters here."""
+
+    @property
+    def bootstrap(self) -> str:
+        """Of its Kafka ports."""
+
+
+def door(cluster: Server) -> ConnectionSettings:
     return {"bootstrap_servers": cluster.bootstrap, "protocol": "kafka"}
 
 
-def values_of(clusters: Mapping[str, Cluster], **settings: str) -> dict[str, str]:
+def values_of(clusters: Mapping[str, Server], **settings: str) -> dict[str, str]:
     """Names and values as in mm2.properties; `settings` with underscores for dots."""
     values = {
         "clusters": ",".join(clusters),
@@ -36,13 +44,13 @@ def values_of(clusters: Mapping[str, Cluster], **settings: str) -> dict[str, str
     return values | {name.replace("_", "."): value for name, value in settings.items()}
 
 
-def config_of(clusters: Mapping[str, Cluster], flows: str = "a->b", **settings: str) -> MirrorConfig:
+def config_of(clusters: Mapping[str, Server], flows: str = "a->b", **settings: str) -> MirrorConfig:
     """Flows, divided by commas, that are all set alike."""
     values = values_of(clusters, **settings)
     return build_config({**values, **{f"{flow}.enabled": "true" for flow in flows.split(",")}})
 
 
-def write_properties(path: Path, clusters: Mapping[str, Cluster], flow: str = "a->b", **settings: str) -> Path:
+def write_properties(path: Path, clusters: Mapping[str, Server], flow: str = "a->b", **settings: str) -> Path:
     """The same as an mm2.properties with one flow."""
     values = {**values_of(clusters, **settings), f"{flow}.enabled": "true"}
     path.write_text("".join(f"{name} = {value}\n" for name, value in values.items()))
@@ -62,7 +70,7 @@ async def until(condition: Callable[[], Awaitable[bool] | bool], what: str) -> N
         raise AssertionError(f"not within {WAIT_S:.0f} s: {what}") from None
 
 
-async def read_all(cluster: Cluster, topic: str, partition: int, count: int) -> list[tuple[int, bytes | None]]:
+async def read_all(cluster: Server, topic: str, partition: int, count: int) -> list[tuple[int, bytes | None]]:
     """Offset and value of the committed records, when there are `count`; and those that follow at once."""
     found: list[tuple[int, bytes | None]] = []
     at = TopicPartition(topic, partition)
@@ -100,6 +108,17 @@ async def verified(config: MirrorConfig, topic: str) -> list[Verdict]:
                     await verify(source, target, TopicPartition(topic, index), copy, copied, compacted=False)
                 )
         return verdicts
+
+
+async def ottla_mirror(*words: object) -> tuple[int | None, str, str]:
+    """Exit code, output, errors."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "ottla.cli", "mirror", *map(str, words)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    out, errors = await asyncio.wait_for(process.communicate(), WAIT_S)
+    return process.returncode, out.decode(), errors.decode()
 
 
 class MirrorCommand:

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +15,9 @@ from ottla.mirror.engine.copier import PartitionCopier
 from ottla.mirror.engine.process import MirrorProcess
 from ottla.testing.cluster import Cluster
 from tests.integration.mirror_rig import (
-    WAIT_S,
     config_of,
     door,
+    ottla_mirror,
     read_all,
     running,
     until,
@@ -63,17 +61,6 @@ async def copier_of(process: MirrorProcess, topic: str) -> PartitionCopier:
     copiers = process.flows["a->b"].copiers
     await until(lambda: TopicPartition(topic, 0) in copiers, "it is copied")
     return copiers[TopicPartition(topic, 0)]
-
-
-async def ottla_mirror(*words: object) -> tuple[int | None, str, str]:
-    """Exit code, output, errors."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "ottla.cli", "mirror", *map(str, words)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    out, errors = await asyncio.wait_for(process.communicate(), WAIT_S)
-    return process.returncode, out.decode(), errors.decode()
 
 
 @pytest.mark.parametrize("missing", ["a", "b"])

@@ -3,7 +3,7 @@
     state     | event                              | next
     ----------|------------------------------------|------------------------------------------------------------
     NEW       | begin, resume_at                   | COPYING, or STOPPED
-    COPYING   | copied                             | COPYING; the tries count anew
+    COPYING   | copied, at_end                     | COPYING; the tries count anew
     COPYING   | failed                             | PAUSED; or STOPPED after the last try, when so configured
     COPYING   | out_of_range, too_large            | COPYING, or STOPPED
     PAUSED    | failed (a try to begin again did)  | PAUSED, longer; or STOPPED
@@ -145,6 +145,12 @@ class PartitionTask:
         if self.position is None or position < self.position:
             raise ValueError(f"copied up to {position} after {self.position}")
         self.position = position
+        self.tries = 0
+        self.last_error = ""
+
+    def at_end(self) -> None:
+        """The source answers that nothing follows: what went wrong before is over, though there was nothing to copy."""
+        self._expect("at_end", State.COPYING)
         self.tries = 0
         self.last_error = ""
 

@@ -13,6 +13,7 @@ from ottla.client.errors import ClientError, ErrorCode
 from ottla.client.transport import EARLIEST_TIMESTAMP, LATEST_TIMESTAMP
 from ottla.client.types import NewTopic, TopicPartition
 from ottla.core.errors import DecodeError
+from ottla.mirror.core.advice import DENIED
 from ottla.mirror.core.progress import PROGRESS_CONFIGS, PROGRESS_TOPIC, Ledger
 from ottla.mirror.engine.reading import SourceReader
 from ottla.mirror.engine.reports import Reports
@@ -42,6 +43,7 @@ class Bookkeeping:
         self._moved = asyncio.Condition()
         self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
         self._broken: Exception | None = None
+        self._denied: dict[TopicPartition, ClientError] = {}
 
     async def ensure_topic(self, partitions: int, replication_factor: int, timeout_ms: int) -> int:
         """Create the topic where it is missing; how many partitions it has."""
@@ -71,7 +73,7 @@ class Bookkeeping:
     async def catch_up(self, partitions: Mapping[int, object] | None = None) -> None:
         """Read up to where these partitions (or all) end now, also behind transactions that are open there now.
 
-        Raises ClientError, and DecodeError when a newer mirror wrote there.
+        Raises ClientError, also when the right to read it is missing, and DecodeError when a newer mirror wrote there.
         """
         if PROGRESS_TOPIC not in self._side.topics:
             await self._side.refresh()
@@ -83,6 +85,8 @@ class Bookkeeping:
             for one in topic.partitions
             if partitions is None or one.partition in partitions
         ]
+        for partition in wanted:
+            self._denied.pop(partition, None)  # it may be allowed by now: the next try tells
         ends = await asyncio.gather(
             *(self._side.offset_at(one, LATEST_TIMESTAMP, read_committed=False) for one in wanted)
         )
@@ -95,15 +99,19 @@ class Bookkeeping:
             await self._moved.wait_for(
                 lambda: (
                     self._broken is not None
+                    or not self._denied.keys().isdisjoint(wanted)
                     or all(self._positions.get(one, 0) >= end for one, end in zip(wanted, ends, strict=True))
                 )
             )
         if self._broken is not None:
             raise self._broken
+        for partition in wanted:
+            if partition in self._denied:
+                raise self._denied[partition]
 
     async def _follow(self, partition: TopicPartition) -> None:
         backoff = Backoff(100, 5_000)
-        failures = 0
+        failures, said = 0, ""
         while True:
             try:
                 position = self._positions.get(partition)
@@ -116,11 +124,16 @@ class Bookkeeping:
                 finally:
                     self._reader.release(len(fetched.data))
                 await self._reached(partition, position)
-                failures = 0
+                failures, said = 0, ""
             except ClientError as error:
                 failures += 1
-                level = logging.DEBUG if failures < QUIET_TRIES else logging.WARNING
-                logger.log(level, "%s: the progress topic cannot be read: %s", self._side.alias, error)
+                if failures >= QUIET_TRIES and said != str(error):
+                    said = str(error)
+                    logger.warning("%s: the progress topic cannot be read: %s", self._side.alias, error)
+                if error.code in DENIED:
+                    async with self._moved:
+                        self._denied[partition] = error
+                        self._moved.notify_all()
                 if error.code is ErrorCode.OFFSET_OUT_OF_RANGE:
                     del self._positions[partition]
                 await asyncio.sleep(backoff.delay_ms(failures) / 1000)
@@ -159,6 +172,7 @@ class Bookkeeping:
     async def _reached(self, partition: TopicPartition, position: int) -> None:
         async with self._moved:
             self._positions[partition] = position
+            self._denied.pop(partition, None)
             self._moved.notify_all()
 
 
@@ -169,7 +183,7 @@ async def create_topic(side: Side, topic: NewTopic, timeout_ms: int) -> None:
         results = await side.transport.create_topics([topic], timeout_ms=timeout_ms, validate_only=False)
         result = results[topic.name]
         if isinstance(result, ClientError) and result.code is not ErrorCode.TOPIC_ALREADY_EXISTS:
-            raise result
+            raise side.explained(result, "Create", topic.name)
 
     async def is_known() -> None:
         await side.refresh()

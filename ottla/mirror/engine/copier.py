@@ -73,6 +73,7 @@ class PartitionCopier(ABC):
         self._position = 0
         self._ahead: asyncio.Task[Fetched] | None = None
         self._asked = flow.source  # the side that an error comes from
+        self._said = ""  # the error that the log was told of last
 
     @property
     def last_stable_offset(self) -> int:
@@ -128,8 +129,11 @@ class PartitionCopier(ABC):
             self.flow.request_discovery()
         for effect in task.failed(told(self._asked.alias, error, code)):
             if isinstance(effect, Pause):
-                level = logging.DEBUG if task.tries < QUIET_TRIES else logging.WARNING
-                logger.log(level, "%s: %s", self, task.last_error)
+                if task.tries == 1:
+                    self._said = ""
+                if task.tries >= QUIET_TRIES and self._said != task.last_error:
+                    self._said = task.last_error  # once, however often it is tried; `status` has it meanwhile
+                    logger.warning("%s: %s", self, task.last_error)
                 await self._refresh()
                 await asyncio.sleep(effect.delay_ms / 1000 * random.uniform(1 - JITTER, 1 + JITTER))
             else:
@@ -170,7 +174,7 @@ class PartitionCopier(ABC):
         self._asked = self.flow.source
         ahead, self._ahead = self._ahead, None
         if ahead is None:
-            return await self.flow.reader.read(self.source, self.task.map_id.source_topic_id, self._position)
+            return await self._reading(self._position)
         try:
             return await ahead
         except asyncio.CancelledError:
@@ -179,15 +183,23 @@ class PartitionCopier(ABC):
 
     def _read_ahead(self, position: int, got_bytes: int = 0) -> None:
         """Ask for what follows `position`; `got_bytes`: what came before it."""
+        self._ahead = asyncio.create_task(self._reading(position, got_bytes), name="ottla-mirror-ahead")
+        self._ahead.add_done_callback(_seen)
+
+    async def _reading(self, position: int, got_bytes: int = 0) -> Fetched:
         reader = self.flow.reader
-        reading = reader.read(
+        return await reader.read(
             self.source,
             self.task.map_id.source_topic_id,
             position,
             is_far_behind=got_bytes >= reader.much_bytes,
+            on_nothing=lambda: self._at_end(position),
         )
-        self._ahead = asyncio.create_task(reading, name="ottla-mirror-ahead")
-        self._ahead.add_done_callback(_seen)
+
+    def _at_end(self, position: int) -> None:
+        """Nothing follows `position`; what was read ahead of may not be copied yet."""
+        if self.task.last_error and self.task.state is State.COPYING and position == self._position:
+            self.task.at_end()
 
     def __str__(self) -> str:
         return f"{self.flow.config.name} {self.source.topic}-{self.source.partition}"

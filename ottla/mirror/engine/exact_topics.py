@@ -11,6 +11,7 @@ from ottla.mirror.config import FlowConfig
 from ottla.mirror.core.exact import Found, Standing, judge
 from ottla.mirror.engine.side import Side
 from ottla.mirror.engine.topics import add_partitions, make_topics, mirror_source
+from ottla.mirror.engine.troubles import Troubles
 
 logger = logging.getLogger("ottla.mirror")
 
@@ -21,8 +22,8 @@ _SAID: Final = frozenset({Standing.REFUSED, Standing.PROMOTING, Standing.PROMOTE
 class ExactTopics:
     """Of one exact flow."""
 
-    def __init__(self, flow: FlowConfig, source: Side, target: Side) -> None:
-        self._flow, self._source, self._target = flow, source, target
+    def __init__(self, flow: FlowConfig, source: Side, target: Side, troubles: Troubles) -> None:
+        self._flow, self._source, self._target, self._troubles = flow, source, target, troubles
         self.found: dict[str, Found] = {}
 
     async def keep(self) -> dict[str, str]:
@@ -30,14 +31,15 @@ class ExactTopics:
         flow, source, target = self._flow, self._source, self._target
         found = await standings(flow, source, target)
         missing = {name: name for name, one in found.items() if one.standing is Standing.MISSING}
-        if missing and await make_topics(flow, source, target, missing):
+        refused = await make_topics(flow, source, target, missing)
+        if missing:
             found |= await standings(flow, source, target, list(missing))
         for name, one in found.items():
             if one.standing in _SAID and self.found.get(name) != one:
                 logger.warning("%s: %s is not copied: %s", flow.name, name, one.reason)
         self.found = found
         names = {name: name for name, one in found.items() if one.is_copied and name in target.topics}
-        await add_partitions(flow, source, target, names)
+        self._troubles.keep("topic", refused | await add_partitions(flow, source, target, names))
         return names
 
 

@@ -21,7 +21,8 @@ from ottla.mirror.engine.exact_topics import ExactTopics
 from ottla.mirror.engine.reading import SourceReader
 from ottla.mirror.engine.side import Side
 from ottla.mirror.engine.throttle import Throttle
-from ottla.mirror.engine.topics import ensure_topic, keep_configs, keep_topics
+from ottla.mirror.engine.topics import ensure_topic, keep_configs, keep_topics, missing_topics
+from ottla.mirror.engine.troubles import Troubles
 
 logger = logging.getLogger("ottla.mirror")
 
@@ -53,7 +54,8 @@ class FlowRunner:
             wait_ms=config.poll_timeout_ms,
             read_committed=not config.exact,
         )
-        self._exact = ExactTopics(config, source, target) if config.exact else None
+        self.troubles = Troubles(config.name)
+        self._exact = ExactTopics(config, source, target, self.troubles) if config.exact else None
         self._wake = asyncio.Event()
         self._shared = Flow(
             config=config,
@@ -70,7 +72,6 @@ class FlowRunner:
         )
         self._share: frozenset[int] = frozenset()
         self._running: dict[TopicPartition, asyncio.Task[None]] = {}
-        self._missing: list[str] = []
         self._discovery: asyncio.Task[None] | None = None
 
     def known_names(self) -> dict[str, str]:
@@ -116,12 +117,12 @@ class FlowRunner:
                 await asyncio.gather(self.source.refresh(), self.target.refresh())
                 if interval_ms is not None or not self.names:
                     self.names = await self._keep_topics()
-                    self._tell_missing()
+                    self.troubles.keep("missing", await missing_topics(config, self.source))
                 await self._dead_letters()
                 await self._assign()
                 if config.sync_topic_configs_ms is not None and loop.time() >= configs_at:
                     configs_at = loop.time() + config.sync_topic_configs_ms / 1000
-                    await keep_configs(config, self.source, self.target, self.names)
+                    await keep_configs(config, self.source, self.target, self.names, self.troubles)
             except (ClientError, PartialFailure) as error:
                 logger.warning("%s: topics are not looked for: %s", config.name, error)
             try:
@@ -131,17 +132,10 @@ class FlowRunner:
             except TimeoutError:
                 pass
 
-    def _tell_missing(self) -> None:
-        missing = self.config.topics.unmatched(self.source.topics)
-        if missing != self._missing:
-            self._missing = missing
-            if missing:
-                logger.warning("%s: %s has no topic %s yet", self.config.name, self.source.alias, ", ".join(missing))
-
     async def _keep_topics(self) -> dict[str, str]:
         if self._exact is not None:
             return await self._exact.keep()
-        return await keep_topics(self.config, self.source, self.target)
+        return await keep_topics(self.config, self.source, self.target, self.troubles)
 
     async def _dead_letters(self) -> None:
         if self.config.on_record_too_large != "dead-letter" or self.config.exact:

@@ -1,7 +1,7 @@
 """Groups' offsets on the target: checkpoints as MM2 writes them, and groups that are not active there moved along."""
 
 import asyncio
-import logging
+import re
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
@@ -9,6 +9,7 @@ from ottla.client.coordination import CoordinatorType, GroupListing, GroupMetada
 from ottla.client.errors import ClientError, ErrorCode
 from ottla.client.types import TopicPartition
 from ottla.mirror.config import FlowConfig
+from ottla.mirror.core.advice import DENIED
 from ottla.mirror.core.groups import Changes, Copy, GroupPlan, plan_group
 from ottla.mirror.core.offset_map import OffsetMap
 from ottla.mirror.core.progress import Ledger, MapId
@@ -16,8 +17,7 @@ from ottla.mirror.engine.exact_books import Copies, exact_copies
 from ottla.mirror.engine.plain_writer import write_records
 from ottla.mirror.engine.side import Side
 from ottla.mirror.engine.topics import ensure_topic
-
-logger = logging.getLogger("ottla.mirror")
+from ottla.mirror.engine.troubles import Troubles
 
 _CONFIGS: Final = {"cleanup.policy": "compact"}
 _TIMEOUT_MS: Final = 10_000
@@ -36,14 +36,21 @@ class GroupKeeper:
     """Of one flow. In all calls `names` are those of topics on the target, by those on the source."""
 
     def __init__(
-        self, flow: FlowConfig, source: Side, target: Side, ledger: Ledger, back: FlowBack | None = None
+        self,
+        flow: FlowConfig,
+        source: Side,
+        target: Side,
+        ledger: Ledger,
+        troubles: Troubles,
+        back: FlowBack | None = None,
     ) -> None:
         self._flow = flow
+        self._troubles = troubles
         self._source, self._target = source, target
         self._ledger, self._back = ledger, back
         self._changes = Changes()
         self._group_ids: list[str] = []
-        self.last_error: str = ""
+        self._hidden: dict[str, str] = {}  # groups that the source does not list, and why
 
     async def run(self, names: Callable[[], Mapping[str, str]], is_mine: asyncio.Event) -> None:
         """Until it is cancelled; only while `is_mine` is set."""
@@ -58,12 +65,12 @@ class GroupKeeper:
             try:
                 if loop.time() >= groups_at:
                     self._group_ids = await group_ids(self._source, flow)
+                    self._hidden = await self._hidden_groups()
                     groups_at = loop.time() + (flow.refresh_groups_ms or 1 << 40) / 1000
                 await self.keep(names(), commit=flow.sync_group_offsets_ms is not None)
-                self.last_error = ""
+                self._troubles.keep("groups", {})
             except ClientError as error:
-                self.last_error = str(error)
-                logger.warning("%s: groups are not kept in step: %s", flow.name, error)
+                self._troubles.keep("groups", {"": f"groups are not kept in step: {error}"})
             await asyncio.sleep(min(intervals) / 1000)
 
     async def keep(self, names: Mapping[str, str], *, commit: bool) -> dict[str, GroupPlan]:
@@ -72,11 +79,18 @@ class GroupKeeper:
         ledger: Copies = self._ledger
         if self._flow.exact:
             ledger = await exact_copies(self._flow, self._target, names.values())
+        denied = dict(self._hidden)
         for group_id in self._group_ids:
-            plan = await plan_for(self._flow, self._source, self._target, ledger, names, group_id, back=self._back)
-            plans[group_id] = plan
-            if commit and plan.commits:
-                await commit_offsets(self._target, group_id, plan.commits)
+            try:
+                plan = await plan_for(self._flow, self._source, self._target, ledger, names, group_id, back=self._back)
+                plans[group_id] = plan
+                if commit and plan.commits:
+                    await commit_offsets(self._target, group_id, plan.commits)
+            except ClientError as error:
+                if error.code not in DENIED:
+                    raise
+                denied[group_id] = f"group {group_id} is not kept in step: {error}"  # it holds up no other
+        self._troubles.keep("group", denied)
         if self._flow.emit_checkpoints_ms is not None:
             due = self._changes.new_ones([one for plan in plans.values() for one in plan.checkpoints])
             if due:
@@ -86,6 +100,19 @@ class GroupKeeper:
                 await write_records(self._target, topic, [one.encode() for one in due])
                 self._changes.written(due)
         return plans
+
+    async def _hidden_groups(self) -> dict[str, str]:
+        """Groups that are named, and that we may not see: lists leave them out."""
+        hidden: dict[str, str] = {}
+        for name in self._flow.groups.unmatched(self._group_ids):
+            if re.escape(name) == name:  # it is a name, and no expression
+                try:
+                    await group_state(self._source, name)
+                except ClientError as error:
+                    if error.code not in DENIED:
+                        raise
+                    hidden[name] = f"group {name} is not kept in step: {error}"
+        return hidden
 
 
 async def group_ids(side: Side, flow: FlowConfig) -> list[str]:
@@ -152,17 +179,20 @@ def known_copy(
 
 async def committed_offsets(side: Side, group_id: str) -> dict[TopicPartition, OffsetAndMetadata]:
     """What a group has committed; raises the error of a partition of which it cannot be told."""
-    found = await side.coordinators.ask(
-        _GROUP,
-        group_id,
-        lambda node_id: side.transport.groups.fetch_offsets(
-            node_id, GroupMetadata(group_id=group_id), None, require_stable=False
-        ),
-        _TIMEOUT_MS,
-    )
+    try:
+        found = await side.coordinators.ask(
+            _GROUP,
+            group_id,
+            lambda node_id: side.transport.groups.fetch_offsets(
+                node_id, GroupMetadata(group_id=group_id), None, require_stable=False
+            ),
+            _TIMEOUT_MS,
+        )
+    except ClientError as error:
+        raise side.explained(error, "Describe", group_id) from error
     for partition, offset in found.items():
         if isinstance(offset, ClientError):
-            raise offset.at(*partition)
+            raise side.explained(offset.at(*partition), "Describe", group_id)
     return {one: offset for one, offset in found.items() if isinstance(offset, OffsetAndMetadata)}
 
 
@@ -175,19 +205,22 @@ async def group_state(side: Side, group_id: str) -> str | None:
     except ClientError as error:
         if error.code is ErrorCode.GROUP_ID_NOT_FOUND:
             return None
-        raise
+        raise side.explained(error, "Describe", group_id) from error
     return described.state
 
 
 async def commit_offsets(side: Side, group_id: str, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
     """For a group without members; raises the first partition's error."""
-    outcomes = await side.coordinators.settle(
-        _GROUP,
-        group_id,
-        offsets,
-        lambda node_id, left: side.transport.groups.commit_offsets(node_id, GroupMetadata(group_id=group_id), left),
-        _TIMEOUT_MS,
-    )
-    for partition, error in outcomes.items():
-        if error is not None:
-            raise error.at(*partition)
+    try:
+        outcomes = await side.coordinators.settle(
+            _GROUP,
+            group_id,
+            offsets,
+            lambda node_id, left: side.transport.groups.commit_offsets(node_id, GroupMetadata(group_id=group_id), left),
+            _TIMEOUT_MS,
+        )
+    except ClientError as error:
+        raise side.explained(error, "Read", group_id) from error
+    for partition, outcome in outcomes.items():
+        if outcome is not None:
+            raise side.explained(outcome.at(*partition), "Read", group_id)

@@ -25,6 +25,6 @@ async def write_records(side: Side, topic: str, records: Iterable[tuple[bytes, b
         results = await side.transport.produce(node_id, ProduceRequest(-1, _TIMEOUT_MS, [(partition, batch)]))
         error = results[partition].error
         if error is not None:
-            raise error.at(topic, 0)
+            raise side.explained(error.at(topic, 0), "Write")
 
     await side.patiently(write)

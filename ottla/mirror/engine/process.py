@@ -106,8 +106,8 @@ class MirrorProcess:
             self.flows[config.name] = runner
             way_back = self.config.flow_back(config)
             back = None if way_back is None else FlowBack(way_back, self.books[config.source].ledger)
-            self.keepers[config.name] = GroupKeeper(config, source, side, books.ledger, back)
-            reporting = Reporting(Reporter(config.name, self.name), side, runner.copiers)
+            self.keepers[config.name] = GroupKeeper(config, source, side, books.ledger, runner.troubles, back)
+            reporting = Reporting(Reporter(config.name, self.name), side, runner.copiers, runner.troubles)
             self._stack.push_async_callback(reporting.close)
             self._stack.push_async_callback(runner.close)
             runner.start()
@@ -125,7 +125,11 @@ class MirrorProcess:
             else:
                 mine.clear()
 
-        shared = Share(side, self.name, books.reports, take)
+        def trouble(error: str | None) -> None:
+            for runner in runners:
+                runner.troubles.keep("share", {} if error is None else {"": error})
+
+        shared = Share(side, self.name, books.reports, take, trouble)
         self._stack.push_async_callback(shared.close)
         shared.start()
 

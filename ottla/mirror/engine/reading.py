@@ -8,7 +8,7 @@ wait for the last byte of the last, then be worked off together while nothing is
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from ottla.client.errors import ClientError, ErrorCode
@@ -27,6 +27,10 @@ _MAX_REQUESTS: Final = 12  # to a node, besides
 _LEAST_BYTES: Final = 64 << 10  # below this no request is worth it
 
 
+def _wait() -> None:
+    pass
+
+
 class Fetched(NamedTuple):
     """Batches of one partition, of which the first may begin before the offset that was asked for."""
 
@@ -41,10 +45,17 @@ class Fetched(NamedTuple):
 class _Want:
     """Somebody waits for a partition's next batches."""
 
-    __slots__ = ("future", "is_far_behind", "leader_epoch", "offset", "partition", "since", "topic_id")
+    __slots__ = ("future", "is_far_behind", "leader_epoch", "offset", "on_nothing", "partition", "since", "topic_id")
 
     def __init__(
-        self, partition: TopicPartition, topic_id: str, offset: int, now: float, *, is_far_behind: bool
+        self,
+        partition: TopicPartition,
+        topic_id: str,
+        offset: int,
+        now: float,
+        *,
+        is_far_behind: bool,
+        on_nothing: Callable[[], None],
     ) -> None:
         self.partition = partition
         self.topic_id = topic_id
@@ -52,6 +63,7 @@ class _Want:
         self.since = now
         self.leader_epoch = -1
         self.is_far_behind = is_far_behind
+        self.on_nothing = on_nothing
         self.future: asyncio.Future[Fetched] = asyncio.get_running_loop().create_future()
 
 
@@ -82,13 +94,20 @@ class SourceReader:
             await asyncio.wait(self._tasks)
 
     async def read(
-        self, partition: TopicPartition, topic_id: str, offset: int, *, is_far_behind: bool = False
+        self,
+        partition: TopicPartition,
+        topic_id: str,
+        offset: int,
+        *,
+        is_far_behind: bool = False,
+        on_nothing: Callable[[], None] = _wait,
     ) -> Fetched:
         """What follows `offset`, as soon as there is something; give its bytes back with `release`.
 
-        Raises ClientError; OFFSET_OUT_OF_RANGE and UNKNOWN_TOPIC_ID among others.
+        `on_nothing` is called whenever the source answers that there is nothing yet. Raises ClientError;
+        OFFSET_OUT_OF_RANGE and UNKNOWN_TOPIC_ID among others.
         """
-        want = _Want(partition, topic_id, offset, self._loop.time(), is_far_behind=is_far_behind)
+        want = _Want(partition, topic_id, offset, self._loop.time(), is_far_behind=is_far_behind, on_nothing=on_nothing)
         self._wants[partition] = want
         self._wake()
         try:
@@ -203,11 +222,12 @@ class SourceReader:
     def _on_result(self, want: _Want, result: FetchResult) -> int:
         """How many bytes were handed out."""
         if result.error is not None:
-            want.future.set_exception(result.error.at(*want.partition))
+            want.future.set_exception(self._side.explained(result.error.at(*want.partition), "Read"))
             return 0
         end = result.last_stable_offset if self._read_committed else result.high_watermark
         self.ends[want.partition] = (end, result.log_start_offset)
         if not result.batches:
+            want.on_nothing()
             self._want_again([want])
             return 0
         want.future.set_result(

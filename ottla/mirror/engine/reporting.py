@@ -11,6 +11,7 @@ from ottla.mirror.core.progress import PROGRESS_TOPIC
 from ottla.mirror.engine.plain_writer import write_records
 from ottla.mirror.engine.reports import INTERVAL_S, Reporter
 from ottla.mirror.engine.side import Side
+from ottla.mirror.engine.troubles import Troubles
 
 if TYPE_CHECKING:
     from ottla.mirror.engine.copier import PartitionCopier
@@ -23,10 +24,16 @@ _FAREWELL_S: Final = 2.0
 class Reporting:
     """Of one flow."""
 
-    def __init__(self, reporter: Reporter, target: Side, copiers: "Mapping[TopicPartition, PartitionCopier]") -> None:
+    def __init__(
+        self,
+        reporter: Reporter,
+        target: Side,
+        copiers: "Mapping[TopicPartition, PartitionCopier]",
+        troubles: Troubles,
+    ) -> None:
         self._reporter = reporter
         self._target = target
-        self._copiers = copiers
+        self._copiers, self._troubles = copiers, troubles
         self._has_said = False
         self._task: asyncio.Task[None] | None = None
 
@@ -49,9 +56,10 @@ class Reporting:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(INTERVAL_S)
-            value = self._reporter.report(self._copiers)
+            value = self._reporter.report(self._copiers, self._troubles.all())
             try:
                 await write_records(self._target, PROGRESS_TOPIC, [(self._reporter.key, value)])
                 self._has_said = True
+                self._troubles.keep("reports", {})
             except ClientError as error:
-                logger.debug("%s: no report is written: %s", self._target.alias, error)
+                self._troubles.keep("reports", {"": f"no report for `ottla mirror status` is written: {error}"})

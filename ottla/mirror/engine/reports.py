@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from ottla.client.types import TopicPartition
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 REPORT_KIND: Final = 1  # of keys in the progress topic; chunks of maps are 0
 INTERVAL_S: Final = 3.0
+_MOST_TROUBLES: Final = 200  # of a kind, so that a report stays small
 STALE_S: Final = 4 * INTERVAL_S  # a process that has said nothing for so long is gone
 
 
@@ -53,7 +55,9 @@ class Reporter:
         write_text(data, self._process)
         return bytes(data)
 
-    def report(self, copiers: Mapping[TopicPartition, "PartitionCopier"]) -> bytes:
+    def report(
+        self, copiers: Mapping[TopicPartition, "PartitionCopier"], troubles: Mapping[str, Mapping[str, str]]
+    ) -> bytes:
         """The value to write now."""
         now = time.monotonic()
         seconds, self._at = max(now - self._at, 0.001), now
@@ -72,7 +76,8 @@ class Reporter:
                     round(new_bytes / seconds),
                     [[one.first, one.end] for one in task.lost],
                 ]
-        return json.dumps({"at": time.time(), "partitions": said}).encode()
+        told = {kind: dict(islice(found.items(), _MOST_TROUBLES)) for kind, found in troubles.items()}
+        return json.dumps({"at": time.time(), "partitions": said, "troubles": told}).encode()
 
 
 class Reports:
@@ -114,6 +119,15 @@ class Reports:
                 bytes_per_s=bytes_per_s if is_fresh else 0.0,
                 lost=tuple((first, end) for first, end in lost),
             )
+        return found
+
+    def troubles_of(self, flow: str) -> dict[str, dict[str, str]]:
+        """What processes that live say is wrong with a flow beside its partitions: reasons by kind and name."""
+        found: dict[str, dict[str, str]] = {}
+        for (its_flow, _), said in self._said.items():
+            if its_flow == flow and time.time() - said["at"] < STALE_S:
+                for kind, reasons in said.get("troubles", {}).items():  # processes of earlier versions tell none
+                    found.setdefault(kind, {}).update(reasons)
         return found
 
     def is_silent(self, process: str, since: float) -> bool:

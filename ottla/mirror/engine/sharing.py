@@ -39,13 +39,18 @@ class Share:
     """Of one target cluster. Calls `on_change` with the partitions that are ours; it returns when others are left."""
 
     def __init__(
-        self, side: Side, process: str, reports: Reports, on_change: Callable[[frozenset[int]], Awaitable[None]]
+        self,
+        side: Side,
+        process: str,
+        reports: Reports,
+        on_change: Callable[[frozenset[int]], Awaitable[None]],
+        on_trouble: Callable[[str | None], None],
     ) -> None:
         self._side = side
         self._process = process
         self._reports = reports
         self._seen: dict[str, float] = {}  # member ids, and since when (monotonic) we know of them
-        self._on_change = on_change
+        self._on_change, self._on_trouble = on_change, on_trouble
         self._task: asyncio.Task[None] | None = None
         self.partitions: frozenset[int] = frozenset()
 
@@ -67,12 +72,13 @@ class Share:
                 await self._member()
             except ClientError as error:
                 failures += 1
-                logger.warning("%s: the group of mirrors: %s", self._side.alias, error)
+                told = self._side.explained(error, "Read", GROUP_ID)
+                self._on_trouble(f"no share of the work, as the group {GROUP_ID} is not joined: {told}")
                 await self._change(frozenset())
                 await asyncio.sleep(backoff.delay_ms(failures) / 1000)
 
     async def _member(self) -> None:
-        await self._evict()
+        await self._evict(has_joined=False)
         connection = {**asdict(self._side.connection), "client_id": CLIENT_PREFIX + self._process}
         consumer = Consumer(
             PROGRESS_TOPIC,
@@ -92,10 +98,11 @@ class Share:
                 await consumer.poll(_POLL_MS)
                 if loop.time() > evict_at:
                     evict_at = loop.time() + INTERVAL_S
-                    await self._evict()
+                    self._on_trouble(None)
+                    await self._evict(has_joined=True)
 
-    async def _evict(self) -> None:
-        """Have members leave whose process is gone."""
+    async def _evict(self, *, has_joined: bool) -> None:
+        """Have members leave whose process is gone; who joins anew, also what is left of his membership before."""
         transport, coordinators = self._side.transport, self._side.coordinators
         try:
             group = await coordinators.ask(
@@ -104,8 +111,12 @@ class Share:
             now = time.monotonic()
             self._seen = {one.member_id: self._seen.get(one.member_id, now) for one in group.members}
             for member in group.members:
-                if self._is_gone(member):
-                    logger.warning("%s: %s is gone; others take its share", self._side.alias, member.client_id)
+                is_ours = member.client_id == CLIENT_PREFIX + self._process
+                if is_ours and has_joined:
+                    continue
+                if is_ours or self._is_gone(member):
+                    if not is_ours:
+                        logger.warning("%s: %s is gone; others take its share", self._side.alias, member.client_id)
                     leaving = HeartbeatRequest(group_id=GROUP_ID, member_id=member.member_id, member_epoch=LEAVE_EPOCH)
                     await transport.groups.heartbeat(group.coordinator_id, leaving)
         except ClientError as error:
@@ -114,8 +125,8 @@ class Share:
 
     def _is_gone(self, member: GroupMember) -> bool:
         process = member.client_id.removeprefix(CLIENT_PREFIX)
-        if process in (self._process, member.client_id):
-            return False
+        if process == member.client_id:
+            return False  # no mirror
         host, _, pid = process.rpartition("-")
         if host == socket.gethostname() and pid.isdigit() and not _is_alive(int(pid)):
             return True
@@ -128,6 +139,8 @@ class Share:
         await self._change(self.partitions - {one.partition for one in partitions})
 
     async def _change(self, partitions: frozenset[int]) -> None:
+        if partitions:
+            self._on_trouble(None)
         if partitions != self.partitions:
             logger.info("%s: %d partitions of the progress topic are ours", self._side.alias, len(partitions))
             self.partitions = partitions

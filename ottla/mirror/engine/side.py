@@ -14,6 +14,7 @@ from ottla.client.errors import ClientError, ErrorCode
 from ottla.client.types import OffsetAndTimestamp, TopicDescription, TopicPartition
 from ottla.core.errors import ConfigError
 from ottla.mirror.config import ClusterConfig
+from ottla.mirror.core.advice import DENIED, denial
 
 logger = logging.getLogger("ottla.mirror")
 
@@ -68,6 +69,24 @@ class Side:
         if tasks:
             await asyncio.wait(tasks)
         await self.transport.close()
+
+    @property
+    def principal(self) -> str:
+        """As whom the cluster knows us, in the words of its ACLs."""
+        certificate = self.connection.ssl_certfile
+        return "User:ANONYMOUS" if certificate is None else f"the principal of {certificate}"
+
+    def explained(self, error: ClientError, right: str, name: str = "") -> ClientError:
+        """The error; when it tells of a right that is missing here, with what is to be allowed.
+
+        `right`: what the request needs; `name`: of the group or transactional id, or of a topic that is not in it.
+        """
+        if error.code not in DENIED:
+            return error
+        is_of_topic = error.code is ErrorCode.TOPIC_AUTHORIZATION_FAILED
+        resource = error.topic or name if is_of_topic else name
+        message = denial(error.code, self.alias, self.principal, right, resource)
+        return ClientError(error.code, message, topic=error.topic, partition=error.partition, retriable=False)
 
     async def refresh(self) -> None:
         """Ask for all topics anew; whoever asks meanwhile gets the same answer."""
@@ -145,7 +164,7 @@ class Side:
             if future.cancelled():
                 continue
             if isinstance(result, ClientError):
-                future.set_exception(result.at(*partition))
+                future.set_exception(self.explained(result.at(*partition), "Describe"))
                 future.exception()  # seen: whoever asked may be gone
             else:
                 future.set_result(result.offset)

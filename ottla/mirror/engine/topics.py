@@ -1,6 +1,7 @@
 """Keeping topics in step: which are copied, those that are missing made, partitions added, configs carried over."""
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -11,66 +12,102 @@ from ottla.core.mirror_topics import MIRROR_PREFIX, MIRROR_SOURCE, MirrorSource
 from ottla.mirror.config import FlowConfig
 from ottla.mirror.engine.bookkeeping import create_topic
 from ottla.mirror.engine.side import Side
+from ottla.mirror.engine.troubles import Troubles
 
 logger = logging.getLogger("ottla.mirror")
 
 _CLEANUP_POLICY: Final = "cleanup.policy"
 _AT_ONCE: Final = 200  # topics in one request
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")  # what may be a name, though it is an expression too
 
 
-async def keep_topics(flow: FlowConfig, source: Side, target: Side) -> dict[str, str]:
+async def missing_topics(flow: FlowConfig, source: Side) -> dict[str, str]:
+    """What the flow is to take and the source does not show, and why, as far as it says so. ClientError."""
+    missing = flow.topics.unmatched(source.topics)
+    # Of topics that one may not describe a cluster tells only who asks for them by their names.
+    named = [one for one in missing if _NAME.fullmatch(one)]
+    _, errors = await source.transport.describe_topics(named, allow_auto_create=False)
+    return {
+        one: str(source.explained(errors[one], "Describe"))
+        if one in errors and errors[one].code is ErrorCode.TOPIC_AUTHORIZATION_FAILED
+        else f"{source.alias} has no topic {one} yet"
+        for one in missing
+    }
+
+
+async def keep_topics(flow: FlowConfig, source: Side, target: Side, troubles: Troubles) -> dict[str, str]:
     """Names on the target by those on the source, of what is there on both sides when this returns."""
     wanted = {name: flow.remote_topic(name) for name in source.topics if flow.takes_topic(name)}
-    await make_topics(flow, source, target, wanted)
-    await add_partitions(flow, source, target, wanted)
+    refused = await make_topics(flow, source, target, wanted)
+    troubles.keep("topic", refused | await add_partitions(flow, source, target, wanted))
     return {name: remote for name, remote in wanted.items() if remote in target.topics}
 
 
-async def make_topics(flow: FlowConfig, source: Side, target: Side, wanted: Mapping[str, str]) -> bool:
-    """Make those that the target does not have; whether there were any. Names as in `keep_topics`."""
+async def make_topics(flow: FlowConfig, source: Side, target: Side, wanted: Mapping[str, str]) -> dict[str, str]:
+    """Make those that the target does not have; which could not be made, and why. Names as in `keep_topics`."""
     missing = [name for name, remote in wanted.items() if remote not in target.topics]
+    refused: dict[str, str] = {}
     for start in range(0, len(missing), _AT_ONCE):
-        await _create(flow, source, target, {name: wanted[name] for name in missing[start : start + _AT_ONCE]})
+        some = {name: wanted[name] for name in missing[start : start + _AT_ONCE]}
+        refused |= await _create(flow, source, target, some)
     if missing:
         await target.refresh()
-    return bool(missing)
+    return refused
 
 
-async def add_partitions(flow: FlowConfig, source: Side, target: Side, wanted: Mapping[str, str]) -> None:
-    """Give copies as many partitions as their originals have."""
+async def add_partitions(flow: FlowConfig, source: Side, target: Side, wanted: Mapping[str, str]) -> dict[str, str]:
+    """Give copies as many partitions as their originals have; which get none, and why. Names as in `keep_topics`."""
     short = {
-        remote: len(source.topics[name].partitions)
+        remote: name
         for name, remote in wanted.items()
         if remote in target.topics and len(target.topics[remote].partitions) < len(source.topics[name].partitions)
     }
     if not short:
-        return
-    results = await target.transport.create_partitions(short, timeout_ms=flow.admin_timeout_ms, validate_only=False)
+        return {}
+    counts = {remote: len(source.topics[name].partitions) for remote, name in short.items()}
+    results = await target.transport.create_partitions(counts, timeout_ms=flow.admin_timeout_ms, validate_only=False)
+    refused: dict[str, str] = {}
     for remote, error in results.items():
         if error is None:
-            logger.info("%s: %s has %d partitions now", flow.name, remote, short[remote])
+            logger.info("%s: %s has %d partitions now", flow.name, remote, counts[remote])
         else:
-            logger.warning("%s: %s gets no partitions: %s", flow.name, remote, error)
+            told = target.explained(error, "Alter", remote)
+            refused[short[remote]] = f"{remote} gets no new partitions: {told}"
     await target.refresh()
+    return refused
 
 
-async def _create(flow: FlowConfig, source: Side, target: Side, names: Mapping[str, str]) -> None:
+async def _create(flow: FlowConfig, source: Side, target: Side, names: Mapping[str, str]) -> dict[str, str]:
     configs = await _configs_of(source, list(names))
-    topics = [
-        NewTopic(
+    refused: dict[str, str] = {}
+    topics: dict[str, NewTopic] = {}
+    for name, remote in names.items():
+        known = configs.get(name, {})
+        if isinstance(known, ClientError):
+            # A copy of a compacted topic that is not compacted would lose by its retention what is to be kept.
+            if flow.exact or flow.sync_topic_configs_ms is not None:
+                refused[name] = f"{remote} is not made, as the configs of {name} cannot be read: {known}"
+                continue
+            known = {}
+        topics[remote] = NewTopic(
             remote,
             len(source.topics[name].partitions),
             flow.replication_factor if flow.replication_factor > 0 else None,
-            configs=_carried_over(flow, configs.get(name, {})) | _made_a_mirror(flow, source, name),
+            configs=_carried_over(flow, known) | _made_a_mirror(flow, source, name),
         )
-        for name, remote in names.items()
-    ]
-    results = await target.transport.create_topics(topics, timeout_ms=flow.admin_timeout_ms, validate_only=False)
+    if not topics:
+        return refused
+    originals = {remote: name for name, remote in names.items()}
+    results = await target.transport.create_topics(
+        list(topics.values()), timeout_ms=flow.admin_timeout_ms, validate_only=False
+    )
     for remote, result in results.items():
         if not isinstance(result, ClientError):
             logger.info("%s: created %s with %d partitions", flow.name, remote, result.num_partitions)
         elif result.code is not ErrorCode.TOPIC_ALREADY_EXISTS:
-            logger.warning("%s: %s cannot be created: %s", flow.name, remote, result)
+            told = target.explained(result, "Create", remote)
+            refused[originals[remote]] = f"{remote} cannot be created: {told}"
+    return refused
 
 
 def _made_a_mirror(flow: FlowConfig, source: Side, name: str) -> dict[str, str]:
@@ -83,23 +120,34 @@ def mirror_source(side: Side, topic: str) -> MirrorSource:
     return MirrorSource(side.cluster_id, side.topics[topic].topic_id, topic)
 
 
-async def keep_configs(flow: FlowConfig, source: Side, target: Side, names: Mapping[str, str]) -> None:
+async def keep_configs(
+    flow: FlowConfig, source: Side, target: Side, names: Mapping[str, str], troubles: Troubles
+) -> None:
     """Set on the copies what is set on the originals, and reset what is reset there."""
     listed = list(names)
+    refused: dict[str, str] = {}
     for start in range(0, len(listed), _AT_ONCE):
         some = listed[start : start + _AT_ONCE]
         originals = await _configs_of(source, some)
         copies = await _configs_of(target, [names[name] for name in some])
         changes: dict[ConfigResource, list[ConfigChange]] = {}
         for name in some:
-            change = _difference(flow, originals.get(name, {}), copies.get(names[name], {}))
-            if change:
-                changes[ConfigResource.topic(names[name])] = change
+            original, copy = originals.get(name), copies.get(names[name])
+            unknown = next((one for one in (original, copy) if isinstance(one, ClientError)), None)
+            if unknown is not None:
+                refused[name] = f"the configs of {names[name]} are not kept in step: {unknown}"
+            elif isinstance(original, dict) and isinstance(copy, dict):
+                change = _difference(flow, original, copy)
+                if change:
+                    changes[ConfigResource.topic(names[name])] = change
         if not changes:
             continue
+        remotes = {names[name]: name for name in some}
         for resource, error in (await target.transport.alter_configs(changes, validate_only=False)).items():
             if error is not None:
-                logger.warning("%s: the configs of %s are not kept in step: %s", flow.name, resource.name, error)
+                told = target.explained(error, "AlterConfigs", resource.name)
+                refused[remotes[resource.name]] = f"the configs of {resource.name} are not kept in step: {told}"
+    troubles.keep("configs", refused)
 
 
 async def ensure_topic(
@@ -112,11 +160,18 @@ async def ensure_topic(
     return side.topics[name].topic_id
 
 
-async def _configs_of(side: Side, names: list[str]) -> dict[str, dict[str, ConfigEntry]]:
+async def _configs_of(side: Side, names: list[str]) -> dict[str, dict[str, ConfigEntry] | ClientError]:
+    """By topic; of one that is gone meanwhile nothing."""
     found = await side.transport.describe_configs(
         [ConfigResource.topic(name) for name in names], include_documentation=False
     )
-    return {resource.name: entries for resource, entries in found.items() if not isinstance(entries, ClientError)}
+    return {
+        resource.name: side.explained(entries, "DescribeConfigs", resource.name)
+        if isinstance(entries, ClientError)
+        else entries
+        for resource, entries in found.items()
+        if not isinstance(entries, ClientError) or entries.code is not ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+    }
 
 
 def _carried_over(flow: FlowConfig, entries: Mapping[str, ConfigEntry]) -> dict[str, str]:

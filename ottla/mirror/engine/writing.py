@@ -6,8 +6,8 @@ topic says what is committed. So there is one way back for a failed request, a k
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
 
 from ottla.client.coordination import CoordinatorType, TransactionalProducer
 from ottla.client.errors import ClientError, ErrorCode
@@ -17,6 +17,8 @@ from ottla.core.types import Buffer
 from ottla.mirror.core.plan import restamp
 from ottla.mirror.engine.side import Side
 from ottla.records.header import read_header
+
+T = TypeVar("T")
 
 _IN_FLIGHT: Final = 5  # what leaders remember of an idempotent producer
 _TRANSACTION_TIMEOUT_MS: Final = 30_000
@@ -48,13 +50,10 @@ class TransactionWriter:
     async def fence(self) -> None:
         """Become the one that writes under this id: what another one has open is ended, and what it writes refused."""
         self._producer = None
-        self._producer = await self._side.coordinators.ask(
-            CoordinatorType.TRANSACTION,
-            self._id,
+        self._producer = await self._ask(
             lambda node_id: self._side.transport.transactions.init_producer_id(
                 node_id, self._id, _TRANSACTION_TIMEOUT_MS, None
-            ),
-            _PATIENCE_S * 1000,
+            )
         )
         self._sequences.clear()
         self._is_open = False
@@ -70,11 +69,11 @@ class TransactionWriter:
                     self._is_open = True
                     continue
                 if len(under_way) == _IN_FLIGHT:
-                    offsets.append(_base_offset(await under_way.popleft(), partition, number - _IN_FLIGHT))
+                    offsets.append(self._base_offset(await under_way.popleft(), partition, number - _IN_FLIGHT))
                 under_way.append(self._send(partition, topic_id, self._stamped(partition, batch)))
             while under_way:
                 number = len(batches) - len(under_way)
-                offsets.append(_base_offset(await under_way.popleft(), partition, number))
+                offsets.append(self._base_offset(await under_way.popleft(), partition, number))
         finally:
             for answer in under_way:
                 answer.add_done_callback(_seen)
@@ -85,14 +84,17 @@ class TransactionWriter:
         producer = self._producer
         assert producer is not None
         self._producer = None  # unless it succeeds
-        self._producer = await self._side.coordinators.ask(
-            CoordinatorType.TRANSACTION,
-            self._id,
-            lambda node_id: self._side.transport.transactions.end_transaction(node_id, producer, commit=True),
-            _PATIENCE_S * 1000,
+        self._producer = await self._ask(
+            lambda node_id: self._side.transport.transactions.end_transaction(node_id, producer, commit=True)
         )
         self._sequences.clear()
         self._is_open = False
+
+    async def _ask(self, call: Callable[[int], Awaitable[T]]) -> T:
+        try:
+            return await self._side.coordinators.ask(CoordinatorType.TRANSACTION, self._id, call, _PATIENCE_S * 1000)
+        except ClientError as error:
+            raise self._side.explained(error, "Write", self._id) from error
 
     async def _first(self, partition: TopicPartition, topic_id: str, batch: Buffer) -> int:
         """The first batch of a transaction goes alone, as it may be refused for a moment."""
@@ -103,7 +105,7 @@ class TransactionWriter:
         while True:
             result = (await self._send(partition, topic_id, stamped))[partition]
             if result.error is None or result.error.code not in _NOT_YET or loop.time() > deadline:
-                return _base_offset({partition: result}, partition, 0)
+                return self._base_offset({partition: result}, partition, 0)
             await asyncio.sleep(delay)
             delay = min(delay * 2, 0.05)
 
@@ -128,6 +130,12 @@ class TransactionWriter:
         )
         return self._side.transport.produce(node_id, request)
 
+    def _base_offset(self, results: dict[TopicPartition, ProduceResult], partition: TopicPartition, number: int) -> int:
+        result = results[partition]
+        if result.error is not None:
+            raise BatchRefused(self._side.explained(result.error.at(*partition), "Write", self._id), number)
+        return result.base_offset
+
 
 class BatchRefused(ClientError):
     """The target refused a batch of those that were to be written."""
@@ -135,13 +143,6 @@ class BatchRefused(ClientError):
     def __init__(self, cause: ClientError, number: int) -> None:
         super().__init__(cause.code, cause.message, topic=cause.topic, partition=cause.partition)
         self.number = number
-
-
-def _base_offset(results: dict[TopicPartition, ProduceResult], partition: TopicPartition, number: int) -> int:
-    result = results[partition]
-    if result.error is not None:
-        raise BatchRefused(result.error.at(*partition), number)
-    return result.base_offset
 
 
 def _seen(answer: "asyncio.Future[dict[TopicPartition, ProduceResult]]") -> None:

@@ -146,7 +146,7 @@ async def reverse(observer: Observer, flow: FlowConfig, topic: str, *, discard_d
         )
     wanted = mirror_source(target, topic)
     if topic not in source.topics:  # it was deleted, here or half way
-        await make_topics(back, target, source, {topic: topic})
+        await _make(back, target, source, topic)
         return Reversal(topic=topic, in_place=False)
     original = (await mirror_topics(source, [topic]))[topic]
     if original.source and MirrorSource.parse(original.source) != wanted:
@@ -166,7 +166,7 @@ async def reverse(observer: Observer, flow: FlowConfig, topic: str, *, discard_d
         raise Diverged(topic, diverged)
     if diverged:
         await _delete(source, topic)
-        await make_topics(back, target, source, {topic: topic})
+        await _make(back, target, source, topic)
         return Reversal(topic=topic, in_place=False, diverged=diverged)
     if original.source:
         return Reversal(topic=topic, in_place=True, was_reversed=True)
@@ -180,6 +180,12 @@ async def reverse(observer: Observer, flow: FlowConfig, topic: str, *, discard_d
     if late:
         raise Diverged(topic, late)
     return Reversal(topic=topic, in_place=True)
+
+
+async def _make(flow: FlowConfig, source: Side, target: Side, topic: str) -> None:
+    refused = await make_topics(flow, source, target, {topic: topic})
+    if refused:
+        raise ClientError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, refused[topic], topic=topic)
 
 
 async def _promoted_before(flow: FlowConfig, source: Side | None, topic: str, found: MirrorTopic) -> Promotion:

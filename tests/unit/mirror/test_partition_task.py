@@ -53,6 +53,15 @@ def test_it_goes_on_where_its_progress_ends() -> None:
     assert one.position == 60
 
 
+def test_an_answer_that_nothing_follows_ends_trouble_without_a_record() -> None:
+    one = begun(50)
+    one.failed("a: it is denied")
+    one.begin([copy(50)], LOG)
+    assert (one.last_error, one.tries) == ("a: it is denied", 1)  # the source has not answered yet
+    one.at_end()
+    assert (one.state, one.position, one.last_error, one.tries) == (State.COPYING, 50, "", 0)
+
+
 def test_progress_of_other_partitions_and_clusters_is_not_its_own() -> None:
     others = [copy(50, partition=1), copy(60, source_cluster_id="another")]
     assert task().begin(others, LOG) == [Fetch(10)]

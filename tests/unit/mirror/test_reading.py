@@ -21,13 +21,15 @@ class Asked(FakeCluster):
     def __init__(self) -> None:
         super().__init__()
         self.requests_of: list[list[int]] = []
+        self.data = b"x"
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
     async def fetch(self, node_id: int, request: FetchRequest) -> list[FetchResult]:
         self.requests_of.append([one.topic_partition.partition for one in request.partitions])
         await self.may_answer.wait()
-        return [FetchResult(one.topic_partition, None, b"x", 9, 9, 0, []) for one in request.partitions]
+        await asyncio.sleep(0)
+        return [FetchResult(one.topic_partition, None, self.data, 9, 9, 0, []) for one in request.partitions]
 
 
 def reader_of(cluster: Asked, memory_bytes: int) -> SourceReader:
@@ -71,4 +73,18 @@ async def test_memory_bounds_also_those_who_ask_by_themselves() -> None:
     async with asyncio.timeout(5):
         await asyncio.gather(*wanted)  # what they did not need is free again
     assert cluster.requests_of == [[0], [1], [2]]
+    await reader.close()
+
+
+async def test_who_waits_hears_that_the_source_answers_though_there_is_nothing() -> None:
+    cluster = Asked()
+    cluster.data = b""
+    reader = reader_of(cluster, 8 << 20)
+    heard = asyncio.Event()
+    wanted = asyncio.ensure_future(reader.read(TopicPartition("t", 0), "id", 5, on_nothing=heard.set))
+    async with asyncio.timeout(5):
+        await heard.wait()
+        assert not wanted.done()
+        cluster.data = b"x"
+        await wanted
     await reader.close()
