@@ -49,6 +49,7 @@ NEXT_EPOCH_SINCE = 5  # EndTxn
 
 R = TypeVar("R")
 Done = Callable[[R], object]
+Operation = Callable[[Call, TransactionShard, Effects, int | None], None]
 
 
 class TransactionCoordinator:
@@ -282,7 +283,7 @@ class TransactionCoordinator:
         self,
         transactional_id: str,
         done: Done[Any],
-        operation: Callable[[Call, TransactionShard, Effects, int | None], None],
+        operation: Operation,
     ) -> None:
         """Run `operation` on the shard of the transactional id, and once more when it needs a new producer id.
 
@@ -296,33 +297,7 @@ class TransactionCoordinator:
             done(ApiError(ErrorCode.NOT_COORDINATOR))
             return
         index = coordinator_partition(transactional_id, partition_count)
-
-        def call(response: Any) -> None:
-            done(ApiError(coordinator_error(response.code)) if isinstance(response, ApiError) else response)
-
-        def attempt(new_producer_id: int | None) -> None:
-            needs_id = False
-
-            def run(shard: TransactionShard, effects: Effects) -> None:
-                nonlocal needs_id
-                try:
-                    operation(call, shard, effects, new_producer_id)
-                except ApiError as error:
-                    effects.reply(call, error)
-                except ProducerIdNeeded:
-                    needs_id = True
-
-            self.runtime.execute(index, call, run)
-            if needs_id:
-                self._new_producer_id(obtained)
-
-        def obtained(result: int | ApiError) -> None:
-            if isinstance(result, ApiError):
-                call(result)
-            else:
-                attempt(result)
-
-        attempt(None)
+        _Execution(self.runtime, index, operation, self._new_producer_id, done).attempt(None)
 
     def _new_producer_id(self, done: Callable[[int | ApiError], None]) -> None:
         def obtained(result: int | ApiError) -> None:
@@ -332,6 +307,51 @@ class TransactionCoordinator:
             done(result)
 
         self._producer_ids(obtained)
+
+
+class _Execution:
+    """One operation on its way to its shard and back. No closure: two that call each other would be a reference cycle,
+    and hundreds of objects of each transaction would wait for the garbage collector.
+    """
+
+    __slots__ = ("_done", "_index", "_needs_id", "_new_producer_id", "_next_producer_id", "_operation", "_runtime")
+
+    def __init__(
+        self,
+        runtime: CoordinatorRuntime[TransactionShard],
+        index: int,
+        operation: Operation,
+        next_producer_id: Callable[[Callable[[int | ApiError], None]], None],
+        done: Done[Any],
+    ) -> None:
+        self._runtime, self._index, self._operation, self._done = runtime, index, operation, done
+        self._next_producer_id = next_producer_id
+        self._new_producer_id: int | None = None
+        self._needs_id = False
+
+    def attempt(self, new_producer_id: int | None) -> None:
+        self._new_producer_id, self._needs_id = new_producer_id, False
+        self._runtime.execute(self._index, self, self._run)
+        if self._needs_id:
+            self._next_producer_id(self._obtained)
+
+    def _run(self, shard: TransactionShard, effects: Effects) -> None:
+        try:
+            self._operation(self, shard, effects, self._new_producer_id)
+        except ApiError as error:
+            effects.reply(self, error.with_traceback(None))  # it refers to this frame, whose effects refer to it
+        except ProducerIdNeeded:
+            self._needs_id = True
+
+    def _obtained(self, result: int | ApiError) -> None:
+        if isinstance(result, ApiError):
+            self(result)
+        else:
+            self.attempt(result)
+
+    def __call__(self, response: Any, /) -> None:
+        """The shard's reply, or what took its place."""
+        self._done(ApiError(coordinator_error(response.code)) if isinstance(response, ApiError) else response)
 
 
 class _MarkerEvents:
