@@ -15,7 +15,7 @@ from ottla.core.broker_configs import BROKER_CONFIGS
 from ottla.core.config_fields import ConfigFields, ConfigType, UpdateMode
 from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError, ConfigError
-from ottla.core.mirror_topics import MIRROR_PREFIX
+from ottla.core.mirror_topics import MIRROR_PREFIX, why_no_step
 from ottla.core.topic_configs import TOPIC_CONFIGS, check_together
 from ottla.v1 import metadata_pb2 as pb
 
@@ -68,6 +68,8 @@ def _alter(image: MetadataImage, defaults: EffectiveConfigs, resource: AlterReso
             check_together({**defaults.topic_defaults(), **after})
     except ConfigError as error:
         raise ApiError(ErrorCode.INVALID_CONFIG, str(error)) from error
+    if resource.type is ResourceType.TOPIC and (reason := why_no_step(before, after)):
+        raise ApiError(ErrorCode.POLICY_VIOLATION, f"{resource.name}: {reason}")
     return _difference(resource, before, after)
 
 

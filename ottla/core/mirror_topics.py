@@ -7,6 +7,7 @@ Both cluster and topic are named by their ids: a topic that was deleted and made
 """
 
 import re
+from collections.abc import Mapping
 from typing import Final, NamedTuple, Self
 
 MIRROR_PREFIX: Final = "ottla.mirror."
@@ -55,6 +56,29 @@ class Promoted(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.source}@{','.join(map(str, self.end_offsets))}"
+
+
+def why_no_step(before: Mapping[str, str], after: Mapping[str, str]) -> str | None:
+    """Why a topic's configs may not become `after`; None: they may.
+
+    Whoever promotes may have read what is no longer so, and another one be faster. The controller decides by this, one
+    change after the other. So of all that promote a mirror at once the first notes where it ends, before anything is
+    written behind it, and the others find it noted.
+    """
+    source, next_source = before.get(MIRROR_SOURCE, ""), after.get(MIRROR_SOURCE, "")
+    note, next_note = before.get(MIRROR_PROMOTED, ""), after.get(MIRROR_PROMOTED, "")
+    was_promoting, is_promoting = (one.get(MIRROR_STATE) == PROMOTING for one in (before, after))
+    if is_promoting and not was_promoting and not next_source:
+        return "it is no mirror topic: it was promoted, or never was one"
+    if source and not next_source and not was_promoting:
+        return (
+            f"it is a mirror, and not being promoted: `ottla mirror promote`, or set {MIRROR_STATE}={PROMOTING} first"
+        )
+    if next_note and next_note != note and not (is_promoting and next_note.startswith(f"{next_source}@")):
+        return f"it is not being promoted as a mirror of {next_note.partition('@')[0]}"
+    if source and was_promoting and is_promoting and note and next_note != note:
+        return f"it is being promoted already, and ends at {note.partition('@')[2]}"
+    return None
 
 
 def why_no_source(text: str) -> str | None:

@@ -97,23 +97,37 @@ async def promote(observer: Observer, flow: FlowConfig, topic: str, *, now: bool
         raise ClientError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"{flow.target} has no such topic", topic=topic)
     if topic not in target.topics:  # it came since these were asked for
         await target.refresh()
-    if not found.source:
-        return await _promoted_before(flow, source, topic, found)
+    if found.source and found.state != PROMOTING and not now:
+        if source is None:
+            error = observer.errors[flow.source]
+            raise ClientError(
+                error.code, f"{error.message}; --now does not ask {flow.source}, and loses what is not copied"
+            ).at(topic)
+        await _caught_up(source, target, topic, timeout_s)
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _PATIENCE_S
+    while found.source:
+        try:
+            return await _carry_on(source, target, topic, found)
+        except ClientError as error:
+            if error.code is not ErrorCode.POLICY_VIOLATION or loop.time() > deadline:
+                raise
+        # Somebody else promotes it as well, and was faster: it goes on as it stands now, perhaps by another node.
+        await asyncio.sleep(_LOOK_S)
+        await target.refresh()
+        found = (await mirror_topics(target, [topic])).get(topic, found)
+    return await _promoted_before(flow, source, topic, found)
+
+
+async def _carry_on(source: Side | None, target: Side, topic: str, found: MirrorTopic) -> Promotion:
+    """All steps that `found` leaves to do. POLICY_VIOLATION when it is not so any more."""
+    mirrored, promoted = MirrorSource.parse(found.source), None
     if found.state != PROMOTING:
-        if not now:
-            if source is None:
-                error = observer.errors[flow.source]
-                raise ClientError(
-                    error.code, f"{error.message}; --now does not ask {flow.source}, and loses what is not copied"
-                ).at(topic)
-            await _caught_up(source, target, topic, timeout_s)
-        await _alter(target, topic, {MIRROR_STATE: PROMOTING})
-    mirrored = MirrorSource.parse(found.source)
-    # The note of a promotion that died half way; of one that was taken back, what was copied since lies behind it.
-    is_noted = bool(found.promoted) and Promoted.parse(found.promoted).source == mirrored
-    if found.state == PROMOTING and is_noted:
+        # What a promotion noted that was taken back says nothing any more: it was copied on.
+        await _alter(target, topic, {MIRROR_STATE: PROMOTING, MIRROR_PROMOTED: None})
+    elif found.promoted and Promoted.parse(found.promoted).source == mirrored:
         promoted = Promoted.parse(found.promoted)
-    else:
+    if promoted is None:
         logs = await _end_mirrors(target, topic, found.source, abort_transactions=False)
         promoted = Promoted(mirrored, tuple(end for end, _ in logs))
         await _alter(target, topic, {MIRROR_PROMOTED: str(promoted)})
@@ -204,7 +218,10 @@ async def _promoted_before(flow: FlowConfig, source: Side | None, topic: str, fo
 
 
 async def _caught_up(source: Side, target: Side, topic: str, timeout_s: float) -> None:
-    """Wait until the mirror ends where its source does; whoever writes there is to stop before."""
+    """Wait until the mirror ends where its source does, or somebody else promotes it without waiting.
+
+    Whoever writes to the source is to stop before.
+    """
     if topic not in source.topics:
         raise ClientError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "the source has no such topic; use --now", topic=topic)
     loop = asyncio.get_running_loop()
@@ -216,7 +233,7 @@ async def _caught_up(source: Side, target: Side, topic: str, timeout_s: float) -
             for index, end in enumerate(ends)
             if index >= len(copied) or copied[index] < end
         }
-        if not behind:
+        if not behind or not await _is_copied_on(target, topic):
             return
         if loop.time() > deadline:
             told = ", ".join(f"{count} in partition {index}" for index, count in behind.items())
@@ -228,6 +245,11 @@ async def _caught_up(source: Side, target: Side, topic: str, timeout_s: float) -
             )
         await asyncio.sleep(_LOOK_S)
         await asyncio.gather(source.refresh(), target.refresh())
+
+
+async def _is_copied_on(target: Side, topic: str) -> bool:
+    found = (await mirror_topics(target, [topic])).get(topic)
+    return found is None or (bool(found.source) and found.state != PROMOTING)
 
 
 async def _end_mirrors(target: Side, topic: str, source: str, *, abort_transactions: bool) -> list[tuple[int, int]]:

@@ -137,4 +137,42 @@ def test_replacing_all_leaves_a_mirror_a_mirror(image: MetadataImage) -> None:
     image = image_of(altered(image, resource((source, SET, "cluster/topic/a"))), base=image)
     image = image_of(altered(image, resource(("retention.ms", SET, "6"), replace_all=True)), base=image)
     assert image.configs(TOPIC, "a") == {source: "cluster/topic/a", "retention.ms": "6"}
-    assert altered(image, resource((source, DELETE, None))) == [record(source, None)]
+
+
+SOURCE, STATE, NOTE = "ottla.mirror.source", "ottla.mirror.state", "ottla.mirror.promoted"
+COPY, ENDS, LATER = "cluster/topic/a", "cluster/topic/a@5,7", "cluster/topic/a@6,7"
+Step = tuple[str, ConfigOperation, str | None]
+
+
+@pytest.mark.parametrize(
+    ("before", "changes", "why_not"),
+    [
+        ({SOURCE: COPY}, [(STATE, SET, "promoting"), (NOTE, DELETE, None)], None),
+        ({SOURCE: COPY, NOTE: LATER}, [(STATE, SET, "promoting"), (NOTE, DELETE, None)], None),  # it was taken back
+        ({SOURCE: COPY, STATE: "promoting"}, [(NOTE, SET, ENDS)], None),
+        ({SOURCE: COPY, STATE: "promoting", NOTE: ENDS}, [(NOTE, SET, ENDS)], None),
+        ({SOURCE: COPY, STATE: "promoting", NOTE: ENDS}, [(SOURCE, DELETE, None), (STATE, DELETE, None)], None),
+        ({SOURCE: COPY, STATE: "promoting"}, [(STATE, SET, "copying")], None),
+        ({NOTE: ENDS}, [(SOURCE, SET, "other/topic/a"), (NOTE, DELETE, None)], None),  # the way back
+        # What a promotion does that another one has overtaken:
+        ({NOTE: ENDS}, [(STATE, SET, "promoting"), (NOTE, DELETE, None)], "it is no mirror topic"),
+        ({SOURCE: COPY, STATE: "promoting", NOTE: ENDS}, [(NOTE, DELETE, None)], "promoted already, and ends at 5,7"),
+        ({SOURCE: COPY, STATE: "promoting", NOTE: ENDS}, [(NOTE, SET, LATER)], "promoted already, and ends at 5,7"),
+        ({NOTE: ENDS}, [(NOTE, SET, LATER)], "not being promoted as a mirror of cluster/topic/a"),
+        ({SOURCE: "other/topic/a", STATE: "promoting"}, [(NOTE, SET, ENDS)], "not being promoted as a mirror of"),
+        ({SOURCE: COPY}, [(SOURCE, DELETE, None), (STATE, DELETE, None)], "`ottla mirror promote`"),
+    ],
+)
+def test_of_promotions_at_once_the_first_notes_where_the_mirror_ends(
+    image: MetadataImage, before: dict[str, str], changes: list[Step], why_not: str | None
+) -> None:
+    image = image_of([record(name, value) for name, value in before.items()], base=image)
+    decision = alter_configs(image, configs(image), [resource(*changes)])
+    if why_not is None:
+        assert decision.result == [None]
+    else:
+        [error] = decision.result
+        assert error is not None
+        assert error.code is ErrorCode.POLICY_VIOLATION
+        assert why_not in str(error)
+        assert decision.records == []
