@@ -8,10 +8,11 @@ GROUP_CONFIGS = (
     broker_field(
         "group.initial.rebalance.delay.ms",
         INT,
-        0,
-        "How long a new group waits for more members before it first assigns partitions. 0, as in the configuration "
-        "file that Kafka ships, lets a lone consumer start at once; but of members that start together the first gets "
-        "all partitions until the next rebalance. Kafka's built-in default is 3000.",
+        100,
+        "How long a new group of the classic protocol waits for more members before it first assigns partitions, and "
+        "once more as long as some came meanwhile. Of members that start together the first would get all partitions, "
+        "and the others wait for its next heartbeat, which comes every 3 s. 0 lets a lone consumer start at once. "
+        "Kafka's built-in default is 3000, the configuration file that it ships has 0.",
         READ_ONLY,
         0,
         "ms",

@@ -9,9 +9,9 @@ class GroupConfig:
 
     group_min_session_timeout_ms: int = 6_000
     group_max_session_timeout_ms: int = 1_800_000
-    group_initial_rebalance_delay_ms: int = 0
-    """How long a new group waits for more members. Kafka's default is 3000; 0 lets the first consumer of a test or a
-    script start at once, at the price of one more rebalance for each member that comes later."""
+    group_initial_rebalance_delay_ms: int = 100
+    """How long a new group waits for more members, and once more while they come. Kafka's default is 3000. Members that
+    start together are mostly 100 ms apart, and whoever is too late waits for the others' next heartbeats, 3 s."""
     group_max_size: int = 2_147_483_647
     disconnect_timeout_ms: int = 3_000
     """How long a member whose connection closed may be silent, unless a third of its session is longer; -1: for its

@@ -260,7 +260,7 @@ class Cluster:
         self.clock = SimClock()
         self.log = FakeLog(self.clock, auto_commit=auto_commit)
         self.topics = FakeTopics()
-        self.config = GroupConfig(**config)
+        self.config = GroupConfig(**{"group_initial_rebalance_delay_ms": 0, **config})
         self.session_timeout_ms = session_timeout_ms
         self.verifier = FakeVerifier(self.clock)
         self.connection = 0
