@@ -14,6 +14,7 @@ from ottla.client.transport import EARLIEST_TIMESTAMP, LATEST_TIMESTAMP
 from ottla.client.types import NewTopic, TopicPartition
 from ottla.core.errors import DecodeError
 from ottla.mirror.core.advice import DENIED
+from ottla.mirror.core.outage import Waiting
 from ottla.mirror.core.progress import PROGRESS_CONFIGS, PROGRESS_TOPIC, Ledger
 from ottla.mirror.engine.reading import SourceReader
 from ottla.mirror.engine.reports import Reports
@@ -37,7 +38,7 @@ class Bookkeeping:
         self.reports = Reports()
         self._side = side
         self._reader = SourceReader(
-            side, memory_bytes=_MEMORY_BYTES, partition_bytes=_PARTITION_BYTES, wait_ms=_WAIT_MS
+            side, owner=PROGRESS_TOPIC, memory_bytes=_MEMORY_BYTES, partition_bytes=_PARTITION_BYTES, wait_ms=_WAIT_MS
         )
         self._positions: dict[TopicPartition, int] = {}
         self._moved = asyncio.Condition()
@@ -127,7 +128,8 @@ class Bookkeeping:
                 failures, said = 0, ""
             except ClientError as error:
                 failures += 1
-                if failures >= QUIET_TRIES and said != str(error):
+                is_said = self._side.outages.failed(Waiting(PROGRESS_TOPIC, partition), error)
+                if not is_said and failures >= QUIET_TRIES and said != str(error):
                     said = str(error)
                     logger.warning("%s: the progress topic cannot be read: %s", self._side.alias, error)
                 if error.code in DENIED:

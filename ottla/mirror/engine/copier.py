@@ -14,6 +14,7 @@ from ottla.client.types import TopicPartition
 from ottla.core.errors import CorruptBatch
 from ottla.mirror.config import FlowConfig
 from ottla.mirror.core.advice import told
+from ottla.mirror.core.outage import Waiting
 from ottla.mirror.core.partition_task import Effect, Fetch, Lost, PartitionTask, Pause, State, Stop
 from ottla.mirror.core.provenance import Origins
 from ottla.mirror.core.runs import Run
@@ -74,6 +75,7 @@ class PartitionCopier(ABC):
         self._ahead: asyncio.Task[Fetched] | None = None
         self._asked = flow.source  # the side that an error comes from
         self._said = ""  # the error that the log was told of last
+        self._waiting = Waiting(flow.config.name, source)
 
     @property
     def last_stable_offset(self) -> int:
@@ -98,8 +100,10 @@ class PartitionCopier(ABC):
                 try:
                     if self.task.state is not State.COPYING:
                         await self._begin()
+                        self.flow.target.outages.well(self._waiting)
                     while self.task.state is State.COPYING:
                         await self._round()
+                        self.flow.target.outages.well(self._waiting)
                 except Again as reason:
                     logger.debug("%s: %s", self, reason)
                     self._drop()
@@ -108,6 +112,8 @@ class PartitionCopier(ABC):
                     await self._trouble(error)
         finally:
             self._drop()
+            for side in (self.flow.source, self.flow.target):
+                side.outages.forget(self._waiting)
 
     @abstractmethod
     async def _begin(self) -> None:
@@ -129,13 +135,14 @@ class PartitionCopier(ABC):
             self.flow.request_discovery()
         for effect in task.failed(told(self._asked.alias, error, code)):
             if isinstance(effect, Pause):
+                is_said = self._asked.outages.failed(self._waiting, error)
                 if task.tries == 1:
                     self._said = ""
-                if task.tries >= QUIET_TRIES and self._said != task.last_error:
+                if not is_said and task.tries >= QUIET_TRIES and self._said != task.last_error:
                     self._said = task.last_error  # once, however often it is tried; `status` has it meanwhile
                     logger.warning("%s: %s", self, task.last_error)
                 await self._refresh()
-                await asyncio.sleep(effect.delay_ms / 1000 * random.uniform(1 - JITTER, 1 + JITTER))
+                await self._asked.outages.pause(effect.delay_ms / 1000 * random.uniform(1 - JITTER, 1 + JITTER))
             else:
                 self._carry_out([effect])
 

@@ -49,6 +49,7 @@ class FlowRunner:
         self.names: dict[str, str] = {}  # of topics on the target, by those on the source
         self._reader = SourceReader(
             source,
+            owner=config.name,
             memory_bytes=config.memory_bytes,
             partition_bytes=min(config.transaction_bytes, _PARTITION_BYTES),
             wait_ms=config.poll_timeout_ms,
@@ -124,13 +125,17 @@ class FlowRunner:
                     configs_at = loop.time() + config.sync_topic_configs_ms / 1000
                     await keep_configs(config, self.source, self.target, self.names, self.troubles)
             except (ClientError, PartialFailure) as error:
-                logger.warning("%s: topics are not looked for: %s", config.name, error)
+                level = logging.DEBUG if self._is_said(error) else logging.WARNING
+                logger.log(level, "%s: topics are not looked for: %s", config.name, error)
             try:
                 async with asyncio.timeout((interval_ms or 60_000) / 1000):
                     await self._wake.wait()
                 await asyncio.sleep(0.05)  # what wakes comes in flocks
             except TimeoutError:
                 pass
+
+    def _is_said(self, error: Exception) -> bool:
+        return self.source.outages.covers(error) or self.target.outages.covers(error)
 
     async def _keep_topics(self) -> dict[str, str]:
         if self._exact is not None:

@@ -28,5 +28,6 @@ async def beat(
         except ClientError as error:
             if str(error) != said:
                 said = str(error)
-                logger.warning("%s: no heartbeat is written: %s", target.alias, error)
+                level = logging.DEBUG if target.outages.covers(error) else logging.WARNING
+                logger.log(level, "%s: no heartbeat is written: %s", target.alias, error)
         await asyncio.sleep(interval_ms / 1000)

@@ -60,4 +60,5 @@ class OffsetSyncWriter:
                 await ensure_topic(self._side, self._topic, factor, timeout_ms, _CONFIGS)
                 await write_records(self._side, self._topic, [one.encode() for one in due.values()])
             except ClientError as error:
-                logger.warning("%s: offset syncs are not written: %s", self._flow.name, error)
+                level = logging.DEBUG if self._side.outages.covers(error) else logging.WARNING
+                logger.log(level, "%s: offset syncs are not written: %s", self._flow.name, error)

@@ -15,6 +15,7 @@ from ottla.client.errors import ClientError, ErrorCode
 from ottla.client.transport import FetchPartition, FetchRequest, FetchResult
 from ottla.client.types import TopicPartition
 from ottla.core.types import Buffer
+from ottla.mirror.core.outage import Waiting
 from ottla.mirror.engine.side import Side
 
 logger = logging.getLogger("ottla.mirror")
@@ -68,12 +69,23 @@ class _Want:
 
 
 class SourceReader:
-    """Of one cluster, for one flow. `memory_bytes` bounds what is under way and what was handed out."""
+    """Of one cluster, for one flow. `memory_bytes` bounds what is under way and what was handed out.
+
+    `owner`: in whose name partitions wait when the cluster is away (`Waiting`); an answer ends that.
+    """
 
     def __init__(
-        self, side: Side, *, memory_bytes: int, partition_bytes: int, wait_ms: int, read_committed: bool = True
+        self,
+        side: Side,
+        *,
+        owner: str,
+        memory_bytes: int,
+        partition_bytes: int,
+        wait_ms: int,
+        read_committed: bool = True,
     ) -> None:
         self._side = side
+        self._owner = owner
         self._free = memory_bytes
         self._partition_bytes = min(partition_bytes, memory_bytes // 2)
         self.much_bytes = self._partition_bytes // 4  # who got so much and is still behind is far behind
@@ -224,6 +236,7 @@ class SourceReader:
         if result.error is not None:
             want.future.set_exception(self._side.explained(result.error.at(*want.partition), "Read"))
             return 0
+        self._side.outages.well(Waiting(self._owner, want.partition))
         end = result.last_stable_offset if self._read_committed else result.high_watermark
         self.ends[want.partition] = (end, result.log_start_offset)
         if not result.batches:

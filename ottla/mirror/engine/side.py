@@ -15,6 +15,7 @@ from ottla.client.types import OffsetAndTimestamp, TopicDescription, TopicPartit
 from ottla.core.errors import ConfigError
 from ottla.mirror.config import ClusterConfig
 from ottla.mirror.core.advice import DENIED, denial
+from ottla.mirror.engine.outages import Outages
 
 logger = logging.getLogger("ottla.mirror")
 
@@ -48,6 +49,7 @@ class Side:
         self.coordinators = Coordinators(self.transport, self.connection)
         self.cluster_id = ""
         self.topics: dict[str, TopicDescription] = {}
+        self.outages = Outages(config.alias)
         self._backoff = Backoff(50, 1_000)
         self._refreshing: asyncio.Task[None] | None = None
         self._lookups: dict[tuple[int, bool], dict[TopicPartition, asyncio.Future[int]]] = {}
@@ -63,6 +65,7 @@ class Side:
 
     async def close(self) -> None:
         """Close the connections."""
+        self.outages.close()
         tasks = {*self._tasks, *(() if self._refreshing is None else (self._refreshing,))}
         for task in tasks:
             task.cancel()

@@ -40,7 +40,7 @@ def reader_of(cluster: Asked, memory_bytes: int) -> SourceReader:
         for index in range(COUNT)
     )
     side.topics = {"t": TopicDescription(name="t", topic_id="id", internal=False, partitions=partitions)}
-    return SourceReader(side, memory_bytes=memory_bytes, partition_bytes=1 << 20, wait_ms=10)
+    return SourceReader(side, owner="a->b", memory_bytes=memory_bytes, partition_bytes=1 << 20, wait_ms=10)
 
 
 async def read_all(reader: SourceReader, *, is_far_behind: bool) -> None:
