@@ -20,6 +20,7 @@ class Cluster:
     pids: list[int]
     replication_factor: int = 1
     configs: Mapping[str, str] = field(default_factory=dict)
+    grpc: str = ""  # the gRPC doors of an Ottla cluster
 
     def admin(self) -> AdminClient:
         return AdminClient({"bootstrap.servers": self.bootstrap})

@@ -3,7 +3,7 @@
 For each of the two in turn: a topic of 1 KiB records is copied whole (throughput, processor time and memory of the
 mirror's process; from the command to the first and to the last copy), then 1,000 records a second are written and read
 on the other side. Ours writes in transactions and is read with read_committed; MirrorMaker 2 runs as it comes, at least
-once. Needs Java 17 or newer, and Maven once.
+once. Needs Java 17 or newer, and Maven once. `--mirrors ottla,exact`: ours in transactions beside our byte-exact link.
 """
 
 import argparse
@@ -40,25 +40,30 @@ PARTITIONS: Final = 6
 PATIENCE_S: Final = 300.0
 RATE: Final = 1_000
 
+Run = tuple["subprocess.Popen[bytes]", float]  # a mirror's process, and when its command was typed (`time.time()`)
+
 
 def main() -> int:
     """Print a line for each figure; JSON with --json."""
     options = argparse.ArgumentParser(prog="python -m bench.mirror", description=__doc__.splitlines()[0])
     options.add_argument("--megabytes", type=int, default=400, help="of records in the topic that is copied")
     options.add_argument("--record-bytes", type=int, default=1024)
-    options.add_argument("--seconds", type=float, default=20, help="how long the lag is measured")
+    options.add_argument("--seconds", type=float, default=20, help="how long the lag is measured; 0: not at all")
     options.add_argument("--compression", default="none")
     options.add_argument("--clusters", choices=("ottla", "kafka"), default="ottla", help="what is mirrored")
-    options.add_argument("--mirrors", default="ottla,mm2", help="which of the two")
+    options.add_argument("--mirrors", default="ottla,mm2", help="of ottla, exact, mm2; one after the other")
     options.add_argument(
         "--round-trip-ms", type=float, default=0, help="between an Ottla source and the mirror; no lag then"
     )
     options.add_argument("--rounds", type=int, default=1)
     options.add_argument("--json", action="store_true")
     chosen = options.parse_args()
+    mirrors = chosen.mirrors.split(",")
+    if "exact" in mirrors and (chosen.round_trip_ms or chosen.clusters != "ottla"):
+        options.error("an exact link is between two Ottla clusters, by gRPC, which is not made far here")
     results: list[dict[str, object]] = []
     for _ in range(chosen.rounds):
-        for mirror in chosen.mirrors.split(","):
+        for mirror in mirrors:
             with ExitStack() as stack:
                 source = stack.enter_context(_source(chosen))
                 target = stack.enter_context(_start(chosen)).cluster
@@ -74,7 +79,7 @@ def main() -> int:
 def measure(mirror: str, source: Cluster, target: Cluster, chosen: argparse.Namespace) -> dict[str, float]:
     topic = source.new_topic(PARTITIONS)
     count = fill(source, topic, chosen)
-    remote = f"a.{topic}"
+    remote = topic if mirror == "exact" else f"a.{topic}"
     if isinstance(source, FarCluster):
         source.way.send_signal(signal.SIGUSR1)
     brokers = source.cpu_s() + target.cpu_s()
@@ -103,7 +108,7 @@ def measure(mirror: str, source: Cluster, target: Cluster, chosen: argparse.Name
             "cpu_s_per_gb": (cpu - first_cpu) / gigabytes,
             "brokers_cpu_s_per_gb": brokers / gigabytes,
         }
-        if not chosen.round_trip_ms:
+        if not chosen.round_trip_ms and chosen.seconds:
             lags, idle_cpu = lag(source, target, topic, remote, process.pid, chosen.seconds)
             figures |= {
                 "lag_p50_ms": quantile(lags, 0.5),
@@ -144,7 +149,7 @@ def _source(chosen: argparse.Namespace) -> Iterator[Cluster]:
             assert way.stdout is not None
             if way.stdout.readline() != b"ready\n":
                 raise RuntimeError("the long way does not stand")
-            yield FarCluster(name=own.name, bootstrap=f"127.0.0.1:{port}", pids=own.pids, way=way)
+            yield FarCluster(name=own.name, bootstrap=f"127.0.0.1:{port}", pids=own.pids, way=way, grpc=own.grpc)
         finally:
             way.kill()
             way.wait()
@@ -253,11 +258,26 @@ class Peak:
             self.mib = max(self.mib, costs.pss_mib(pid))
 
 
+def ottla_mirror(source: Cluster, target: Cluster, topic: str) -> AbstractContextManager[Run]:
+    return _ottla_mirror(_properties(source, target, topic))
+
+
+def exact_mirror(source: Cluster, target: Cluster, topic: str) -> AbstractContextManager[Run]:
+    exact = [
+        f"a.bootstrap.servers = {source.grpc}",
+        f"b.bootstrap.servers = {target.grpc}",
+        "a.ottla.protocol = grpc",
+        "b.ottla.protocol = grpc",
+        "ottla.exact = true",
+    ]
+    return _ottla_mirror([*_properties(source, target, topic), *exact])
+
+
 @contextmanager
-def ottla_mirror(source: Cluster, target: Cluster, topic: str) -> Iterator[tuple[subprocess.Popen[bytes], float]]:
+def _ottla_mirror(properties: list[str]) -> Iterator[Run]:
     with tempfile.TemporaryDirectory(prefix="bench-mirror-") as directory:
         file = Path(directory, "mm2.properties")
-        file.write_text("\n".join(_properties(source, target, topic)) + "\n")
+        file.write_text("\n".join(properties) + "\n")
         with Path(directory, "log").open("wb") as log:
             typed_at = time.time()
             command = [sys.executable, "-m", "ottla.cli", "mirror", "run", str(file)]
@@ -266,7 +286,7 @@ def ottla_mirror(source: Cluster, target: Cluster, topic: str) -> Iterator[tuple
 
 
 @contextmanager
-def mirror_maker(source: Cluster, target: Cluster, topic: str) -> Iterator[tuple[subprocess.Popen[bytes], float]]:
+def mirror_maker(source: Cluster, target: Cluster, topic: str) -> Iterator[Run]:
     fetch_jars()
     with tempfile.TemporaryDirectory(prefix="bench-mm2-") as directory:
         file = Path(directory, "mm2.properties")
@@ -293,7 +313,7 @@ def mirror_maker(source: Cluster, target: Cluster, topic: str) -> Iterator[tuple
             yield from _until_done(process, typed_at)
 
 
-def _until_done(process: subprocess.Popen[bytes], typed_at: float) -> Iterator[tuple[subprocess.Popen[bytes], float]]:
+def _until_done(process: subprocess.Popen[bytes], typed_at: float) -> Iterator[Run]:
     try:
         yield process, typed_at
     finally:
@@ -326,7 +346,7 @@ def fetch_jars() -> None:
     partial.rename(JARS)
 
 
-RUNS = {"ottla": ottla_mirror, "mm2": mirror_maker}
+RUNS = {"ottla": ottla_mirror, "exact": exact_mirror, "mm2": mirror_maker}
 
 if __name__ == "__main__":
     sys.exit(main())

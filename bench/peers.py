@@ -67,7 +67,13 @@ def _ottla_ready(process: subprocess.Popen[bytes], replication_factor: int) -> C
         event = json.loads(line)
         if event["event"] == "ready":
             pids = [node["pid"] for node in event["nodes"]]
-            return Cluster(name="ottla", bootstrap=event["bootstrap"], pids=pids, replication_factor=replication_factor)
+            return Cluster(
+                name="ottla",
+                bootstrap=event["bootstrap"],
+                pids=pids,
+                replication_factor=replication_factor,
+                grpc=event["grpc"],
+            )
     raise RuntimeError(f"ottla ended with {process.wait()} before it was ready")
 
 
