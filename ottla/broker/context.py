@@ -22,3 +22,4 @@ class RequestContext:
     client_software_name: str = ""
     client_software_version: str = ""
     node: NodeId | None = None  # which node of the cluster asks; None: a client
+    content_since_ms: float | None = None  # its connection stood then, or Metadata was asked on it; None: unknown

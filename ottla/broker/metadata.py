@@ -4,6 +4,7 @@ A client that asks for a missing topic waits until it exists: that costs it one 
 LEADER_NOT_AVAILABLE would cost it a back-off and another request.
 """
 
+import asyncio
 from collections.abc import Iterable
 from typing import Final
 
@@ -24,6 +25,10 @@ from ottla.protocol.messages.metadata_response import (
     MetadataResponseTopic,
 )
 
+CONTENT_MS: Final = 1_000.0
+NEWS_S: Final = 0.03
+"""For the news that a broker is gone; what other clients ask every few minutes may take so long, too."""
+
 _EMPTY_MEANS_NONE_SINCE: Final = 1
 _TOPICS_BY_ID_SINCE: Final = 12
 
@@ -32,6 +37,8 @@ Described = TopicImage | MetadataResponseTopic
 
 async def metadata(broker: Broker, request: MetadataRequest, context: RequestContext) -> MetadataAnswer:
     """The decision: topics stand in it as their images, which a door encodes."""
+    if _was_content(broker, context):
+        await asyncio.sleep(NEWS_S)
     wanted = request.topics
     if wanted is None or (not wanted and context.api_version < _EMPTY_MEANS_NONE_SINCE):
         topics: list[Described] = list(broker.image.topics.values())
@@ -53,8 +60,28 @@ async def metadata(broker: Broker, request: MetadataRequest, context: RequestCon
             ),
         ),
         topics=topics,
-        live_brokers=frozenset(one.id for one in image.brokers.values() if not one.fenced),
+        live_brokers=frozenset(
+            one.id for one in image.brokers.values() if not one.fenced and not broker.departures.is_doubtful(one.id)
+        ),
         topic_authorized_operations=TOPIC_OPERATIONS if include_operations else NOT_ASKED_FOR,
+    )
+
+
+def _was_content(broker: Broker, context: RequestContext) -> bool:
+    """Whether a client asks that had no questions for a while.
+
+    It may have lost the connection to a broker some milliseconds before this node does, and a client that is told the
+    dead leader once more (`departures`) loses a second by it.
+    """
+    if context.content_since_ms is None:
+        return False
+    now_ms, since_ms = broker.clock.monotonic_ms(), context.content_since_ms
+    context.content_since_ms = now_ms
+    brokers = broker.image.brokers
+    return (
+        now_ms - since_ms > CONTENT_MS
+        and len(brokers) > 1
+        and not any(broker.departures.is_doubtful(node) for node in brokers)
     )
 
 

@@ -4,18 +4,20 @@
 |-----------------------------------------------------|---------------------------------------------------|
 | its stream is open                                  | a session after it was last heard                 |
 | its stream broke                                    | a grace after that                                |
+| likewise, and then nothing listened where it did    | at once                                           |
 | its stream was given up or replaced                 | a session after it was last heard                 |
 | no stream yet, since this controller took over      | a session after that                              |
 | likewise, and a connection to it was refused, reset | a grace after that                                |
 
-A killed process breaks its streams at once; a machine that lost its power, or a cut wire, is merely silent. The grace
-lets a connection break without consequence. A new controller cannot tell by streams, which never led to it: so it
-connects by itself and reports what comes of that.
+A killed process breaks its streams at once, and its host answers for it that nothing listens any more; a machine that
+lost its power, or a cut wire, is merely silent. The grace lets a connection break without consequence. A new controller
+cannot tell by streams, which never led to it: so it connects by itself and reports what comes of that.
 
 Time during which the tracker itself was not asked (its process was paused) counts against nobody. What it says is
 advice: a broker is fenced when that is committed, and is named again after a grace until then.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -35,6 +37,7 @@ class _Session:
     since_ms: float  # last heard; before that: since when a sign of life is waited for
     open: bool = False
     broken_ms: float | None = None  # its stream broke, or it refused a connection
+    ended: bool = False  # its process has
     metadata_offset: int = -1
 
 
@@ -100,6 +103,12 @@ class Liveness:
         if session is not None and not session.open and session.broken_ms is None:
             session.broken_ms = now_ms
 
+    def process_ended(self, broker: NodeId) -> None:
+        """A link to it broke, and then nothing listened where it did."""
+        session = self._sessions.get(broker)
+        if session is not None and not session.open:
+            session.ended = True
+
     def tick(self, now_ms: float) -> list[NodeId]:
         """Who is to be fenced now, in the order of ids."""
         self._forgive_pause(now_ms)
@@ -110,7 +119,9 @@ class Liveness:
         )
         for broker in due:  # named again when that was not committed
             session = self._sessions[broker]
-            session.open = False  # whoever registers under that id is no duplicate of one that is silent
+            session.open = session.ended = (
+                False  # whoever registers under that id is no duplicate of one that is silent
+            )
             session.since_ms = now_ms + self.grace_ms - self.session_ms
             if session.broken_ms is not None:
                 session.broken_ms = now_ms
@@ -147,6 +158,8 @@ class Liveness:
         return session if session is not None and session.epoch == epoch else None
 
     def _deadline_ms(self, session: _Session) -> float:
+        if session.ended:
+            return -math.inf
         silent_ms = session.since_ms + self.session_ms
         return silent_ms if session.broken_ms is None else min(silent_ms, session.broken_ms + self.grace_ms)
 

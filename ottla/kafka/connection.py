@@ -97,6 +97,7 @@ class Connection(asyncio.BufferedProtocol):
             self.context.peer_host, self.context.peer_port = peer[:2]
             self.peer = f"{peer[0]}:{peer[1]}"
         self.last_active = self.door.now()
+        self.context.content_since_ms = self.door.clock.monotonic_ms()
         self.door.opened(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:

@@ -49,6 +49,7 @@ class KafkaDoor:
         self.limits = limits or Limits()
         self.receive_buffer = memoryview(bytearray(SHARED_BYTES))
         self.dispatch = Dispatch(broker)
+        self.clock = broker.clock
         self.connections: set[Connection] = set()
         self.traffic = Traffic()
         self.unread_bytes = 0  # answers that wait in memory for clients that do not read

@@ -82,6 +82,9 @@ class LinkListener:
     def refused(self, node: NodeId) -> None:
         """Nothing listens there."""
 
+    def lost(self, node: NodeId) -> None:
+        """The connection by which this node follows that one has ended, whatever becomes of the link."""
+
 
 class Calls:
     """Implements `MeshEvents`. A node may ask itself, too: that takes no link."""
@@ -295,6 +298,8 @@ class Calls:
     def lost(self, node: NodeId) -> None:
         """That way does not lead to the node any more."""
         self._fail_all(node, direct=True)
+        for listener in self._listeners:
+            listener.lost(node)
 
     # -- answering
 

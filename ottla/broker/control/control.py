@@ -63,6 +63,7 @@ class Control:
         self.asking = Asking(broker, self.calls, self._random)
         self.calls.use(broker.replication)
         broker.replication.attach(self.calls)
+        self.calls.listen(broker.departures)
         self.guard.start()
         self.calls.start()
         self._balance = LeaderBalance(broker)

@@ -45,7 +45,8 @@ class Guard(LinkListener):
         self._cluster_id, self._founders = cluster_id, founders
         self._liveness = Liveness(session_ms=session_ms)
         self._watching = False  # this node's controller is active
-        self._gone: set[NodeId] = set()  # their links broke, or they refused one, and none stands since
+        self._broken: set[NodeId] = set()  # their links broke, and none stands since
+        self._refusing: set[NodeId] = set()  # they refused one, and none stands since
         self._stalled: set[NodeId] = set()  # their disks do not answer, they say
         self._fencing: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
@@ -66,23 +67,29 @@ class Guard(LinkListener):
     # -- what happens
 
     def linked(self, node: NodeId) -> None:
-        self._gone.discard(node)
+        self._broken.discard(node)
+        self._refusing.discard(node)
 
     def unlinked(self, node: NodeId, *, broken: bool) -> None:
         if not broken:  # e.g. another stream stands, of the same process or of the one that follows it
             self._liveness.stream_ended(node)
             return
-        self._gone.add(node)
+        self._broken.add(node)
         broker = self._controller.image.brokers.get(node)
         if self._watching and broker is not None:
-            now_ms = self._clock.monotonic_ms()
-            self._liveness.stream_broken(node, broker.epoch, now_ms)
-            self._liveness.connection_refused(node, now_ms)
+            self._liveness.stream_broken(node, broker.epoch, self._clock.monotonic_ms())
+            self._report(node)
 
     def refused(self, node: NodeId) -> None:
-        self._gone.add(node)
+        self._refusing.add(node)
         if self._watching:
-            self._liveness.connection_refused(node, self._clock.monotonic_ms())
+            self._report(node)
+
+    def _report(self, node: NodeId) -> None:
+        """One that is missed."""
+        self._liveness.connection_refused(node, self._clock.monotonic_ms())
+        if node in self._broken and node in self._refusing:
+            self._liveness.process_ended(node)
 
     def _published(self, image: MetadataImage, delta: MetadataDelta) -> None:
         if self._watching and delta.brokers:
@@ -100,8 +107,8 @@ class Guard(LinkListener):
         active = self._controller.is_active
         if active and not self._watching:
             self._liveness.new_controller(now_ms, self._controller.image.brokers)
-            for node in sorted(self._gone):
-                self._liveness.connection_refused(node, now_ms)
+            for node in sorted(self._broken | self._refusing):
+                self._report(node)
         self._watching = active
         if active and (self._fencing is None or self._fencing.done()) and (due := self._liveness.tick(now_ms)):
             self._fencing = asyncio.get_running_loop().create_task(self._fence(due))

@@ -41,6 +41,21 @@ def test_a_broken_stream_fences_after_the_grace(liveness: Liveness) -> None:
     assert ticks(liveness, 100, 400) == [(400, [ONE])]
 
 
+def test_a_process_that_has_ended_is_fenced_at_once_and_named_again_after_a_grace(liveness: Liveness) -> None:
+    liveness.process_ended(ONE)  # says nothing: its stream is open
+    assert liveness.tick(50) == []
+    liveness.stream_broken(ONE, 1, 100)
+    liveness.process_ended(ONE)
+    assert ticks(liveness, 150, 450) == [(150, [ONE]), (450, [ONE])]
+
+
+def test_the_process_that_follows_one_that_ended_is_not_fenced(liveness: Liveness) -> None:
+    liveness.stream_broken(ONE, 1, 100)
+    liveness.process_ended(ONE)
+    liveness.stream_opened(ONE, 2, 120)
+    assert ticks(liveness, 150, 1500) == []
+
+
 def test_a_stream_that_comes_back_within_the_grace_is_nothing(liveness: Liveness) -> None:
     liveness.stream_broken(ONE, 1, 100)
     liveness.stream_opened(ONE, 1, 350)

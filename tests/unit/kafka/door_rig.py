@@ -17,6 +17,7 @@ from ottla.core.errors import ErrorCode
 from ottla.kafka.door import KafkaDoor, Limits
 from ottla.protocol.apis import ApiKey, RequestHeader, encode_request_header, response_class, response_header_version
 from ottla.protocol.message import Message
+from ottla.testing.sim.clock import SimClock
 
 
 class FakeFetch:
@@ -32,6 +33,7 @@ class FakeBroker:
     """Collects what it is asked; the test answers."""
 
     def __init__(self) -> None:
+        self.clock = SimClock()
         self.image = MetadataImage(offset=7, features={"metadata.version": 25})
         self.produced: list[tuple[ProduceRequest, ProduceDone]] = []
         self.fetches: list[tuple[FetchRequest, FakeFetch]] = []
