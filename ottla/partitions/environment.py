@@ -42,7 +42,7 @@ class Environment:
     """
 
     __slots__ = ("_armed", "_dirty", "_held", "checkpoint", "clock", "disk", "failures", "journal", "open_files",
-                 "save_at_stop_bytes", "save_every_bytes", "tail_budget", "worker", "writing")  # fmt: skip
+                 "rounds", "save_at_stop_bytes", "save_every_bytes", "tail_budget", "worker", "writing")  # fmt: skip
 
     def __init__(
         self,
@@ -63,6 +63,7 @@ class Environment:
         self._dirty: list[Writes] = []
         self._held: list[Writes] = []  # wait for the journal's commit that is under way
         self._armed = False
+        self.rounds = 0  # of writes that were begun: whoever looks for changes knows when there is none
         self.failures = 0  # how often a partition failed, or one that had is gone: whoever looks for those knows when
         self.writing: dict[object, float] = {}  # logs with a write under way, and since when; the oldest first
 
@@ -80,6 +81,7 @@ class Environment:
 
     def _start(self) -> None:
         self._armed = False
+        self.rounds += 1
         dirty, self._dirty = self._dirty, []
         journal = self.journal
         if journal is None or not journal.usable:

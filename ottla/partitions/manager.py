@@ -37,6 +37,7 @@ from ottla.partitions.upkeep import expire, prepare_sidecars
 logger = structlog.get_logger(__name__)
 
 CHECKPOINT_INTERVAL_MS = 1000
+_IDLE_TICKS = 5  # as many intervals, when nothing was written meanwhile
 REMOVAL_RETRY_MS = 1000
 MAX_REMOVAL_RETRY_MS = 60_000
 STRAY_SUFFIX = "-stray"
@@ -71,6 +72,8 @@ class PartitionManager:
         self._directories: set[str] = set()
         self.leaving: set[str] = set()  # directories of partitions that are being removed
         self._expiring: Iterator[int] | None = None
+        self._rounds, self._idle_ticks = -1, 0  # of the environment, and how long they have been as many
+        self._unsynced = False  # something was written without a sync
         self._checkpointing = False
         self._checkpoint_waiters: list[Callable[[Exception | None], None]] = []
         self._stopped = True
@@ -275,19 +278,26 @@ class PartitionManager:
     def _tick(self) -> None:
         if self._stopped:
             return
-        self._flush_old()
         self._go_on_expiring()
-        if not self._checkpointing:
-            self.checkpoint(lambda _: None)
+        # Where nothing is written, a look at each of ten thousand partitions would be all that a node does.
+        rounds, self._idle_ticks = self.environment.rounds, self._idle_ticks + 1
+        if rounds != self._rounds or self._unsynced or self._idle_ticks >= _IDLE_TICKS:
+            self._rounds, self._idle_ticks = rounds, 0
+            self._flush_old()
+            if not self._checkpointing:
+                self.checkpoint(lambda _: None)
         self._schedule()
 
     def _flush_old(self) -> None:
         """`flush.ms`: what was written without a sync is synced after that time."""
         now_ms = self.environment.clock.monotonic_ms()
+        self._unsynced = False
         for partition in self._partitions.values():
             log = partition.log
-            if log.dirty and now_ms - log.dirty_since_ms >= partition.config.flush_ms:
-                log.flush()
+            if log.dirty:
+                self._unsynced = True
+                if now_ms - log.dirty_since_ms >= partition.config.flush_ms:
+                    log.flush()
 
     def checkpoint(self, done: Callable[[Exception | None], None]) -> None:
         """Save what changed since the last time: sidecars, then durable ends, log starts and high watermarks."""
