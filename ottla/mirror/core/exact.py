@@ -174,7 +174,8 @@ def why_parted(
     """Why a copy that ends at `end_offset` is not the beginning of the source's log; None: it is.
 
     Both hold what was read at the offset before. Where either side has nothing there any more (compaction, deleted
-    records), nothing can be told, and nothing speaks against it.
+    records), nothing can be told, and nothing speaks against it. `compacted`: whether the source's log may have gaps.
+    Whether one of the two batches was compacted shows in them, whatever either topic is configured to by now.
     """
     last = end_offset - 1
     held = next((one for one in copy if one.header.base_offset <= last <= one.header.last_offset), None)
@@ -185,7 +186,7 @@ def why_parted(
         if compacted:
             return None
         return f"the source holds no batch at offset {last}, where the copy has its last one: it has lost records"
-    if same_batch(found, held, compacted=compacted):
+    if same_batch(found, held, compacted=True):
         return None
     return (
         f"the source holds another batch at offset {last} than the copy: it was cut and written on (an unclean "
