@@ -149,17 +149,18 @@ class LocalPartitions:
     def _take_out(self, topic: TopicImage, index: int, *, may_return: bool, keep: bool = False) -> None:
         self._replicas.forget((topic.id, index))  # it leads and follows no more, whatever its files do
         self._removing.add((topic.name, index))
-        done = partial(self._removed, topic.name, index)
+        done = partial(self._removed, topic, index)
         self._manager.remove(topic.name, index, done, may_return=may_return, keep=keep)
 
-    def _removed(self, name: str, index: int) -> None:
-        self._removing.discard((name, index))
-        topic = self._topics.get(name)
-        if topic is None or index >= len(topic.partitions) or self._configs is None:
-            return
-        partition = topic.partitions[index]
-        if self._node_id in partition.replicas:
-            assignment = self._create_one(topic, partition, self._config(name, self._configs))
+    def _removed(self, before: TopicImage, index: int) -> None:
+        self._removing.discard((before.name, index))
+        topic = self._topics.get(before.name)
+        partition = topic.partitions[index] if topic is not None and index < len(topic.partitions) else None
+        is_mine = partition is not None and self._node_id in partition.replicas
+        if topic is None or topic.id != before.id or not is_mine:
+            self._manager.drop_damaged(before.name, before.id, index)
+        if topic is not None and partition is not None and is_mine and self._configs is not None:
+            assignment = self._create_one(topic, partition, self._config(topic.name, self._configs))
             self._replicas.follow([assignment], self._replicas.peers)
 
     def _config(self, topic: str, configs: EffectiveConfigs) -> LogConfig:

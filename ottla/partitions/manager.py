@@ -70,6 +70,7 @@ class PartitionManager:
         self._log_starts: dict[TopicPartition, int] = {}
         self._cleaned: dict[TopicPartition, int] = {}
         self._directories: set[str] = set()
+        self._damaged: set[str] = set()  # directories that were set aside, at most one of a partition and topic id
         self.leaving: set[str] = set()  # directories of partitions that are being removed
         self._expiring: Iterator[int] | None = None
         self._rounds, self._idle_ticks = -1, 0  # of the environment, and how long they have been as many
@@ -104,6 +105,11 @@ class PartitionManager:
         for name in sorted(self._directories):
             if name.endswith(DELETE_SUFFIX):
                 self._delete_tree(name)
+            elif name.endswith(DAMAGED_SUFFIX):
+                self._damaged.add(name)
+                logger.warning(
+                    "what was kept of a damaged replica takes room; delete it when others are in sync", directory=name
+                )
         self._stopped = False
         self._schedule()
 
@@ -173,7 +179,9 @@ class PartitionManager:
         def moved(exists: bool | None, error: Exception | None) -> None:
             log.abandon()
             log.fail(StorageError("the partition was deleted"))
-            if exists and not keep:
+            if exists and keep:
+                self._damaged.add(doomed)
+            elif exists:
                 self._delete_tree(doomed)
             journal = self.environment.journal
             if error is None and may_return and journal is not None:
@@ -209,6 +217,14 @@ class PartitionManager:
             self.environment.disk.submit(move_away, moved)
         else:
             log.exclusive(move_away, moved)
+
+    def drop_damaged(self, topic: str, topic_id: Uuid, index: int) -> None:
+        """Delete what was set aside of this partition (`remove` with `keep`), if anything was; in the background."""
+        directory = name_apart(f"{topic}-{index}", topic_id, DAMAGED_SUFFIX)
+        if directory in self._damaged:
+            self._damaged.discard(directory)
+            logger.info("deleted what was kept of a damaged replica, as it is here no more", directory=directory)
+            self._delete_tree(directory)
 
     def _delete_tree(self, directory: str) -> None:
         files = self.environment.disk.files

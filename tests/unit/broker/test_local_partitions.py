@@ -33,6 +33,9 @@ class Partitions:
         self.asked.append(("set aside" if keep else "remove", topic))
         self.moving.append(done)
 
+    def drop_damaged(self, topic: str, topic_id: Uuid, index: int) -> None:
+        self.asked.append(("drop damaged", topic_id))
+
     def forget(self, partition: tuple[Uuid, int]) -> None:
         self.asked.append(("forget", partition[0]))
 
@@ -83,7 +86,7 @@ def test_a_topic_made_again_waits_until_its_namesakes_files_are_out_of_the_way()
     metadata.have(None)
     assert metadata.have(b"b", ME, OTHER) == []
     metadata.partitions.moving[0]()
-    assert metadata.partitions.asked == [("create", B), ("follow", B)]
+    assert metadata.partitions.asked == [("drop damaged", A), ("create", B), ("follow", B)]
 
 
 def test_nor_does_the_one_after_that_begin_before() -> None:
@@ -95,7 +98,7 @@ def test_nor_does_the_one_after_that_begin_before() -> None:
     assert metadata.have(b"c", ME, OTHER) == []
     [moved] = metadata.partitions.moving
     moved()
-    assert metadata.partitions.asked == [("create", C), ("follow", C)]
+    assert metadata.partitions.asked == [("drop damaged", A), ("create", C), ("follow", C)]
 
 
 # -- damaged replicas
@@ -113,6 +116,34 @@ def test_a_damaged_replica_is_made_anew_when_nobody_counts_on_it() -> None:
     metadata.partitions.damaged = False
     metadata.partitions.moving[0]()
     assert metadata.partitions.asked == [("create", A), ("follow", A)]
+
+
+@pytest.mark.parametrize("next_one", [None, b"b"], ids=["deleted", "made again"])
+def test_what_was_set_aside_of_a_damaged_replica_goes_with_its_topic(next_one: bytes | None) -> None:
+    metadata = Metadata()
+    metadata.have(b"a", ME, OTHER)
+    metadata.have(next_one, ME, OTHER)
+    metadata.partitions.asked.clear()
+    metadata.partitions.moving[0]()
+    assert metadata.partitions.asked[0] == ("drop damaged", A)
+
+
+def test_also_when_its_topic_is_deleted_while_it_is_set_aside() -> None:
+    metadata = Metadata()
+    metadata.partitions.damaged = True
+    assert ("set aside", "t") in metadata.next(image(OTHER, (OTHER,)))
+    assert metadata.have(None) == []
+    metadata.partitions.moving[0]()
+    assert metadata.partitions.asked == [("drop damaged", A)]
+
+
+def test_and_with_a_replica_that_moves_to_another_node() -> None:
+    metadata = Metadata()
+    metadata.have(b"a", ME, OTHER)
+    metadata.have(b"a", OTHER)
+    metadata.partitions.asked.clear()
+    metadata.partitions.moving[0]()
+    assert metadata.partitions.asked == [("drop damaged", A)]
 
 
 @pytest.mark.parametrize(

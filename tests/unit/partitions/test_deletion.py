@@ -5,6 +5,7 @@ import errno
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from ottla.adapters.clock import LoopClock
 from ottla.adapters.disk import ThreadedDisk
@@ -109,3 +110,27 @@ def test_damaged_files_are_kept_once_beside_the_replica_that_is_made_anew() -> N
         assert node.partition.log_end_offset == 0
         assert node.partition.error is None
     assert node.manager.environment.failures == failures + 4  # who tells of failed replicas looks again
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_what_was_kept_of_a_damaged_replica_can_be_deleted(restarts: bool) -> None:
+    node = Node(1, LogConfig())
+    kept = name_apart(f"{TOPIC}-0", HARNESS_TOPIC_ID, DAMAGED_SUFFIX)
+    node.append(make_batch([b"first"]))
+    node.settle()
+    node.partition.log.fail(StorageError("damaged"))
+    remove(node, keep=True)
+    node.partition = node.manager.create(TOPIC, HARNESS_TOPIC_ID, 0, node.config)
+    if restarts:
+        node.kill()
+    other = Uuid(b"another topic id")
+    node.manager.drop_damaged(TOPIC, other, 0)  # of a namesake, of which there is nothing
+    node.settle()
+    assert node.files.exists(kept)
+    with capture_logs() as logs:
+        node.manager.drop_damaged(TOPIC, HARNESS_TOPIC_ID, 0)
+        node.clock.run_until(lambda: not node.files.exists(kept))
+        node.settle()
+    assert [(one["event"], one["directory"]) for one in logs] == [
+        ("deleted what was kept of a damaged replica, as it is here no more", kept)
+    ]
