@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ottla.cli.durations import parse_duration_s
+from ottla.cli.durations import parse_period_s
 from ottla.cli.exit_codes import Exit
 from ottla.cli.output import examples, json_option, print_json, print_table
 from ottla.core.errors import ErrorCode, OttlaError
@@ -126,7 +126,7 @@ def run(
         client=client,
         workloads=_workloads(workloads),
         faults=tuple(chosen_faults(faults.split(","))),
-        seconds=parse_duration_s(duration, "--for"),
+        seconds=parse_period_s(duration, "--for"),
         seed=int(time.time()) if seed is None else seed,
         replication_factor=min(nodes, 3),
     )
@@ -196,7 +196,7 @@ def check(
     plan = Plan(
         client=client,
         workloads=_workloads(workloads),
-        seconds=parse_duration_s(duration, "--for"),
+        seconds=parse_period_s(duration, "--for"),
         seed=seed,
         prefix=f"chaos-{seed:x}-" if prefix is None else prefix,
         replication_factor=replication_factor,

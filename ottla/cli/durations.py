@@ -22,6 +22,14 @@ def parse_duration_s(text: str, option: str) -> float:
     ).total_seconds()
 
 
+def parse_period_s(text: str, option: str) -> float:
+    """As `parse_duration_s`, for something that takes time; raises ConfigError when it is none."""
+    seconds = parse_duration_s(text, option)
+    if not seconds:
+        raise ConfigError(f"{option} {text}: there is nothing to see in no time; write e.g. 30s, 90m or 2h")
+    return seconds
+
+
 def spoken(seconds: float) -> str:
     """A duration as people say it: its two largest units."""
     if seconds < 10:

@@ -15,6 +15,7 @@ class Exit(IntEnum):
     NOT_FOUND = 4  # no such topic, partition, config or group
     EXISTS = 5
     DAMAGED = 6  # files that are not what they should be
+    NOT_YET = 7  # what was asked for is not there yet, and is expected
     INTERRUPTED = 130
 
 

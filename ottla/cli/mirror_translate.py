@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ottla.cli.client import run
+from ottla.cli.exit_codes import Exit
 from ottla.cli.mirror import config_argument, read_config
 from ottla.cli.output import examples, json_option, print_json
 from ottla.core.errors import ConfigError
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
 @click.argument("offset", type=click.IntRange(min=0))
 @click.option("--reverse", is_flag=True, help="OFFSET is one of the copy, in B; say where it is in A.")
 @json_option
-def translate(*, file: Path, flow: str, partition: str, offset: int, reverse: bool, as_json: bool) -> None:
+def translate(*, file: Path, flow: str, partition: str, offset: int, reverse: bool, as_json: bool) -> int:
     """Say where a consumer goes on in B that is to read OFFSET next in A.
 
     TOPIC is the original's name, in A. The answer is exact for every offset that is copied or left out on purpose: who
-    goes on there reads the records that he would have read. An offset that was not copied yet has none.
+    goes on there reads the records that he would have read. An offset that was not copied yet has none: exit code 7.
     """
     name, dash, index = partition.rpartition("-")
     if not dash or not index.isdigit():
@@ -46,12 +47,13 @@ def translate(*, file: Path, flow: str, partition: str, offset: int, reverse: bo
                 "offset": found,
             }
         )
-    elif found is None:
-        raise ConfigError(
-            f"{partition} is not copied up to offset {offset} yet: ottla mirror status shows how far it is"
-        )
-    else:
+    elif found is not None:
         click.echo(found)
+    if found is None:
+        what = f"the copy of {partition} does not reach" if reverse else f"{partition} is not copied up to"
+        click.echo(f"ottla: {what} offset {offset} yet: `ottla mirror status` shows how far it is", err=True)
+        return Exit.NOT_YET
+    return Exit.DONE
 
 
 async def _translate(

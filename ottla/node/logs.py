@@ -3,22 +3,27 @@
 import logging
 import sys
 from collections.abc import MutableMapping
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from structlog.typing import Processor
+    from structlog.typing import EventDict, Processor
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-def configure(level: str, format_: str) -> None:
-    """Set up structlog for this process; lines of libraries that use `logging` go the same way."""
+def configure(level: str, format_: str, node_id: int | None = None) -> None:
+    """Set up structlog for this process; lines of libraries that use `logging` go the same way.
+
+    Each line names the node, as several may write to one file (`ottla up --detach`).
+    """
     structlog = _lean_structlog()
     last: Processor = structlog.processors.JSONRenderer() if format_ == "json" else render
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            *(() if node_id is None else (partial(_name_node, node_id),)),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -31,6 +36,11 @@ def configure(level: str, format_: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_StructlogFormatter([*structlog.get_config()["processors"][1:]]))
     logging.basicConfig(level=max(_LEVELS[level], logging.WARNING), handlers=[handler])
+
+
+def _name_node(node_id: int, _: object, __: str, event: "EventDict") -> "EventDict":
+    event.setdefault("node", node_id)
+    return event
 
 
 def render(_: object, __: str, event: MutableMapping[str, Any]) -> str:

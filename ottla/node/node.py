@@ -101,7 +101,7 @@ class Node:
         """Stop whatever was started, in reverse order. `together`: all nodes stop, nobody is left to hand over to."""
         was_ready, self._status = self._status == "ok", "stopping"
         if was_ready:
-            logger.info("stopping", node=self._config.node_id)
+            logger.info("stopping")
         if together:  # what waits for replicas that stop as well would wait in vain
             self._grace_ms = min(self._grace_ms, TOGETHER_GRACE_MS)
         elif was_ready:

@@ -92,7 +92,7 @@ class _Life:
             loop.add_signal_handler(number, self._ask_to_stop, signal.Signals(number).name)
         if self._parent is not None:
             watch_parent(loop, self._parent.lifeline_fd, lambda: self._ask_to_stop("the parent ended"), self._asked)
-        configure(self._config.log_level, self._config.log_format)
+        configure(self._config.log_level, self._config.log_format, self._config.node_id)
 
         from ottla.node.node import Node
 

@@ -51,4 +51,16 @@ def test_a_damaged_replica_is_made_anew_from_the_others(tmp_path: Path) -> None:
         until_in_sync(cluster, 3)
         [kept] = (cluster.directory / "node-2").glob(f"{TOPIC}-0.*{DAMAGED_SUFFIX}")
         assert (kept / first.name).read_bytes() == content
-    assert segments(damaged) == segments(cluster.directory / "node-1" / f"{TOPIC}-0")
+        cluster.stop()
+        assert segments(damaged) == segments(cluster.directory / "node-1" / f"{TOPIC}-0")
+        cluster.start()
+        admin.delete_topics([TOPIC])[TOPIC].result(30)
+        until_gone(kept)
+
+
+def until_gone(directory: Path) -> None:
+    """What was kept goes with its topic."""
+    deadline = time.monotonic() + 30
+    while directory.exists():
+        assert time.monotonic() < deadline, f"{directory} stays"
+        time.sleep(0.05)

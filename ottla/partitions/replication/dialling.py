@@ -286,7 +286,7 @@ class _Connection:
         self._over = True
         self._reader.stop()
         if reason:
-            logger.warning("a connection to a leader ends", node=self._session.peer.node, reason=reason)
+            logger.warning("a connection to a leader ends", leader=self._session.peer.node, reason=reason)
         if self._channel is not None:
             self._channel.abort()
         self._session.lost(self)

@@ -361,7 +361,7 @@ class LeaderSession:
         self._closed = True
         self._reader.stop()
         if reason:
-            logger.warning("a follower's connection ends", peer=self._peer, node=self.node, reason=reason)
+            logger.warning("a follower's connection ends", peer=self._peer, follower=self.node, reason=reason)
         self._sessions.forget(self)
         for slot in list(self.slots.values()):
             slot.leading.unsubscribe(slot.node, ErrorCode.NONE, slot)

@@ -9,7 +9,7 @@ import pytest
 LINES = """
 import logging
 from ottla.node.logs import configure
-configure("info", {form!r})
+configure("info", {form!r}{of_node})
 import structlog
 log = structlog.get_logger("x")
 log.debug("silent")
@@ -22,8 +22,9 @@ logging.getLogger("other").warning("hm %s", 1)
 """
 
 
-def lines(form: str) -> list[str]:
-    done = subprocess.run([sys.executable, "-c", LINES.format(form=form)], capture_output=True, text=True, check=True)
+def lines(form: str, of_node: str = "") -> list[str]:
+    code = LINES.format(form=form, of_node=of_node)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stderr.splitlines()
 
 
@@ -40,6 +41,15 @@ def test_json_lines_are_for_programs() -> None:
     assert (first["event"], first["level"], first["node"]) == ("ready", "info", 1)
     assert "ZeroDivisionError" in second["exception"]
     assert (third["event"], third["level"], third["logger"]) == ("hm 1", "warning", "other")
+
+
+def test_each_line_of_a_node_names_it_as_several_may_write_to_one_file() -> None:
+    first, second, *_, last = lines("console", ", 7")
+    assert first.endswith(" listener=PLAINTEXT")
+    assert "node=1" in first  # what a line says itself stays
+    assert second.endswith("failed node=7")
+    assert last.endswith("logger=other node=7")
+    assert [json.loads(line)["node"] for line in lines("json", ", 7")] == [1, 7, 7]
 
 
 @pytest.mark.parametrize("module", ["rich", "pygments"])
