@@ -69,7 +69,7 @@ class End(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
         out = None if self.other is None else self.other.transport
-        if out is None:
+        if out is None or out.is_closing():  # not there yet, or not there any more
             return
         now = self._loop.time()
         due: list[bytes] = []

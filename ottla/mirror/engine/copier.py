@@ -22,6 +22,7 @@ from ottla.mirror.engine.bookkeeping import QUIET_TRIES, Bookkeeping
 from ottla.mirror.engine.reading import Fetched, SourceReader
 from ottla.mirror.engine.side import Side
 from ottla.mirror.engine.throttle import Throttle
+from ottla.mirror.engine.turns import Turns
 
 logger = logging.getLogger("ottla.mirror")
 
@@ -54,6 +55,7 @@ class Flow(NamedTuple):
     source_books: Bookkeeping
     origins: Origins | None  # None: names keep loops out
     throttle: Throttle
+    turns: Turns
     progress_partitions: int
     request_discovery: Callable[[], None]
     on_copied: Callable[[TopicPartition, TopicPartition, Sequence[Run]], None]

@@ -30,6 +30,7 @@ from ottla.mirror.core.runs import Run
 from ottla.mirror.engine.copier import Again, Flow, PartitionCopier
 from ottla.mirror.engine.outgoing import Outgoing, outgoing
 from ottla.mirror.engine.reading import Fetched
+from ottla.mirror.engine.turns import Turn
 from ottla.mirror.engine.writing import BatchRefused, TransactionWriter
 from ottla.records.batch import Record, encode_batch, iterate_headers
 from ottla.records.varint import INT64_MAX
@@ -119,12 +120,13 @@ class Copier(PartitionCopier):
             steps = await self._plan(fetched)
             if not steps:
                 return
-            items = list(outgoing(fetched.data, steps, self._position, self._single))
-            position = steps[-1].next_offset
-            if self._end is not None:
-                position, self._end = self._end, None
-                items = [item for item in items if item.spans[0][0] < position]
-            await self._transaction(items, position)
+            async with self.flow.turns.turn(len(fetched.data)) as turn:
+                items = list(outgoing(fetched.data, steps, self._position, self._single))
+                position = steps[-1].next_offset
+                if self._end is not None:
+                    position, self._end = self._end, None
+                    items = [item for item in items if item.spans[0][0] < position]
+                await self._transaction(items, position, turn)
             self._count(steps, items)
         finally:
             self.flow.reader.release(len(fetched.data))
@@ -166,8 +168,8 @@ class Copier(PartitionCopier):
                 await self.flow.source_books.catch_up()
                 origins.settled_path_of(map_id.source_topic_id, map_id.partition, short.header)
 
-    async def _transaction(self, items: list[Outgoing], position: int) -> None:
-        """Copies and progress in one transaction."""
+    async def _transaction(self, items: list[Outgoing], position: int, turn: Turn | None = None) -> None:
+        """Copies and progress in one transaction; the turn is over when the copies are written."""
         self._asked = self.flow.target
         map_id, ledger = self.task.map_id, self.flow.books.ledger
         if not self._writer.is_fenced:
@@ -181,6 +183,8 @@ class Copier(PartitionCopier):
         self._is_unsure = True
         try:
             runs = await self._write(items, copied)
+            if turn is not None:
+                turn.end()
             chunks = copied.map.plan(runs, position)
             written: list[tuple[bytes, bytes | None]] = [one.encode() for one in copied.records(chunks)]
             if len(chunks) > 1:  # now and then, as chunks fill up

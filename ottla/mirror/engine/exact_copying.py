@@ -95,11 +95,12 @@ class ExactCopier(PartitionCopier):
                 raise ClientError(ErrorCode.CORRUPT_MESSAGE, "the source sent no whole batch").at(*self.source)
             if whole.next_offset < fetched.high_watermark:
                 self._read_ahead(whole.next_offset, whole.size)
-            await self._append(
-                memoryview(fetched.data)[: whole.size],
-                begin_at=whole.base_offset if self._log_end < min(self._position, whole.base_offset) else None,
-                log_start_offset=fetched.log_start_offset,
-            )
+            async with self.flow.turns.turn(whole.size):
+                await self._append(
+                    memoryview(fetched.data)[: whole.size],
+                    begin_at=whole.base_offset if self._log_end < min(self._position, whole.base_offset) else None,
+                    log_start_offset=fetched.log_start_offset,
+                )
             self._count(whole)
         finally:
             self.flow.reader.release(len(fetched.data))

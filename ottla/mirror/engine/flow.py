@@ -23,6 +23,7 @@ from ottla.mirror.engine.side import Side
 from ottla.mirror.engine.throttle import Throttle
 from ottla.mirror.engine.topics import ensure_topic, keep_configs, keep_topics, missing_topics
 from ottla.mirror.engine.troubles import Troubles
+from ottla.mirror.engine.turns import Turns
 
 logger = logging.getLogger("ottla.mirror")
 
@@ -67,6 +68,7 @@ class FlowRunner:
             source_books=source_books,
             origins=Origins(source_books.ledger) if config.policy.keeps_names and not config.exact else None,
             throttle=Throttle(config.throttle_bytes_per_second),
+            turns=Turns(self._reader.much_bytes),
             progress_partitions=progress_partitions,
             request_discovery=self._wake.set,
             on_copied=lambda *copied: on_copied(config, *copied),
