@@ -50,7 +50,8 @@ GROUP_CONFIGS = (
         INT,
         1000,
         "How often members that use the consumer group protocol send heartbeats. Kafka's default is 5000; a partition "
-        "changes hands within two heartbeats.",
+        "changes hands within two heartbeats. For two intervals after a change of the group its members are told to "
+        "send four times as many, but all together no more than 200 a second.",
         READ_ONLY,
         1,
         "ms",

@@ -30,7 +30,7 @@ def state(cluster: ConsumerCluster, member_id: str) -> tuple[MemberState, int]:
 def test_first_member_gets_all_partitions_in_its_first_answer(cluster: ConsumerCluster) -> None:
     answer = cluster.enter("a")
     assert (answer.error_code, answer.member_id, answer.member_epoch) == (0, "a", 1)
-    assert answer.heartbeat_interval_ms == 1000
+    assert answer.heartbeat_interval_ms == 250
     assert partitions_of(answer) == ALL
     assert cluster.kinds() == [
         "MemberMetadata",
@@ -39,6 +39,46 @@ def test_first_member_gets_all_partitions_in_its_first_answer(cluster: ConsumerC
         "TargetAssignmentMetadata",
         "CurrentMemberAssignment",
     ]
+
+
+def test_heartbeats_are_quick_for_a_while_after_each_change(cluster: ConsumerCluster) -> None:
+    first, second, third = (Member(cluster, name) for name in "abc")
+    settle(first, third)
+    cluster.run(1_900)
+    first.beat()
+    assert first.interval_ms == 250
+    cluster.run(100)
+    first.beat()
+    assert first.interval_ms == 1000
+
+    second.beat()
+    first.beat()
+    assert (first.interval_ms, second.interval_ms) == (250, 250)
+    settle(first, second, third)
+    cluster.run(2_000)
+    first.beat()
+    assert first.interval_ms == 1000
+    cluster.beat("b", -1)
+    first.beat()
+    assert first.interval_ms == 250
+
+
+def test_many_members_have_no_quick_heartbeats(cluster: ConsumerCluster) -> None:
+    members = [Member(cluster, str(number)) for number in range(201)]
+    for member in members:
+        member.beat()
+    intervals = [member.interval_ms for member in members]
+    assert intervals[:51] == [250] * 51
+    assert intervals[100] == 500
+    assert intervals[200] == 1000
+
+
+def test_next_coordinator_asks_for_the_usual_heartbeats(cluster: ConsumerCluster) -> None:
+    member = Member(cluster, "a")
+    member.beat()
+    cluster.restart()
+    member.beat()
+    assert member.interval_ms == 1000
 
 
 def test_heartbeat_in_a_settled_group_writes_nothing_and_says_nothing_new(cluster: ConsumerCluster) -> None:
@@ -424,6 +464,8 @@ def test_everything_is_found_again_by_the_next_coordinator(cluster: ConsumerClus
     after = vars(cluster.consumer_group()).copy()
     before.pop("metadata_checked")
     assert after.pop("metadata_checked") is False
+    assert before.pop("changed_ms") is not None
+    assert after.pop("changed_ms") is None
     assert after == before
 
 

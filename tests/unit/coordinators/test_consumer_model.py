@@ -285,7 +285,8 @@ class Histories(RuleBasedStateMachine):
 
     def _state(self) -> dict[str, Any]:
         state: dict[str, Any] = vars(self._group()).copy()
-        state.pop("metadata_checked")
+        for volatile in ("metadata_checked", "changed_ms"):
+            state.pop(volatile)
         return state
 
 

@@ -50,6 +50,8 @@ class ConsumerGroup:
         self.owners: dict[Uuid, dict[int, str]] = {}
         """Which member has a partition, or has not given it up yet."""
         self.expressions: dict[str, ResolvedExpression] = {}
+        self.changed_ms: int | None = None
+        """When this coordinator raised the epoch; in no record."""
         self.metadata_checked = False
         """Whether the topics are as in `metadata_hash`: not in any record, and looked at again after loading."""
 

@@ -9,6 +9,7 @@ Each part writes only what changed. A heartbeat in a settled group writes nothin
 """
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from ottla.coordinators.groups.config import GroupConfig
 from ottla.coordinators.groups.consumer import records
@@ -41,6 +42,13 @@ from ottla.protocol.messages.consumer_group_heartbeat_response import (
 from ottla.protocol.messages.consumer_group_heartbeat_response import (
     TopicPartitions as AnsweredPartitions,
 )
+
+HASTE: Final = 4
+HASTE_INTERVALS: Final = 2
+"""After a change, heartbeats come four times as often as usual, for as long as two of the usual ones take: with the
+first, everybody hears of it."""
+HASTE_MEMBER_MS: Final = 5
+"""But no more than 200 a second of one group: a heartbeat costs the coordinator about 0.24 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +97,7 @@ class Heartbeats:
         return ConsumerGroupHeartbeatResponse(
             member_id=stepped.member_id,
             member_epoch=stepped.epoch,
-            heartbeat_interval_ms=self._config.consumer_heartbeat_interval_ms,
+            heartbeat_interval_ms=heartbeat_interval_ms(group, self._config, effects.now_ms),
             assignment=answered(stepped.assigned) if full or changed else None,
         )
 
@@ -174,6 +182,18 @@ class Heartbeats:
             else:
                 self._timers.revoked(group.group_id, stepped.member_id, effects)
         return stepped
+
+
+def heartbeat_interval_ms(group: ConsumerGroup, config: GroupConfig, now_ms: int) -> int:
+    """When the next heartbeat is due.
+
+    It is sooner for a while after a change of the group: partitions change hands in two heartbeats, of who gives and of
+    who gets, and changes seldom come alone. A large group would be too much to hear at that rate.
+    """
+    usual_ms = config.consumer_heartbeat_interval_ms
+    if group.changed_ms is None or not 0 <= now_ms - group.changed_ms < HASTE_INTERVALS * usual_ms:
+        return usual_ms
+    return min(usual_ms, max(usual_ms // HASTE, len(group.members) * HASTE_MEMBER_MS))
 
 
 def find_member(group: ConsumerGroup, request: ConsumerGroupHeartbeatRequest, new_member_id: str) -> Found:

@@ -36,6 +36,7 @@ class NextGroup:
         present = metadata_hash(names, topics)
         if asked or present != self.group.metadata_hash:
             self.epoch = self.group.epoch + 1
+            self.group.changed_ms = effects.now_ms
             effects.append(records.group_epoch(self.group.group_id, self.epoch, present))
         self.group.metadata_checked = True
 
