@@ -1,8 +1,8 @@
 """The port `Clock` on an asyncio (uvloop) event loop."""
 
 import asyncio
-import time
 from collections.abc import Callable
+from time import monotonic, time_ns
 from typing import Any
 
 from ottla.core.ports import Timer
@@ -16,10 +16,10 @@ class LoopClock:
         self.call_soon: Callable[..., object] = loop.call_soon
 
     def time_ms(self) -> int:
-        return time.time_ns() // 1_000_000
+        return time_ns() // 1_000_000
 
     def monotonic_ms(self) -> float:
-        return time.monotonic() * 1000
+        return monotonic() * 1000
 
     def call_later(self, delay_ms: float, callback: Callable[..., object], *arguments: Any) -> Timer:
         return self._loop.call_later(delay_ms / 1000, callback, *arguments)

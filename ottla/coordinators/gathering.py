@@ -13,6 +13,13 @@ def gather(parts: list[Callable[[Callable[[Any], None]], None]], done: Callable[
         done(results)
         return
 
+    def only(result: Any) -> None:
+        done([result])
+
+    if missing == 1:  # the usual case
+        parts[0](only)
+        return
+
     def finish(position: int, result: Any) -> None:
         nonlocal missing
         results[position] = result

@@ -140,7 +140,9 @@ class ProducerStates:
         self.earlier = PackedTable(EARLIER.size)
         self.end_offset = 0  # state as of this offset
         self._open: dict[int, int] = {}  # first offset → producer id; ascending, as offsets are
-        self._ended: deque[tuple[int, int]] = deque()  # (first offset, offset of the marker), not replicated yet
+        self._ended: deque[tuple[int, int]] = (
+            deque()
+        )  # (first offset, offset of the marker), not replicated yet; ascending by the marker
 
     def __len__(self) -> int:
         return len(self._recent) + len(self._older) + self.idle.count
@@ -307,8 +309,9 @@ class ProducerStates:
 
     def replicated(self, high_watermark: int) -> None:
         """Markers below the high watermark do not hold the last stable offset any more."""
-        if self._ended:
-            self._ended = deque(ended for ended in self._ended if ended[1] >= high_watermark)
+        ended = self._ended
+        while ended and ended[0][1] < high_watermark:
+            ended.popleft()
 
     def first_unstable_offset(self, high_watermark: int) -> int | None:
         """First offset of the oldest transaction that readers of committed data must wait for."""

@@ -12,7 +12,7 @@ from crc32c import crc32c
 
 from ottla.core.errors import CorruptBatch, UnsupportedMagic
 from ottla.core.types import Buffer
-from ottla.records.compression import Compression, compression_of
+from ottla.records.compression import COMPRESSION_MASK, Compression, compression_of
 
 HEADER_BYTES = 61
 LOG_OVERHEAD_BYTES = 12  # base offset and batch length, which the batch length does not count
@@ -46,6 +46,7 @@ ATTRIBUTES_POSITION = 21  # the CRC covers everything from here
 MAX_TIMESTAMP_POSITION = 35
 PRODUCER_POSITION = 43  # id, epoch and base sequence, one after the other
 
+_LAST_CODEC = len(Compression) - 1
 _OLD_HEADER_BYTES = 17  # up to and including magic, the same in every format
 _MIN_BATCH_LENGTH = HEADER_BYTES - LOG_OVERHEAD_BYTES
 
@@ -220,7 +221,8 @@ def validate(buffer: Buffer, position: int = 0, limit: int | None = None) -> Bat
     crc = crc32c(memoryview(buffer)[position + ATTRIBUTES_POSITION : end])
     if crc != header.crc:
         raise CorruptBatch(f"the CRC is {crc:#010x}, the header of the batch says {header.crc:#010x}")
-    compression_of(header.attributes)
+    if header.attributes & COMPRESSION_MASK > _LAST_CODEC:
+        compression_of(header.attributes)  # says what is wrong
     return header
 
 

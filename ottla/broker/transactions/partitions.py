@@ -86,12 +86,11 @@ class Unknown:
 
 def _refusals(image: MetadataImage, topics: list[AddPartitionsToTxnTopic]) -> list[AddPartitionsToTxnTopicResult]:
     """An error for every partition when one of them is unknown; else nothing."""
-
-    def is_known(name: str, index: int) -> bool:
-        topic = image.topics.get(name)
-        return topic is not None and 0 <= index < len(topic.partitions)
-
-    if all(is_known(topic.name, index) for topic in topics for index in topic.partitions):
+    counts = {topic.name: _partition_count(image, topic.name) for topic in topics}
+    for topic in topics:
+        if topic.partitions and not 0 <= min(topic.partitions) <= max(topic.partitions) < counts[topic.name]:
+            break
+    else:
         return []
     return [
         AddPartitionsToTxnTopicResult(
@@ -100,7 +99,7 @@ def _refusals(image: MetadataImage, topics: list[AddPartitionsToTxnTopic]) -> li
                 AddPartitionsToTxnPartitionResult(
                     partition_index=index,
                     partition_error_code=ErrorCode.OPERATION_NOT_ATTEMPTED
-                    if is_known(topic.name, index)
+                    if 0 <= index < counts[topic.name]
                     else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
                 )
                 for index in topic.partitions
@@ -108,3 +107,8 @@ def _refusals(image: MetadataImage, topics: list[AddPartitionsToTxnTopic]) -> li
         )
         for topic in topics
     ]
+
+
+def _partition_count(image: MetadataImage, name: str) -> int:
+    topic = image.topics.get(name)
+    return 0 if topic is None else len(topic.partitions)

@@ -6,8 +6,8 @@ asked again, and for how long, is the `Verifier`'s affair.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from struct import Struct
+from typing import NamedTuple
 
 from ottla.broker.transactions.verifying import Verifier
 from ottla.core.errors import ApiError, ErrorCode
@@ -59,8 +59,7 @@ class Transactions:
         return guard == APPEND
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
+class _Question(NamedTuple):
     """One question about one partition."""
 
     partition: Partition

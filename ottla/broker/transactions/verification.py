@@ -6,9 +6,9 @@ ended is asked for again for a while: the markers take milliseconds, a client's 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, Union
+from typing import TYPE_CHECKING, Final, NamedTuple, Union
 
 from ottla.broker.transactions.verifying import VerificationDone
 from ottla.controller.image import NO_LEADER, MetadataImage
@@ -51,22 +51,21 @@ Deliver = Callable[[NodeId, int, "AddPartitionsToTxnRequest", Callable[[Answer],
 """Puts a request of a version to a node, perhaps this one; exactly one answer comes back."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Transaction:
+class _Transaction(NamedTuple):
     transactional_id: str
     producer_id: int
     producer_epoch: int
     verify_only: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Question:
     transaction: _Transaction
     topic: str
     index: int
     done: VerificationDone
     asked_ms: float
-    attempts: int = 0
+    attempts: int = 0  # that were in vain
 
 
 class Verification:
@@ -135,8 +134,8 @@ class Verification:
             waited_ms = self._clock.monotonic_ms() - question.asked_ms
             if waited_ms < PATIENCE_MS:
                 delay_ms = min(AGAIN_MS * 2**question.attempts, AGAIN_MAX_MS)
-                again = replace(question, attempts=question.attempts + 1)
-                self._clock.call_later(delay_ms, self._ask, again)
+                question.attempts += 1
+                self._clock.call_later(delay_ms, self._ask, question)
                 return
         code = ErrorCode(number)
         question.done(_TOLD.get(code, code))

@@ -68,8 +68,7 @@ class CancelTimer:
     key: TimerKey
 
 
-@dataclass(slots=True, frozen=True)
-class Reply:
+class Reply(NamedTuple):
     """Give `response` to `call`, once all that the shard has written is committed."""
 
     call: Call

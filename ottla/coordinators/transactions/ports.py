@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ottla.core.errors import ApiError
 
@@ -10,8 +10,7 @@ TopicPartition = tuple[str, int]
 """A topic's name and a partition's index."""
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """Who sent a request.
 
     `connection`: a number that grows with every connection that this node accepts, so that the older of two can be

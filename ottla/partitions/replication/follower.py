@@ -116,7 +116,8 @@ class FollowerState:
 
     def data(self) -> None:
         """Batches came."""
-        self._check("data")
+        if self.step is not Step.STREAMING:  # the only one; to look it up in the table costs more
+            self._check("data")
 
     def diverged(self, answer: Diverged, log: LogView, high_watermark: int) -> list[Action]:
         """The leader's log is another one from some offset on."""

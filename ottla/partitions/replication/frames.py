@@ -63,18 +63,19 @@ class FrameReader:
         self._on_frame(private[_LENGTH_BYTES], memoryview(private)[wire.PREFIX_BYTES :], True)
 
     def _cut(self, end: int) -> None:
-        shared = self._shared
+        shared, on_frame = self._shared, self._on_frame
         position = 0
         while end - position >= _LENGTH_BYTES:
-            length = self._checked(shared, position)
-            if position + length > end:
+            length: int = _PREFIX.unpack_from(shared, position)[0]
+            if not 0 < length <= self.limit:
+                wire.check_length(length, self.limit)  # says what is wrong
+            following = position + _LENGTH_BYTES + length
+            if following > end:
                 break
-            self._on_frame(
-                shared[position + _LENGTH_BYTES], shared[position + wire.PREFIX_BYTES : position + length], False
-            )
+            on_frame(shared[position + _LENGTH_BYTES], shared[position + wire.PREFIX_BYTES : following], False)
             if self.stopped:
                 return
-            position += length
+            position = following
         if position == end:
             return
         rest = end - position
