@@ -188,9 +188,10 @@ class Worker(Client):
         """It ends at once, wherever it is; the next life begins soon, unless it is `for_good`."""
         self.stopped |= for_good
         task = self.lives.get(self.instance) if self.instance is not None else None
-        if task is not None:
+        if task is not None and self.instance is not None:
             self.note("producer killed")
             task.cancel()
+            self.instance.line.reconnect()  # by nobody: the connection of a killed process closes
 
     def hang(self, duration_s: float) -> None:
         """It does nothing for that long, and its successor begins meanwhile."""
