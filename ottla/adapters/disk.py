@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock, Thread
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from ottla.adapters.files import OsFile, OsFiles
 from ottla.adapters.read_buffers import ReadBuffers
@@ -22,9 +22,9 @@ T = TypeVar("T")
 
 Job = tuple[Callable[[], Any], Callable[[Any, Exception | None], None]]
 
-DEFAULT_THREADS = 4
+DEFAULT_THREADS: Final = 4
 
-_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
+_NOWAIT: Final = getattr(os, "RWF_NOWAIT", 0)
 
 
 class _Sleeper:

@@ -6,13 +6,14 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Final
 
 from ottla.core.types import Buffer
 
 _IOV_MAX = os.sysconf("SC_IOV_MAX") if "SC_IOV_MAX" in os.sysconf_names else 1024
-_DSYNC = getattr(os, "RWF_DSYNC", 0)
-_FORGET = getattr(os, "POSIX_FADV_DONTNEED", None)
-_FOLIO_BYTES = 2 << 20  # the largest there is where a page has 4 KiB
+_DSYNC: Final = getattr(os, "RWF_DSYNC", 0)
+_FORGET: Final = getattr(os, "POSIX_FADV_DONTNEED", None)
+_FOLIO_BYTES: Final = 2 << 20  # the largest there is where a page has 4 KiB
 
 
 def _full_sync(fd: int) -> None:

@@ -20,7 +20,7 @@ _CONNECT_S: Final = 5.0
 _BACKLOG: Final = 128
 _MAX_TOLD: Final = 64
 
-_log = structlog.get_logger(__name__)
+_log: Final = structlog.get_logger(__name__)
 
 
 class AsyncioNetwork:

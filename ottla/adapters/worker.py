@@ -14,15 +14,15 @@ import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Final, TypeVar
 
 from ottla.adapters.files import OsFiles
 
 T = TypeVar("T")
 
-REST_S = 30.0
-NICENESS = 10
-_LENGTH_BYTES = 8
+REST_S: Final = 30.0
+NICENESS: Final = 10
+_LENGTH_BYTES: Final = 8
 
 
 class WorkerDied(Exception):

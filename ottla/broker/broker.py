@@ -41,7 +41,7 @@ from ottla.partitions.replication.handshake import Identity
 from ottla.partitions.replication.manager import ReplicaManager
 from ottla.protocol.apis import ApiKey
 
-logger = structlog.get_logger(__name__)
+logger: Final = structlog.get_logger(__name__)
 
 DISK_STALLED_MS: Final = 500.0
 """A write that is under way for so long means a stalled disk: a sync takes 0.2 ms, and tens of them under full load."""

@@ -7,11 +7,11 @@ for the earliest tick only.
 
 from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import Protocol
+from typing import Final, Protocol
 
 from ottla.core.ports import Clock, Timer
 
-TICK_MS = 5
+TICK_MS: Final = 5
 
 Bucket = dict["Expiring", None]
 """In the order in which they came."""

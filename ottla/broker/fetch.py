@@ -7,6 +7,7 @@ batch is always returned), KIP-227 (sessions), KIP-320 (epochs), KIP-392 (follow
 
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from ottla.broker.deadlines import Bucket, Deadlines
 from ottla.broker.fetch_messages import FetchedPartition, FetchPartition, FetchRequest, FetchResponse
@@ -19,7 +20,7 @@ from ottla.partitions.partition import Partition
 from ottla.partitions.results import Isolation, ReadResult, State
 from ottla.records.compression import Compression
 
-DEFAULT_MAX_BYTES = 57_671_680  # fetch.max.bytes
+DEFAULT_MAX_BYTES: Final = 57_671_680  # fetch.max.bytes
 
 FetchDone = Callable[[FetchResponse], None]
 SelectReplica = Callable[[Partition, str, int], NodeId | None]

@@ -1,15 +1,17 @@
 """What a Fetch asks for and what it gets: plain objects of the hot path, shared by both doors."""
 
+from typing import Final
+
 from ottla.broker.replicas import TopicKey
 from ottla.core.errors import ErrorCode
 from ottla.core.types import Buffer
 from ottla.partitions.results import Isolation
 
-CONSUMER = -1  # the replica id of whoever is no replica
-NO_SESSION = 0
-INITIAL_EPOCH = 0
-FINAL_EPOCH = -1
-NO_PREFERENCE = -1  # for another replica than the one that was asked
+CONSUMER: Final = -1  # the replica id of whoever is no replica
+NO_SESSION: Final = 0
+INITIAL_EPOCH: Final = 0
+FINAL_EPOCH: Final = -1
+NO_PREFERENCE: Final = -1  # for another replica than the one that was asked
 
 
 class FetchPartition:

@@ -6,6 +6,7 @@ until then newcomers get their answers without a session, as Kafka does it.
 """
 
 from collections import OrderedDict
+from typing import Final
 
 from ottla.broker.fetch_messages import (
     FINAL_EPOCH,
@@ -21,10 +22,10 @@ from ottla.broker.replicas import TopicKey
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.ports import Clock, Random
 
-DEFAULT_SLOTS = 1000
-EVICTION_MS = 120_000
-_MAX_ID = 2**31 - 1
-_UNTOLD = -2
+DEFAULT_SLOTS: Final = 1000
+EVICTION_MS: Final = 120_000
+_MAX_ID: Final = 2**31 - 1
+_UNTOLD: Final = -2
 
 
 class _Followed:

@@ -22,7 +22,7 @@ from ottla.core.types import NodeId
 from ottla.protocol.messages.find_coordinator_request import FindCoordinatorRequest
 from ottla.protocol.messages.find_coordinator_response import Coordinator, FindCoordinatorResponse
 
-SEVERAL_KEYS_SINCE = 4
+SEVERAL_KEYS_SINCE: Final = 4
 NOWHERE = Endpoint("", -1)
 PATIENCE_S: Final = 1.0
 """For a leader; a new one is elected sooner, unless most of the cluster is gone."""

@@ -6,7 +6,7 @@ A broker's coordinator starts with the first of these requests: a node without g
 import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -51,7 +51,7 @@ from ottla.protocol.messages.txn_offset_commit_response import TxnOffsetCommitRe
 Q = TypeVar("Q")
 R = TypeVar("R")
 
-logger = structlog.get_logger(__name__)
+logger: Final = structlog.get_logger(__name__)
 
 
 async def join_group(broker: Broker, request: JoinGroupRequest, context: RequestContext) -> JoinGroupResponse:

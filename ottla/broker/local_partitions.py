@@ -4,6 +4,7 @@ replicas who leads.
 
 from collections.abc import Iterable
 from functools import partial
+from typing import Final
 
 import structlog
 
@@ -23,9 +24,9 @@ from ottla.partitions.manager import DAMAGED_SUFFIX, PartitionManager, name_apar
 from ottla.partitions.replication.manager import ReplicaManager
 from ottla.partitions.replication.types import Assignment, Peer, Peers
 
-logger = structlog.get_logger(__name__)
+logger: Final = structlog.get_logger(__name__)
 
-_KEPT_CONFIGS = 100
+_KEPT_CONFIGS: Final = 100
 
 
 class LocalPartitions:

@@ -4,12 +4,13 @@ A topic's image is immutable and replaced as a whole when the topic changes, so 
 """
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from ottla.controller.image import TopicImage
 from ottla.core.types import NodeId
 from ottla.protocol.messages.metadata_response import MetadataResponse, MetadataResponseTopic
 
-NO_OPERATIONS = -(1 << 31)  # authorized operations that nobody asked for
+NO_OPERATIONS: Final = -(1 << 31)  # authorized operations that nobody asked for
 
 
 @dataclass(slots=True, kw_only=True)

@@ -5,6 +5,7 @@ end by a callback, the last one completes the request, and one timer watches all
 """
 
 from collections.abc import Callable
+from typing import Final
 
 from ottla.broker.deadlines import Bucket, Deadlines
 from ottla.broker.refusals import Refusals
@@ -16,11 +17,13 @@ from ottla.partitions.partition import Partition
 from ottla.partitions.results import Appended
 from ottla.partitions.verification import NO_GUARD
 
-ACKS_ALL = -1
-_ATTRIBUTES_LOW_BYTE = 22  # of a record batch, magic 2; the low three bits are the codec
-_ZSTD = 4
-_TRANSACTIONAL = 0x10
-_INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state"})  # only their coordinators write there
+ACKS_ALL: Final = -1
+_ATTRIBUTES_LOW_BYTE: Final = 22  # of a record batch, magic 2; the low three bits are the codec
+_ZSTD: Final = 4
+_TRANSACTIONAL: Final = 0x10
+_INTERNAL_TOPICS: Final = frozenset(
+    {"__consumer_offsets", "__transaction_state"}
+)  # only their coordinators write there
 _NONE = ErrorCode.NONE
 
 

@@ -18,8 +18,8 @@ from ottla.protocol.messages.allocate_producer_ids_response import AllocateProdu
 from ottla.protocol.messages.init_producer_id_request import InitProducerIdRequest
 from ottla.protocol.messages.init_producer_id_response import InitProducerIdResponse
 
-NO_PRODUCER_ID = -1
-NO_PRODUCER_EPOCH = -1
+NO_PRODUCER_ID: Final = -1
+NO_PRODUCER_EPOCH: Final = -1
 PRODUCERS_AT_MOST: Final = 10_000_000
 """That this node remembers, over all partitions: about a gigabyte. Beyond it new ones come slowly, until old ones have
 been silent for `producer.id.expiration.ms`; what is known of a producer is never given up before."""

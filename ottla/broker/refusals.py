@@ -25,10 +25,10 @@ from ottla.records.header import HEADER_BYTES, MAX_SEQUENCE
 MOST: Final = 1000
 """So many producers are remembered, each on one partition; of more, the oldest are forgotten."""
 
-_PRODUCER = Struct(">qhi")  # id, epoch, base sequence
-_PRODUCER_AT = 43
-_LAST_OFFSET_DELTA = Struct(">i")
-_LAST_OFFSET_DELTA_AT = 23
+_PRODUCER: Final = Struct(">qhi")  # id, epoch, base sequence
+_PRODUCER_AT: Final = 43
+_LAST_OFFSET_DELTA: Final = Struct(">i")
+_LAST_OFFSET_DELTA_AT: Final = 23
 
 
 class Refusals:

@@ -6,6 +6,7 @@ refused like any unknown name, so that nobody believes a key to have an effect w
 """
 
 from dataclasses import replace
+from typing import Final
 
 from ottla.core.broker_field import (
     BOOLEAN,
@@ -37,7 +38,7 @@ def _topic_default(name: str, topic_config: str) -> ConfigField:
     )
 
 
-_NODE = (
+_NODE: Final = (
     broker_field("node.id", INT, None, "This node's number, unique in its cluster.", minimum=0),
     broker_field("broker.rack", STRING, None, "The rack of this node; replicas are spread over racks."),
     ConfigField(
@@ -55,7 +56,7 @@ _NODE = (
     broker_field("log.dirs", LIST, None, "The directory of this node's data."),
 )
 
-_TOPICS = (
+_TOPICS: Final = (
     broker_field(
         "auto.create.topics.enable",
         BOOLEAN,
@@ -91,7 +92,7 @@ _TOPICS = (
     ),
 )
 
-_LOG_DEFAULTS = (
+_LOG_DEFAULTS: Final = (
     _topic_default("log.cleanup.policy", "cleanup.policy"),
     _topic_default("compression.gzip.level", "compression.gzip.level"),
     _topic_default("compression.lz4.level", "compression.lz4.level"),
@@ -149,7 +150,7 @@ _LOG_DEFAULTS = (
     _topic_default("unclean.leader.election.enable", "unclean.leader.election.enable"),
 )
 
-_LOG_UPKEEP = (
+_LOG_UPKEEP: Final = (
     broker_field(
         "log.retention.check.interval.ms",
         LONG,
@@ -188,7 +189,7 @@ _LOG_UPKEEP = (
     ),
 )
 
-_CLUSTER = (
+_CLUSTER: Final = (
     broker_field(
         "broker.session.timeout.ms",
         INT,
@@ -243,7 +244,7 @@ _CLUSTER = (
     ),
 )
 
-_CONNECTIONS = (
+_CONNECTIONS: Final = (
     broker_field(
         "socket.request.max.bytes",
         INT,

@@ -1,10 +1,11 @@
 """Broker configs of the coordinators: consumer groups and transactions."""
 
 from dataclasses import replace
+from typing import Final
 
 from ottla.core.broker_field import INT, LIST, LONG, READ_ONLY, SHORT, STRING, UNLIMITED, broker_field
 
-GROUP_CONFIGS = (
+GROUP_CONFIGS: Final = (
     broker_field(
         "group.initial.rebalance.delay.ms",
         INT,
@@ -160,7 +161,7 @@ GROUP_CONFIGS = (
     ),
 )
 
-TRANSACTION_CONFIGS = (
+TRANSACTION_CONFIGS: Final = (
     broker_field(
         "transaction.max.timeout.ms",
         INT,

@@ -1,6 +1,7 @@
 """Kafka's error codes, as the protocol numbers them, and which of them a client may retry (Kafka's `Errors`)."""
 
 from enum import IntEnum
+from typing import Final
 
 
 class ErrorCode(IntEnum):
@@ -148,7 +149,7 @@ class ErrorCode(IntEnum):
         return self in _RETRIABLE
 
 
-_RETRIABLE = frozenset(
+_RETRIABLE: Final = frozenset(
     {
         ErrorCode.CORRUPT_MESSAGE,
         ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,

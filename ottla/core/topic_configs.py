@@ -7,6 +7,7 @@ them work and nobody is told that something is on which is not.
 
 import re
 from collections.abc import Mapping
+from typing import Final
 
 from ottla.core.config_fields import INT_MAX, LONG_MAX, ConfigField, ConfigFields, ConfigType, Synonym
 from ottla.core.errors import ConfigError
@@ -20,8 +21,8 @@ from ottla.core.mirror_topics import (
     why_not_promoted,
 )
 
-_MINUTE_MS = 60_000
-_HOUR_MS = 3_600_000
+_MINUTE_MS: Final = 60_000
+_HOUR_MS: Final = 3_600_000
 
 
 def _flag(name: str, default: bool, doc: str, *synonyms: Synonym, choices: tuple[str, ...] = ()) -> ConfigField:

@@ -5,12 +5,12 @@ shown as Kafka shows it: 22 characters of URL-safe base64 without padding.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import NewType
+from typing import Final, NewType
 
 Uuid = NewType("Uuid", bytes)  # 16 bytes
 NodeId = NewType("NodeId", int)
 
-ZERO_UUID = Uuid(bytes(16))
+ZERO_UUID: Final = Uuid(bytes(16))
 
 Buffer = bytes | bytearray | memoryview
 

@@ -29,7 +29,7 @@ _JOIN_BELOW_BYTES: Final = 1 << 14
 _MAX_GATHERED: Final = 64
 
 
-_log = structlog.get_logger(__name__)
+_log: Final = structlog.get_logger(__name__)
 
 
 class Cancellable(Protocol):

@@ -30,9 +30,9 @@ from ottla.protocol.message import Message
 from ottla.protocol.messages.api_versions_request import ApiVersionsRequest
 from ottla.protocol.wire import MALFORMED
 
-_HEADER = Struct(">hhih")
+_HEADER: Final = Struct(">hhih")
 _HEADER_BYTES: Final = 10
-_SIZE_CORRELATION = Struct(">ii")
+_SIZE_CORRELATION: Final = Struct(">ii")
 _PRODUCE: Final = int(ApiKey.PRODUCE)
 _FETCH: Final = int(ApiKey.FETCH)
 # A fetch of seventy bytes may ask for fifty megabytes: while clients leave so much unread, others get less at a time.
@@ -43,7 +43,7 @@ _API_VERSIONS: Final = int(ApiKey.API_VERSIONS)
 
 Answer = Message | MetadataAnswer
 
-_log = structlog.get_logger(__name__)
+_log: Final = structlog.get_logger(__name__)
 
 
 class Dispatch:
@@ -232,12 +232,12 @@ class Dispatch:
         if not isinstance(error, ApiError):
             _log_defect(connection, key, version, error)
         response = response_class(key)
-        if "error_code" not in response.__slots__:
+        if not hasattr(response, "error_code"):
             connection.refuse(f"{key.name} version {version} failed: {error}", silently=not isinstance(error, ApiError))
             connection.answer(slot, [])
             return
         fields: dict[str, Any] = {"error_code": int(code)}
-        if "error_message" in response.__slots__ and isinstance(error, ApiError):
+        if hasattr(response, "error_message") and isinstance(error, ApiError):
             fields["error_message"] = error.message or None
         self._answer(connection, slot, response(**fields), key, version, correlation_id)
 

@@ -15,7 +15,7 @@ from ottla.kafka.connection import Connection
 from ottla.kafka.dispatch import Dispatch
 from ottla.kafka.frames import SHARED_BYTES
 
-_log = structlog.get_logger(__name__)
+_log: Final = structlog.get_logger(__name__)
 _BACKLOG: Final = 1024
 _SWEEPS_PER_IDLE_TIME: Final = 10
 _MAX_SWEEP_SECONDS: Final = 60.0

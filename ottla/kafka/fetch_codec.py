@@ -37,12 +37,12 @@ _CURRENT_LEADER_TAG: Final = 1
 _TOLD_OF_LEADERS: Final = frozenset({ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH})
 
 _ISOLATIONS: Final = (Isolation.READ_UNCOMMITTED, Isolation.READ_COMMITTED)
-_LIMITS = Struct(">iiib")  # max wait, min bytes, max bytes, isolation level
-_SESSION = Struct(">ii")
-_PARTITION_4 = Struct(">iqi")  # index, offset, max bytes
-_PARTITION_5 = Struct(">iqqi")  # index, offset, log start offset, max bytes
-_PARTITION_9 = Struct(">iiqqi")  # index, leader epoch, offset, log start offset, max bytes
-_PARTITION_12 = Struct(">iiqiqi")  # index, leader epoch, offset, last fetched epoch, log start offset, max bytes
+_LIMITS: Final = Struct(">iiib")  # max wait, min bytes, max bytes, isolation level
+_SESSION: Final = Struct(">ii")
+_PARTITION_4: Final = Struct(">iqi")  # index, offset, max bytes
+_PARTITION_5: Final = Struct(">iqqi")  # index, offset, log start offset, max bytes
+_PARTITION_9: Final = Struct(">iiqqi")  # index, leader epoch, offset, log start offset, max bytes
+_PARTITION_12: Final = Struct(">iiqiqi")  # index, leader epoch, offset, last fetched epoch, log start offset, max bytes
 
 
 def decode_request(frame: Frame, position: int, version: int) -> FetchRequest:
@@ -151,11 +151,11 @@ def _read_topic(frame: Frame, position: int, version: int) -> tuple[TopicKey, in
     return name, position
 
 
-_HEAD = Struct(">ihi")  # throttle time, error code, session id
-_OFFSETS_4 = Struct(">ihqq")  # index, error code, high watermark, last stable offset
-_OFFSETS_5 = Struct(">ihqqq")  # … and log start offset
-_TRANSACTION = Struct(">qq")
-_TRANSACTION_FLEXIBLE = Struct(">qqB")
+_HEAD: Final = Struct(">ihi")  # throttle time, error code, session id
+_OFFSETS_4: Final = Struct(">ihqq")  # index, error code, high watermark, last stable offset
+_OFFSETS_5: Final = Struct(">ihqqq")  # … and log start offset
+_TRANSACTION: Final = Struct(">qq")
+_TRANSACTION_FLEXIBLE: Final = Struct(">qqB")
 _NO_PREFERRED_REPLICA = INT32.pack(NO_PREFERENCE)
 
 

@@ -32,8 +32,8 @@ _FIRST_THAT_ADDS_PARTITIONS: Final = 12
 _FIRST_WITH_IDS: Final = 13
 _CURRENT_LEADER_TAG: Final = 0
 
-_ACKS_TIMEOUT = Struct(">hi")
-_INDEX_SIZE = Struct(">ii")
+_ACKS_TIMEOUT: Final = Struct(">hi")
+_INDEX_SIZE: Final = Struct(">ii")
 
 Batches = list[tuple[int, memoryview | None]]
 
@@ -130,9 +130,9 @@ def _read_topic(frame: bytearray, position: int, version: int) -> tuple[TopicKey
 
 
 # index, error code, base offset, log append time[, log start offset[, no record errors, no message, no tags]]
-_PARTITION_3 = Struct(">ihqq")
-_PARTITION_5 = Struct(">ihqqq")
-_PARTITION_9_FINE = Struct(">ihqqqBBB")
+_PARTITION_3: Final = Struct(">ihqq")
+_PARTITION_5: Final = Struct(">ihqqq")
+_PARTITION_9_FINE: Final = Struct(">ihqqqBBB")
 
 
 def encode_response(out: bytearray, topics: ProducedTopics, version: int, hint: Hint = no_hint) -> None:

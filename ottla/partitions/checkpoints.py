@@ -4,17 +4,18 @@ Each begins with a version line; a file that does not parse is an error that nam
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from ottla.core.errors import StorageError
 from ottla.core.ports import Files
 from ottla.core.types import Uuid, format_uuid, parse_uuid
 
-RECOVERY_POINT_FILE = "recovery-point-offset-checkpoint"
-LOG_START_FILE = "log-start-offset-checkpoint"
-HIGH_WATERMARK_FILE = "replication-offset-checkpoint"
-CLEANER_FILE = "cleaner-offset-checkpoint"
-LEADER_EPOCH_FILE = "leader-epoch-checkpoint"
-PARTITION_METADATA_FILE = "partition.metadata"
+RECOVERY_POINT_FILE: Final = "recovery-point-offset-checkpoint"
+LOG_START_FILE: Final = "log-start-offset-checkpoint"
+HIGH_WATERMARK_FILE: Final = "replication-offset-checkpoint"
+CLEANER_FILE: Final = "cleaner-offset-checkpoint"
+LEADER_EPOCH_FILE: Final = "leader-epoch-checkpoint"
+PARTITION_METADATA_FILE: Final = "partition.metadata"
 
 TopicPartition = tuple[str, int]
 

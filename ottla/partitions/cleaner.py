@@ -7,6 +7,7 @@ old one, then the others go, oldest first, each removal durable before the next.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
@@ -26,7 +27,7 @@ from ottla.partitions.segment import (
 )
 from ottla.partitions.upkeep import remove_segments
 
-logger = structlog.get_logger(__name__)
+logger: Final = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

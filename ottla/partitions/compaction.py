@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from operator import attrgetter
+from typing import Final
 
 from ottla.core.errors import CorruptBatch, CorruptContents
 from ottla.core.ports import File, Files
@@ -37,9 +38,9 @@ from ottla.records.filtering import filter_batch
 from ottla.records.header import BatchHeader, validate
 from ottla.records.scan import Entry, scan_batch
 
-_DIGEST_BYTES = 16
-_MAX_OFFSETS_PER_SEGMENT = 2**31 - 1
-MAX_KEYS = 1_000_000  # about 120 MB in the worker; what is beyond waits for the next round
+_DIGEST_BYTES: Final = 16
+_MAX_OFFSETS_PER_SEGMENT: Final = 2**31 - 1
+MAX_KEYS: Final = 1_000_000  # about 120 MB in the worker; what is beyond waits for the next round
 
 
 @dataclass(frozen=True, slots=True)

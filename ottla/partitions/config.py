@@ -5,13 +5,13 @@ Names, units and defaults are defined for users where topic configs are; this is
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from ottla.core.errors import ConfigError
 from ottla.records.compression import Compression
 
-NEVER = 2**63 - 1
-_DAY_MS = 86_400_000
+NEVER: Final = 2**63 - 1
+_DAY_MS: Final = 86_400_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +84,8 @@ def _compression(text: str) -> Compression | None:
     return Compression.NONE if text == "uncompressed" else Compression[text.upper()]
 
 
-_GZIP_DEFAULT = "-1"
-_POLICIES = {"delete": "cleanup_delete", "compact": "cleanup_compact"}
+_GZIP_DEFAULT: Final = "-1"
+_POLICIES: Final = {"delete": "cleanup_delete", "compact": "cleanup_compact"}
 _INTEGERS = {
     field.name.replace("_", "."): field.name
     for field in fields(LogConfig)

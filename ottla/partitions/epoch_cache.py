@@ -1,9 +1,10 @@
 """Which leader epoch began at which offset (KIP-101, KIP-279), as the `leader-epoch-checkpoint` keeps it."""
 
 from collections.abc import Iterable
+from typing import Final
 
-UNDEFINED_EPOCH = -1
-UNDEFINED_OFFSET = -1
+UNDEFINED_EPOCH: Final = -1
+UNDEFINED_OFFSET: Final = -1
 
 
 class EpochCache:

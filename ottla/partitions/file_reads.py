@@ -7,7 +7,7 @@ shortened is looked for again. Everything but the jobs happens on the loop.
 from bisect import bisect_left
 from collections.abc import Callable
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError, DecodeError
@@ -22,7 +22,7 @@ ReadDone = Callable[[ReadResult | ApiError], None]
 Find = Callable[[list[Segment], int, int], TimestampOffset]
 """In these segments, between these offsets; may block."""
 
-_CURSORS = 32
+_CURSORS: Final = 32
 _LAST_OFFSET = attrgetter("last_offset")
 
 

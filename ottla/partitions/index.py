@@ -6,9 +6,10 @@ entry names the *last* offset of the batch at its position, as Kafka's does.
 """
 
 from struct import Struct
+from typing import Final
 
-_OFFSET_ENTRY = Struct(">iI")
-_TIME_ENTRY = Struct(">qi")
+_OFFSET_ENTRY: Final = Struct(">iI")
+_TIME_ENTRY: Final = Struct(">qi")
 OFFSET_ENTRY_BYTES = _OFFSET_ENTRY.size
 TIME_ENTRY_BYTES = _TIME_ENTRY.size
 

@@ -49,7 +49,7 @@ class JournalFailed(StorageError):
     """The journal holds what a segment may lack, and can let go of nothing until the next start has redone it."""
 
 
-logger = structlog.get_logger(__name__)
+logger: Final = structlog.get_logger(__name__)
 
 
 class JournalFile:
@@ -189,9 +189,7 @@ class SharedJournal:
         journal.position = position + FRAME_BYTES + size
         self.busy = True
 
-        def durable() -> None:
-            for write in writes:
-                write.durable()
+        durable = partial(_say_durable, writes)  # as one more function in here it would be part of a cycle, if compiled
 
         def finished(_: None, error: Exception | None) -> None:
             self.busy = False
@@ -312,6 +310,11 @@ def _empty(files: Files, path: str, epoch: int) -> None:
         _write_empty_frame(file, epoch)
     finally:
         file.close()
+
+
+def _say_durable(writes: Sequence[JournaledWrite]) -> None:
+    for write in writes:
+        write.durable()
 
 
 def _beginning(files: Files, path: str) -> bytes:

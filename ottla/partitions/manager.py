@@ -34,19 +34,19 @@ from ottla.partitions.recovery import RecoveredLog, empty_log, recover
 from ottla.partitions.sidecars import SidecarJob
 from ottla.partitions.upkeep import expire, prepare_sidecars
 
-logger = structlog.get_logger(__name__)
+logger: Final = structlog.get_logger(__name__)
 
-CHECKPOINT_INTERVAL_MS = 1000
-_IDLE_TICKS = 5  # as many intervals, when nothing was written meanwhile
-REMOVAL_RETRY_MS = 1000
-MAX_REMOVAL_RETRY_MS = 60_000
-STRAY_SUFFIX = "-stray"
-CLEAN_STOP_FILE = ".kafka_cleanshutdown"
+CHECKPOINT_INTERVAL_MS: Final = 1000
+_IDLE_TICKS: Final = 5  # as many intervals, when nothing was written meanwhile
+REMOVAL_RETRY_MS: Final = 1000
+MAX_REMOVAL_RETRY_MS: Final = 60_000
+STRAY_SUFFIX: Final = "-stray"
+CLEAN_STOP_FILE: Final = ".kafka_cleanshutdown"
 _NO_EPOCH: Final = -1
-DELETE_SUFFIX = "-delete"
-DAMAGED_SUFFIX = "-damaged"
-_MAX_NAME_BYTES = 255
-_PRODUCERS_A_SECOND = 4096
+DELETE_SUFFIX: Final = "-delete"
+DAMAGED_SUFFIX: Final = "-damaged"
+_MAX_NAME_BYTES: Final = 255
+_PRODUCERS_A_SECOND: Final = 4096
 
 
 class PartitionManager:
@@ -466,7 +466,7 @@ class PartitionManager:
             partition.close(one_closed)
 
 
-_CHECKPOINT_FILES = (RECOVERY_POINT_FILE, LOG_START_FILE, HIGH_WATERMARK_FILE, CLEANER_FILE)
+_CHECKPOINT_FILES: Final = (RECOVERY_POINT_FILE, LOG_START_FILE, HIGH_WATERMARK_FILE, CLEANER_FILE)
 
 
 def _stopped_epoch(marker: bytes) -> int:

@@ -5,11 +5,12 @@ use is `get`. A handle that is dropped here stays open as long as a job still us
 """
 
 from collections import OrderedDict
+from typing import Final
 
 from ottla.core.ports import File
 from ottla.partitions.segment import Segment
 
-DEFAULT_LIMIT = 1024
+DEFAULT_LIMIT: Final = 1024
 
 
 class OpenFiles:

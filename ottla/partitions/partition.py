@@ -10,6 +10,7 @@ A partition without a `role` has one replica: what is durable is committed. With
 """
 
 from collections.abc import Callable
+from typing import Final
 
 import structlog
 
@@ -42,7 +43,7 @@ from ottla.records.header import (
 
 Done = Callable[[ErrorCode], None]
 
-logger = structlog.get_logger(__name__)
+logger: Final = structlog.get_logger(__name__)
 
 
 class Partition(ReadablePartition):

@@ -7,6 +7,7 @@ watermark. A file without that part, Kafka's own, is a whole snapshot too.
 
 from collections.abc import Iterable
 from struct import Struct
+from typing import Final
 
 from crc32c import crc32c
 
@@ -16,13 +17,13 @@ from ottla.partitions.producer_state import AbortedTransaction, ProducerSnapshot
 from ottla.partitions.segment import SNAPSHOT_SUFFIX, file_name
 from ottla.partitions.segment_files import read_optional
 
-_VERSION = 1
-_HEADER = Struct(">hIi")
-_MORE = Struct(">hii")  # version, rows of earlier batches, ended transactions
-_MORE_VERSION = 1
-_ENDED = Struct(">qq")
-_ABORTED = Struct(">hqqqq")
-_CRC_FROM = 6  # version and the CRC itself are not covered
+_VERSION: Final = 1
+_HEADER: Final = Struct(">hIi")
+_MORE: Final = Struct(">hii")  # version, rows of earlier batches, ended transactions
+_MORE_VERSION: Final = 1
+_ENDED: Final = Struct(">qq")
+_ABORTED: Final = Struct(">hqqqq")
+_CRC_FROM: Final = 6  # version and the CRC itself are not covered
 
 
 def encode_snapshot(snapshot: ProducerSnapshot) -> bytes:

@@ -1,7 +1,7 @@
 """What readers of a partition get: batches, and offsets by time and by epoch, each as far as they may look."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -19,9 +19,9 @@ from ottla.partitions.role import ReplicaRole
 from ottla.partitions.timestamps import find_by_timestamp, find_max_timestamp
 from ottla.partitions.waiters import Waiters
 
-logger = structlog.get_logger(__name__)
+logger: Final = structlog.get_logger(__name__)
 
-_JOIN_FROM_VIEWS = 32  # more buffers than this cost a socket more than one copy does
+_JOIN_FROM_VIEWS: Final = 32  # more buffers than this cost a socket more than one copy does
 
 
 class ReadablePartition:

@@ -7,6 +7,7 @@ file (`check`): not every client checks it, and one that does can only complain.
 
 from collections.abc import Callable
 from struct import Struct
+from typing import Final
 
 from crc32c import crc32c
 
@@ -17,16 +18,16 @@ from ottla.records.header import ATTRIBUTES_POSITION, HEADER_BYTES
 ReadBytes = Callable[[int, int], Buffer | None]
 """(length, position) → bytes, or None when they cannot be had here."""
 
-_OFFSET_AND_LENGTH = Struct(">qi")
-_LAST_OFFSET_DELTA = Struct(">i")
-_LAST_OFFSET_DELTA_AT = 23
-_CRC = Struct(">I")
-_CRC_AT = 17
-_MAGIC_AT = 16
-_PREFIX_BYTES = 12
-_LOCATE_BYTES = 8192
+_OFFSET_AND_LENGTH: Final = Struct(">qi")
+_LAST_OFFSET_DELTA: Final = Struct(">i")
+_LAST_OFFSET_DELTA_AT: Final = 23
+_CRC: Final = Struct(">I")
+_CRC_AT: Final = 17
+_MAGIC_AT: Final = 16
+_PREFIX_BYTES: Final = 12
+_LOCATE_BYTES: Final = 8192
 
-DAMAGE_ADVICE = (
+DAMAGE_ADVICE: Final = (
     "Bytes that were acknowledged are damaged here. Check the disk, and `ottla log verify` the file. Restore it from a "
     "replica or a backup; to go on without what follows, stop the node and move the partition's directory away."
 )

@@ -18,6 +18,7 @@ written what it holds to its places.
 """
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from ottla.core.errors import CorruptBatch, CorruptLog, StorageError
 from ottla.core.ports import File, Files
@@ -41,7 +42,7 @@ from ottla.partitions.trusted_indexes import resume, trust
 from ottla.records.control import read_end_transaction_marker
 from ottla.records.header import BatchHeader, read_header, validate
 
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES: Final = 1 << 20
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Final
 
 from ottla.core.types import Buffer
 
@@ -63,4 +64,4 @@ class TimestampOffset:
     leader_epoch: int
 
 
-NO_OFFSET = TimestampOffset(-1, -1, -1)
+NO_OFFSET: Final = TimestampOffset(-1, -1, -1)

@@ -1,23 +1,25 @@
 """One segment: a range of the log in a file of batches, with its indexes and the numbers that decide when it ends."""
 
+from typing import Final
+
 from ottla.partitions.config import LogConfig
 from ottla.partitions.index import OFFSET_ENTRY_BYTES, TIME_ENTRY_BYTES, OffsetIndex, TimeIndex
 from ottla.records.header import BatchHeader
 
-LOG_SUFFIX = ".log"
-INDEX_SUFFIX = ".index"
-TIME_INDEX_SUFFIX = ".timeindex"
-TRANSACTION_INDEX_SUFFIX = ".txnindex"
-SNAPSHOT_SUFFIX = ".snapshot"
-CLEANED_SUFFIX = ".cleaned"
-SWAP_SUFFIX = ".swap"
-DELETED_SUFFIX = ".deleted"
+LOG_SUFFIX: Final = ".log"
+INDEX_SUFFIX: Final = ".index"
+TIME_INDEX_SUFFIX: Final = ".timeindex"
+TRANSACTION_INDEX_SUFFIX: Final = ".txnindex"
+SNAPSHOT_SUFFIX: Final = ".snapshot"
+CLEANED_SUFFIX: Final = ".cleaned"
+SWAP_SUFFIX: Final = ".swap"
+DELETED_SUFFIX: Final = ".deleted"
 
-SEGMENT_SUFFIXES = (LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX, SNAPSHOT_SUFFIX)
+SEGMENT_SUFFIXES: Final = (LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX, SNAPSHOT_SUFFIX)
 
-MAX_RELATIVE_OFFSET = 2**31 - 1
-_MAX_POSITION = 2**31 - 1
-_NO_TIMESTAMP = -1
+MAX_RELATIVE_OFFSET: Final = 2**31 - 1
+_MAX_POSITION: Final = 2**31 - 1
+_NO_TIMESTAMP: Final = -1
 
 
 def file_name(base_offset: int, suffix: str) -> str:

@@ -1,6 +1,7 @@
 """The index files beside a `.log` file: loading them, rebuilding what cannot be used, writing them."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from ottla.core.errors import CorruptBatch
 from ottla.core.ports import File, Files
@@ -9,8 +10,8 @@ from ottla.partitions.reading import damage
 from ottla.partitions.segment import INDEX_SUFFIX, TIME_INDEX_SUFFIX, Segment
 from ottla.records.header import HEADER_BYTES, BatchHeader, read_header
 
-CHUNK_BYTES = 1 << 20
-INDEX_INTERVAL_BYTES = 4096
+CHUNK_BYTES: Final = 1 << 20
+INDEX_INTERVAL_BYTES: Final = 4096
 
 
 def load_index(files: Files, segment: Segment) -> OffsetIndex:

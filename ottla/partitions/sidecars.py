@@ -6,6 +6,7 @@ point). What an index file holds below that offset is never written again in pla
 """
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from ottla.core.ports import Files
 from ottla.partitions.checkpoints import LEADER_EPOCH_FILE
@@ -21,7 +22,7 @@ from ottla.partitions.segment import (
 )
 from ottla.partitions.segment_files import replace_file
 
-_SNAPSHOTS_KEPT = 2
+_SNAPSHOTS_KEPT: Final = 2
 
 
 @dataclass(slots=True)

@@ -6,8 +6,9 @@ partition first. A view pins its whole buffer, so callers hand in views whose bu
 
 from bisect import bisect_left
 from collections import deque
+from typing import Final
 
-DEFAULT_BUDGET_BYTES = 12 << 20
+DEFAULT_BUDGET_BYTES: Final = 12 << 20
 
 
 class Tail:
@@ -67,7 +68,7 @@ class Tail:
         return views_out, size
 
 
-_NOTHING = memoryview(b"")
+_NOTHING: Final = memoryview(b"")
 
 
 class TailBudget:

@@ -8,6 +8,8 @@ The last entry of a closed segment names its last batch. Where it lies behind th
 gap before the next segment tells nothing, as compaction may have left it.
 """
 
+from typing import Final
+
 from ottla.core.errors import CorruptBatch
 from ottla.core.ports import File, Files
 from ottla.partitions.index import OFFSET_ENTRY_BYTES, TIME_ENTRY_BYTES, OffsetIndex, TimeIndex
@@ -16,7 +18,7 @@ from ottla.partitions.segment import INDEX_SUFFIX, TIME_INDEX_SUFFIX, Segment, f
 from ottla.partitions.segment_files import INDEX_INTERVAL_BYTES, walk_headers
 from ottla.records.header import HEADER_BYTES, BatchHeader, read_header
 
-_SUFFIXES = (INDEX_SUFFIX, TIME_INDEX_SUFFIX)
+_SUFFIXES: Final = (INDEX_SUFFIX, TIME_INDEX_SUFFIX)
 
 
 def trust(files: Files, segment: Segment, next_offset: int, names: set[str]) -> None:

@@ -4,6 +4,8 @@ The header and the CRC are checked for every batch; records are looked at only w
 topics require keys).
 """
 
+from typing import Final
+
 from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError, DecodeError
 from ottla.partitions.config import LogConfig
@@ -12,11 +14,11 @@ from ottla.records.compression import MAX_DECOMPRESSED_BYTES
 from ottla.records.header import HEADER_BYTES, BatchHeader, read_header, validate
 from ottla.records.scan import scan_batch
 
-_PREFIX_BYTES = 12
-_NO_TIMESTAMP = -1
+_PREFIX_BYTES: Final = 12
+_NO_TIMESTAMP: Final = -1
 # How far the records of a compacted topic may be compressed: they are looked at on the loop, as long as that takes.
-_EXPANSION = 8
-_LEAST_MESSAGE_BYTES = 1 << 20
+_EXPANSION: Final = 8
+_LEAST_MESSAGE_BYTES: Final = 1 << 20
 
 
 def check_batch(batch: memoryview, config: LogConfig, origin: Origin, now_ms: int) -> BatchHeader:

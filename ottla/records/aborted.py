@@ -5,11 +5,12 @@ A fetch lists the aborted transactions by their first offset; each ends with its
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Final
 
 from ottla.records.header import BatchHeader
 from ottla.records.record import Record
 
-_ABORT = 0  # the type of a control record: bytes 2 and 3 of its key
+_ABORT: Final = 0  # the type of a control record: bytes 2 and 3 of its key
 
 
 class AbortedFilter:

@@ -10,15 +10,16 @@ import zlib
 from collections.abc import Callable
 from enum import IntEnum
 from types import ModuleType
+from typing import Final
 
 from ottla.core.errors import CorruptBatch
 from ottla.core.types import Buffer
 from ottla.records import frames
 
-MAX_DECOMPRESSED_BYTES = 128 * 1024 * 1024
+MAX_DECOMPRESSED_BYTES: Final = 128 * 1024 * 1024
 """How much a batch may expand to when the caller sets no limit of its own."""
 
-COMPRESSION_MASK = 0x07
+COMPRESSION_MASK: Final = 0x07
 
 
 class Compression(IntEnum):
@@ -31,7 +32,7 @@ class Compression(IntEnum):
     ZSTD = 4
 
 
-_BY_ID = tuple(Compression)
+_BY_ID: Final = tuple(Compression)
 
 
 def compression_of(attributes: int) -> Compression:
@@ -74,8 +75,8 @@ def _cramjam() -> ModuleType:
 
 # ── gzip ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_GZIP_WBITS = 31  # the largest window, with gzip's header and trailer
-_GZIP_STEP_BYTES = 1 << 20  # zlib grows its result by copying; in steps no more than the limit is ever held
+_GZIP_WBITS: Final = 31  # the largest window, with gzip's header and trailer
+_GZIP_STEP_BYTES: Final = 1 << 20  # zlib grows its result by copying; in steps no more than the limit is ever held
 
 
 def _gzip_compress(data: Buffer, level: int | None) -> bytes:
@@ -149,7 +150,7 @@ def _lz4_decompress(data: Buffer, limit: int) -> bytes:
 
 # ── zstd ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-_ZSTD_LEVEL = 3
+_ZSTD_LEVEL: Final = 3
 
 
 def _zstd_compress(data: Buffer, level: int | None) -> bytes:

@@ -6,7 +6,7 @@ transaction. The records of Kafka's own metadata quorum are told apart and left 
 
 from enum import IntEnum
 from struct import Struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ottla.core.errors import InvalidRecord
 from ottla.core.types import Buffer
@@ -15,14 +15,14 @@ from ottla.records.compression import COMPRESSION_MASK
 from ottla.records.header import ATTRIBUTES_POSITION, NO_LEADER_EPOCH, validate
 from ottla.records.record import Record
 
-_KEY = Struct(">hh")  # version, type
-_END_TRANSACTION = Struct(">hi")  # version, coordinator epoch; a later version may append fields
+_KEY: Final = Struct(">hh")  # version, type
+_END_TRANSACTION: Final = Struct(">hi")  # version, coordinator epoch; a later version may append fields
 
 # A batch that holds such a marker and nothing else, as Kafka and Ottla write it, from its attributes on: these, the
 # record count, lengths and deltas of the record, key, the value's length, value, count of headers.
-_USUAL = Struct(">h34xi5shhBhiB")
-_USUAL_LENGTHS = bytes((16 << 1, 0, 0, 0, _KEY.size << 1))
-_USUAL_FORM = (1, _USUAL_LENGTHS, _END_TRANSACTION.size << 1, 0)
+_USUAL: Final = Struct(">h34xi5shhBhiB")
+_USUAL_LENGTHS: Final = bytes((16 << 1, 0, 0, 0, _KEY.size << 1))
+_USUAL_FORM: Final = (1, _USUAL_LENGTHS, _END_TRANSACTION.size << 1, 0)
 _USUAL_BYTES = ATTRIBUTES_POSITION + _USUAL.size
 
 

@@ -7,39 +7,41 @@ SnappyOutputStream, the LZ4 frame format 1.6, RFC 8878 (zstd).
 
 from collections.abc import Callable
 from struct import Struct, error
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ottla.core.errors import CorruptBatch
 from ottla.core.types import Buffer
 
-_XERIAL_MAGIC = b"\x82SNAPPY\x00"
-_XERIAL_HEADER = _XERIAL_MAGIC + b"\x00\x00\x00\x01\x00\x00\x00\x01"  # version 1, readable by version 1
-_XERIAL_BLOCK_BYTES = 32 * 1024
-_SNAPPY_MAX_RATIO = 22  # a copy of three bytes yields 64
+_XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
+_XERIAL_HEADER: Final = _XERIAL_MAGIC + b"\x00\x00\x00\x01\x00\x00\x00\x01"  # version 1, readable by version 1
+_XERIAL_BLOCK_BYTES: Final = 32 * 1024
+_SNAPPY_MAX_RATIO: Final = 22  # a copy of three bytes yields 64
 
-_LZ4_MAGIC = 0x184D2204
-_LZ4_HEADER = b"\x04\x22\x4d\x18\x60\x40\x82"  # version 1, independent blocks of 64 KiB, no checksums; header checksum
-_LZ4_BLOCK_BYTES = 64 * 1024
-_LZ4_UNCOMPRESSED = 0x80000000
-_LZ4_MAX_RATIO = 255
-_LZ4_MAX_BLOCK_BYTES = {4: 64 << 10, 5: 256 << 10, 6: 1 << 20, 7: 4 << 20}
+_LZ4_MAGIC: Final = 0x184D2204
+_LZ4_HEADER: Final = (
+    b"\x04\x22\x4d\x18\x60\x40\x82"  # version 1, independent blocks of 64 KiB, no checksums; header checksum
+)
+_LZ4_BLOCK_BYTES: Final = 64 * 1024
+_LZ4_UNCOMPRESSED: Final = 0x80000000
+_LZ4_MAX_RATIO: Final = 255
+_LZ4_MAX_BLOCK_BYTES: Final = {4: 64 << 10, 5: 256 << 10, 6: 1 << 20, 7: 4 << 20}
 
-_ZSTD_MAGIC = 0xFD2FB528
-_ZSTD_BLOCK_BYTES = 128 * 1024
-_ZSTD_MAX_WINDOW_BYTES = 8 * 1024 * 1024  # what RFC 8878 asks every decoder to support
+_ZSTD_MAGIC: Final = 0xFD2FB528
+_ZSTD_BLOCK_BYTES: Final = 128 * 1024
+_ZSTD_MAX_WINDOW_BYTES: Final = 8 * 1024 * 1024  # what RFC 8878 asks every decoder to support
 _ZSTD_RLE_BLOCK, _ZSTD_COMPRESSED_BLOCK, _ZSTD_RESERVED_BLOCK = 1, 2, 3
 
 _SKIPPABLE_MAGIC, _SKIPPABLE_MASK = 0x184D2A50, 0xFFFFFFF0  # lz4 and zstd agree on it
 
-_INT32 = Struct(">i")
-_UINT32_LITTLE = Struct("<I")
-_UINT64_LITTLE = Struct("<Q")
+_INT32: Final = Struct(">i")
+_UINT32_LITTLE: Final = Struct("<I")
+_UINT64_LITTLE: Final = Struct("<Q")
 
 
 class SnappyBlock(NamedTuple):
     """One raw snappy block, and the size that it says it has when decompressed."""
 
-    data: memoryview
+    data: "memoryview"  # as a name, mypyc looks for it in this module
     size: int
 
 

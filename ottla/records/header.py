@@ -7,6 +7,7 @@ the bytes that the CRC covers, so a broker assigns offsets without computing it 
 
 from collections.abc import Iterator
 from struct import Struct
+from typing import Final
 
 from crc32c import crc32c
 
@@ -14,41 +15,57 @@ from ottla.core.errors import CorruptBatch, UnsupportedMagic
 from ottla.core.types import Buffer
 from ottla.records.compression import COMPRESSION_MASK, Compression, compression_of
 
-HEADER_BYTES = 61
-LOG_OVERHEAD_BYTES = 12  # base offset and batch length, which the batch length does not count
-MAGIC = 2
+HEADER_BYTES: Final = 61
+LOG_OVERHEAD_BYTES: Final = 12  # base offset and batch length, which the batch length does not count
+MAGIC: Final = 2
 
-NO_TIMESTAMP = -1
-NO_PRODUCER_ID = -1
-NO_PRODUCER_EPOCH = -1
-NO_SEQUENCE = -1
-NO_LEADER_EPOCH = -1
+NO_TIMESTAMP: Final = -1
+NO_PRODUCER_ID: Final = -1
+NO_PRODUCER_EPOCH: Final = -1
+NO_SEQUENCE: Final = -1
+NO_LEADER_EPOCH: Final = -1
 
-LOG_APPEND_TIME_FLAG = 0x08
-TRANSACTIONAL_FLAG = 0x10
-CONTROL_FLAG = 0x20
-DELETE_HORIZON_FLAG = 0x40
+LOG_APPEND_TIME_FLAG: Final = 0x08
+TRANSACTIONAL_FLAG: Final = 0x10
+CONTROL_FLAG: Final = 0x20
+DELETE_HORIZON_FLAG: Final = 0x40
 
-MAX_SEQUENCE = 0x7FFFFFFF  # after it follows 0
+MAX_SEQUENCE: Final = 0x7FFFFFFF  # after it follows 0
 
-HEADER = Struct(">qiibIhiqqqhii")
-_SIZE_AND_MAGIC = Struct(">qiib")
-_OFFSET = Struct(">q")
-_INT32 = Struct(">i")
-_UINT32 = Struct(">I")
-_INT16 = Struct(">h")
+HEADER: Final = Struct(">qiibIhiqqqhii")
+_SIZE_AND_MAGIC: Final = Struct(">qiib")
+_OFFSET: Final = Struct(">q")
+_INT32: Final = Struct(">i")
+_UINT32: Final = Struct(">I")
+_INT16: Final = Struct(">h")
 
-BATCH_LENGTH_POSITION = 8
-LEADER_EPOCH_POSITION = 12
-MAGIC_POSITION = 16
-CRC_POSITION = 17
-ATTRIBUTES_POSITION = 21  # the CRC covers everything from here
-MAX_TIMESTAMP_POSITION = 35
-PRODUCER_POSITION = 43  # id, epoch and base sequence, one after the other
+BATCH_LENGTH_POSITION: Final = 8
+LEADER_EPOCH_POSITION: Final = 12
+MAGIC_POSITION: Final = 16
+CRC_POSITION: Final = 17
+ATTRIBUTES_POSITION: Final = 21  # the CRC covers everything from here
+MAX_TIMESTAMP_POSITION: Final = 35
+PRODUCER_POSITION: Final = 43  # id, epoch and base sequence, one after the other
 
-_LAST_CODEC = len(Compression) - 1
-_OLD_HEADER_BYTES = 17  # up to and including magic, the same in every format
-_MIN_BATCH_LENGTH = HEADER_BYTES - LOG_OVERHEAD_BYTES
+_LAST_CODEC: Final = len(Compression) - 1
+_OLD_HEADER_BYTES: Final = 17  # up to and including magic, the same in every format
+_MIN_BATCH_LENGTH: Final = HEADER_BYTES - LOG_OVERHEAD_BYTES
+
+_FIELDS: Final = (
+    "attributes",
+    "base_offset",
+    "base_sequence",
+    "base_timestamp",
+    "batch_length",
+    "crc",
+    "last_offset_delta",
+    "magic",
+    "max_timestamp",
+    "partition_leader_epoch",
+    "producer_epoch",
+    "producer_id",
+    "record_count",
+)
 
 
 class BatchHeader:
@@ -57,21 +74,7 @@ class BatchHeader:
     A slotted class: to make one costs as much as a named tuple (0.35 µs), and reading a field half as much.
     """
 
-    __slots__ = (
-        "attributes",
-        "base_offset",
-        "base_sequence",
-        "base_timestamp",
-        "batch_length",
-        "crc",
-        "last_offset_delta",
-        "magic",
-        "max_timestamp",
-        "partition_leader_epoch",
-        "producer_epoch",
-        "producer_id",
-        "record_count",
-    )
+    __slots__ = _FIELDS
 
     def __init__(
         self,
@@ -158,12 +161,12 @@ class BatchHeader:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, BatchHeader):
             return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+        return all(getattr(self, name) == getattr(other, name) for name in _FIELDS)
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        fields = ", ".join(f"{name}={getattr(self, name)}" for name in self.__slots__)
+        fields = ", ".join(f"{name}={getattr(self, name)}" for name in _FIELDS)
         return f"BatchHeader({fields})"
 
 

@@ -5,6 +5,7 @@ copied as it lies. That costs a third of decoding and encoding the records (`ben
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from ottla.core.errors import InvalidRecord
 from ottla.core.types import Buffer
@@ -20,7 +21,7 @@ from ottla.records.header import (
 from ottla.records.payload import assemble_batch, read_payload
 from ottla.records.varint import SMALL, decode_varint, encode_varint
 
-_SMALL_END = len(SMALL)
+_SMALL_END: Final = len(SMALL)
 
 
 def join_batches(buffer: Buffer, positions: Sequence[int], *, max_bytes: int = MAX_DECOMPRESSED_BYTES) -> bytes:

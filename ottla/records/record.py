@@ -5,7 +5,7 @@ records take one or two bytes, and those cases are spelled out in place (`bench/
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ottla.core.errors import InvalidRecord
 from ottla.records.varint import SMALL, decode_varint, encode_varint
@@ -26,9 +26,9 @@ class Record(NamedTuple):
     headers: Headers = ()
 
 
-_SMALL_END = len(SMALL)
+_SMALL_END: Final = len(SMALL)
 _NULL = encode_varint(-1)
-_MIN_RECORD_BYTES = 7  # length, attributes, two deltas, two null lengths, no headers
+_MIN_RECORD_BYTES: Final = 7  # length, attributes, two deltas, two null lengths, no headers
 
 _new_record = tuple.__new__
 

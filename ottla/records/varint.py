@@ -3,11 +3,13 @@
 The codec of records spells the one- and two-byte cases out where it needs them; this module holds the rest.
 """
 
+from typing import Final
+
 from ottla.core.errors import CorruptBatch
 
 INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
 
-_MAX_BYTES = 10  # 64 bits
+_MAX_BYTES: Final = 10  # 64 bits
 
 
 def encode_varint(value: int) -> bytes:
@@ -40,5 +42,5 @@ def decode_varint(data: bytes | bytearray | memoryview, position: int) -> tuple[
     return (result >> 1) ^ -(result & 1), position
 
 
-SMALL = tuple(encode_varint(value) for value in range(4096))
+SMALL: Final = tuple(encode_varint(value) for value in range(4096))
 """The encoded form of the numbers that stand in most records: lengths and deltas."""

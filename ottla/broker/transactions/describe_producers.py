@@ -1,5 +1,7 @@
 """DescribeProducers: what partitions know of who writes to them, and which transactions are open there (KIP-664)."""
 
+from typing import Final
+
 from ottla.broker.broker import Broker
 from ottla.broker.context import RequestContext
 from ottla.core.errors import ApiError
@@ -12,8 +14,8 @@ from ottla.protocol.messages.describe_producers_response import (
     TopicResponse,
 )
 
-NO_TRANSACTION = -1
-NO_EPOCH = -1
+NO_TRANSACTION: Final = -1
+NO_EPOCH: Final = -1
 
 
 async def describe_producers(

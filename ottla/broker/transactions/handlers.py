@@ -52,7 +52,7 @@ FOR_NOW: Final = frozenset({ErrorCode.CONCURRENT_TRANSACTIONS, ErrorCode.COORDIN
 PATIENCE_MS: Final = 500.0  # with a transaction that is being ended, or a shard that is being loaded
 PATIENCE_WITH_NODES_MS: Final = 20.0  # who ask again, and for several producers at once
 
-logger = structlog.get_logger(__name__)
+logger: Final = structlog.get_logger(__name__)
 
 
 async def init_producer_id(

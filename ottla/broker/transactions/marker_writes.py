@@ -40,7 +40,7 @@ and a second marker does no harm.
 OPERATORS_PARTITIONS_MAX: Final = 1_000
 """In one request of a client, which names one. Four bytes of a request are a record on every replica."""
 
-logger = structlog.get_logger(__name__)
+logger: Final = structlog.get_logger(__name__)
 
 Done = Callable[[WriteTxnMarkersResponse], None]
 Check = Callable[[WritableTxnMarker, str, int], None]

@@ -19,7 +19,7 @@ from ottla.protocol.messages.add_partitions_to_txn_response import (
     AddPartitionsToTxnTopicResult,
 )
 
-BROKERS_SINCE = 4
+BROKERS_SINCE: Final = 4
 
 MAX_NAMED: Final = 10_000
 """Partitions and topics that one request of a client may name, once or repeatedly: about 50 ms of work."""

@@ -7,7 +7,7 @@ asked again, and for how long, is the `Verifier`'s affair.
 
 from collections.abc import Callable
 from struct import Struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ottla.broker.transactions.verifying import Verifier
 from ottla.core.errors import ApiError, ErrorCode
@@ -15,10 +15,10 @@ from ottla.partitions.partition import Partition
 from ottla.partitions.verification import APPEND, NO_GUARD
 from ottla.records.header import HEADER_BYTES
 
-_PRODUCER = Struct(">qhi")  # id, epoch, base sequence
-_PRODUCER_AT = 43
+_PRODUCER: Final = Struct(">qhi")  # id, epoch, base sequence
+_PRODUCER_AT: Final = 43
 
-_WHY = {
+_WHY: Final = {
     ErrorCode.NOT_LEADER_OR_FOLLOWER: "",
     ErrorCode.NOT_ENOUGH_REPLICAS: "the coordinator of the transaction cannot tell now",
     ErrorCode.INVALID_TXN_STATE: "the transaction is over, or the partition is no part of it",

@@ -10,7 +10,7 @@ Operations run only in ACTIVE. FAILED means that the log cannot be read or writt
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 from ottla.coordinators.runtime.loader import Loader
 from ottla.coordinators.runtime.log import CoordinatorLog
@@ -41,9 +41,9 @@ from ottla.records.header import NO_SEQUENCE
 
 S = TypeVar("S", bound=Shard)
 
-RECORDS_IN_A_PIECE = 1000
-RECORD_OVERHEAD_BYTES = 32  # varints and deltas of one record, generously
-SURVIVABLE = frozenset({ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND, ErrorCode.REQUEST_TIMED_OUT})
+RECORDS_IN_A_PIECE: Final = 1000
+RECORD_OVERHEAD_BYTES: Final = 32  # varints and deltas of one record, generously
+SURVIVABLE: Final = frozenset({ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND, ErrorCode.REQUEST_TIMED_OUT})
 """Errors after which the records are still in the log, and may yet be committed."""
 
 
@@ -234,9 +234,9 @@ class ShardHost(Generic[S]):
         self.execute(None, lambda shard, effects: shard.timer_fired(event, effects))
 
     def _transactional(self) -> TransactionalShard:
-        if not isinstance(self.shard, TransactionalShard):
+        if not hasattr(self.shard, "replay_pending"):
             raise StorageError(f"a {type(self.shard).__name__} keeps no records of transactions")
-        return self.shard
+        return cast(TransactionalShard, self.shard)
 
     # --- writing
 

@@ -1,6 +1,7 @@
 """Replays a log into a shard in slices of at most a millisecond, so that the loop goes on serving everything else."""
 
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from ottla.coordinators.runtime.log import CoordinatorLog
 from ottla.coordinators.runtime.shard import ProducerIdentity
@@ -10,9 +11,9 @@ from ottla.partitions.results import Isolation, ReadResult
 from ottla.records.batch import Record, iterate_headers, iterate_records
 from ottla.records.control import read_end_transaction_marker
 
-SLICE_MS = 0.8  # so that what comes around a slice, such as reading the next piece, still ends within one
-READ_BYTES = 256 << 10
-RECORDS_BETWEEN_LOOKS = 16  # at the clock
+SLICE_MS: Final = 0.8  # so that what comes around a slice, such as reading the next piece, still ends within one
+READ_BYTES: Final = 256 << 10
+RECORDS_BETWEEN_LOOKS: Final = 16  # at the clock
 
 
 class Loader:

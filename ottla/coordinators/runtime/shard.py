@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol
 
 from ottla.core.errors import ApiError
 from ottla.partitions.verification import NO_GUARD
@@ -141,7 +141,6 @@ class Shard(Protocol):
         """The delay of a timer is over."""
 
 
-@runtime_checkable
 class TransactionalShard(Shard, Protocol):
     """A shard that also keeps records of transactions. Neither method is ever taken back by `turn_failed`."""
 

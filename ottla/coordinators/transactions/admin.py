@@ -1,5 +1,7 @@
 """DescribeTransactions and ListTransactions (KIP-664, KIP-994)."""
 
+from typing import Final
+
 from ottla.coordinators.transactions.states import TransactionState
 from ottla.coordinators.transactions.transaction import Transaction, grouped
 from ottla.core.errors import ErrorCode
@@ -7,7 +9,7 @@ from ottla.protocol.messages import describe_transactions_response, list_transac
 from ottla.protocol.messages.list_transactions_request import ListTransactionsRequest
 
 STATES = {state.label: state for state in TransactionState}
-UNUSED_STATES = frozenset({"PrepareEpochFence"})  # one that Kafka knows
+UNUSED_STATES: Final = frozenset({"PrepareEpochFence"})  # one that Kafka knows
 
 
 def unknown_states(request: ListTransactionsRequest) -> list[str]:

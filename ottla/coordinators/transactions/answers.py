@@ -1,6 +1,7 @@
 """Responses of the producers' calls, good and bad."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from ottla.coordinators.transactions.ports import TopicPartition
 from ottla.coordinators.transactions.transaction import Producer
@@ -13,10 +14,10 @@ from ottla.protocol.messages.add_partitions_to_txn_response import (
 from ottla.protocol.messages.end_txn_response import EndTxnResponse
 from ottla.protocol.messages.init_producer_id_response import InitProducerIdResponse
 
-FENCED_SINCE = 2  # AddPartitionsToTxn, AddOffsetsToTxn, EndTxn: they know PRODUCER_FENCED (KIP-588)
-INIT_FENCED_SINCE = 4  # InitProducerId
-ABORTABLE_SINCE = 5  # AddPartitionsToTxn knows TRANSACTION_ABORTABLE (KIP-890)
-NEXT_PRODUCER_SINCE = 5  # EndTxn tells as whom the producer goes on (KIP-890)
+FENCED_SINCE: Final = 2  # AddPartitionsToTxn, AddOffsetsToTxn, EndTxn: they know PRODUCER_FENCED (KIP-588)
+INIT_FENCED_SINCE: Final = 4  # InitProducerId
+ABORTABLE_SINCE: Final = 5  # AddPartitionsToTxn knows TRANSACTION_ABORTABLE (KIP-890)
+NEXT_PRODUCER_SINCE: Final = 5  # EndTxn tells as whom the producer goes on (KIP-890)
 
 
 def code(result: object, api_version: int, fenced_since: int = FENCED_SINCE) -> ErrorCode:

@@ -5,6 +5,7 @@ transaction bumps the epoch, so that no late message of it, an EndTxn least of a
 """
 
 from dataclasses import replace
+from typing import Final
 
 from ottla.coordinators.transactions.producer_ids import new_id
 from ottla.coordinators.transactions.states import TransactionState
@@ -20,7 +21,7 @@ from ottla.coordinators.transactions.transaction import (
 )
 from ottla.core.errors import ApiError, ErrorCode
 
-_PREPARED = {True: TransactionState.PREPARE_COMMIT, False: TransactionState.PREPARE_ABORT}
+_PREPARED: Final = {True: TransactionState.PREPARE_COMMIT, False: TransactionState.PREPARE_ABORT}
 
 
 def end_with_same_epoch(

@@ -5,15 +5,15 @@ kept across leaderships; whoever leads next finds the end prepared in the log, a
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from ottla.coordinators.transactions.ports import EndedTransaction, MarkerSender, TopicPartition
 from ottla.coordinators.transactions.transaction import Producer
 from ottla.core.errors import ApiError
 from ottla.core.ports import Clock
 
-COMMIT_RETRY_MS = 100.0
-REFUSED_RETRY_MS = 60_000.0
+COMMIT_RETRY_MS: Final = 100.0
+REFUSED_RETRY_MS: Final = 60_000.0
 
 
 class MarkerEvents(Protocol):

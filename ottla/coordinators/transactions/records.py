@@ -2,6 +2,7 @@
 
 from struct import Struct
 from struct import error as struct_error
+from typing import Final
 
 from ottla.coordinators.runtime import CoordinatorRecord
 from ottla.coordinators.transactions.transaction import Transaction, to_value
@@ -9,10 +10,10 @@ from ottla.core.errors import DecodeError
 from ottla.protocol.messages.transaction_log_key import TransactionLogKey
 from ottla.protocol.messages.transaction_log_value import TransactionLogValue
 
-KEY_VERSION = 0
-VALUE_VERSION = 1  # the first that holds previous and next producer ids (transaction.version 1)
+KEY_VERSION: Final = 0
+VALUE_VERSION: Final = 1  # the first that holds previous and next producer ids (transaction.version 1)
 
-_prefix = Struct(">h")
+_prefix: Final = Struct(">h")
 
 
 class TransactionRecordCodec:

@@ -6,7 +6,7 @@ client sent. Requests for several transactional ids are taken apart, and answere
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from ottla.coordinators.errors import coordinator_error
 from ottla.coordinators.gathering import gather
@@ -41,11 +41,11 @@ from ottla.protocol.messages.list_transactions_request import ListTransactionsRe
 from ottla.protocol.messages.list_transactions_response import ListTransactionsResponse
 from ottla.protocol.messages.list_transactions_response import TransactionState as ListedTransaction
 
-TRANSACTION_STATE = "__transaction_state"
-CONSUMER_OFFSETS = "__consumer_offsets"
-ID_BYTES_MAX = 32_767  # what the key of a record can hold
-BROKERS_SINCE = 4  # AddPartitionsToTxn: from here on it comes from brokers
-NEXT_EPOCH_SINCE = 5  # EndTxn
+TRANSACTION_STATE: Final = "__transaction_state"
+CONSUMER_OFFSETS: Final = "__consumer_offsets"
+ID_BYTES_MAX: Final = 32_767  # what the key of a record can hold
+BROKERS_SINCE: Final = 4  # AddPartitionsToTxn: from here on it comes from brokers
+NEXT_EPOCH_SINCE: Final = 5  # EndTxn
 
 R = TypeVar("R")
 Done = Callable[[R], object]

@@ -7,6 +7,7 @@ way. When it is committed the markers are sent, and when all of them are written
 
 from collections.abc import Iterator, Set
 from functools import partial
+from typing import Final
 
 from ottla.coordinators.groups.consumer.expressions import Matcher
 from ottla.coordinators.runtime import Call, CoordinatorRecord, Effects
@@ -29,9 +30,9 @@ from ottla.protocol.messages.list_transactions_request import ListTransactionsRe
 from ottla.protocol.messages.list_transactions_response import TransactionState as ListedTransaction
 from ottla.protocol.messages.transaction_log_key import TransactionLogKey
 
-EXPIRY_TIMER = ("expiry",)
-IDS_IN_AN_EXPIRY_SLICE = 500
-UNFINISHED_RETRY_MS = 1_000.0
+EXPIRY_TIMER: Final = ("expiry",)
+IDS_IN_AN_EXPIRY_SLICE: Final = 500
+UNFINISHED_RETRY_MS: Final = 1_000.0
 
 
 class TransactionShard:

@@ -23,6 +23,7 @@ Kafka's PrepareEpochFence, which it never writes, is not needed: fencing and abo
 """
 
 from enum import Enum
+from typing import Final
 
 
 class TransactionState(Enum):
@@ -56,7 +57,7 @@ class TransactionState(Enum):
 
 
 _S = TransactionState
-_IDLE = {_S.EMPTY, _S.ONGOING, _S.PREPARE_ABORT, _S.DEAD}
+_IDLE: Final = {_S.EMPTY, _S.ONGOING, _S.PREPARE_ABORT, _S.DEAD}
 
 TRANSITIONS: dict[TransactionState | None, set[TransactionState]] = {
     None: {_S.EMPTY},

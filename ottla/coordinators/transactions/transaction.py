@@ -2,19 +2,19 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ottla.coordinators.transactions.ports import TopicPartition
 from ottla.coordinators.transactions.states import TRANSITIONS, TransactionState
 from ottla.core.errors import ApiError, DecodeError, ErrorCode
 from ottla.protocol.messages.transaction_log_value import PartitionsSchema, TransactionLogValue
 
-NO_PRODUCER_ID = -1
+NO_PRODUCER_ID: Final = -1
 NO_PARTITIONS: frozenset[TopicPartition] = frozenset()
-EPOCH_MAX = 32_767
-LAST_EPOCH = EPOCH_MAX - 1
+EPOCH_MAX: Final = 32_767
+LAST_EPOCH: Final = EPOCH_MAX - 1
 """The last epoch that a producer gets; the one after it is kept to be able to fence it."""
-EPOCH_BUMPED_SINCE = 2
+EPOCH_BUMPED_SINCE: Final = 2
 """The transaction version (KIP-890) in which the end of each transaction bumps the epoch."""
 
 

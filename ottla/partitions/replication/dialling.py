@@ -26,7 +26,7 @@ from ottla.partitions.replication.wire import Kind, Subscription
 FIRST_PAUSE_MS: Final = 20.0
 LONGEST_PAUSE_MS: Final = 500.0
 
-logger = structlog.get_logger(__name__)
+logger: Final = structlog.get_logger(__name__)
 
 
 class FollowerSessions:

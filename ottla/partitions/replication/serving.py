@@ -38,7 +38,7 @@ SILENCE_MS: Final = 3000.0
 GREETING_MS: Final = 5000.0
 TICK_MS: Final = 250.0
 
-logger = structlog.get_logger(__name__)
+logger: Final = structlog.get_logger(__name__)
 
 
 class Leadership(Protocol):

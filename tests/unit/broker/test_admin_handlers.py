@@ -197,6 +197,7 @@ async def test_a_deleted_topic_is_gone_with_its_files_and_its_name_is_free() -> 
     assert partition.log_end_offset == 1
 
 
+@pytest.mark.interpreted
 async def test_files_of_a_topic_whose_deletion_was_cut_short_are_set_aside_at_the_next_start() -> None:
     files = SimFiles()
     broker = await start_broker(files)

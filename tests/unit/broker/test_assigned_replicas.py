@@ -32,6 +32,7 @@ class Fakes:
 
 
 @pytest.mark.parametrize(("adding", "factor"), [((), 2), ((OTHER,), 1)])
+@pytest.mark.interpreted
 def test_a_leader_is_told_of_how_many_replicas_there_are_to_be(adding: tuple[NodeId, ...], factor: int) -> None:
     removing = (ME,) if adding else ()
     partition = PartitionImage(

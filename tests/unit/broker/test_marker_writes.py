@@ -116,6 +116,7 @@ async def test_each_partition_has_an_outcome_of_its_own() -> None:
     assert await write(broker, marker(7, 0, epoch=1)) == {(7, "t", 0): ErrorCode.INVALID_PRODUCER_EPOCH}
 
 
+@pytest.mark.interpreted
 async def test_markers_that_replicas_do_not_take_in_time_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     broker = await broker_with_topic()
     waiting: list[Any] = []

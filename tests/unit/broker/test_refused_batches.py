@@ -5,6 +5,7 @@ import pytest
 from ottla.broker import refusals
 from ottla.broker.produce import ProducedTopics
 from ottla.core.errors import ErrorCode
+from ottla.partitions.results import Isolation
 from ottla.records.batch import Record, encode_batch
 from ottla.records.header import MAX_SEQUENCE, iterate_headers, patch_base_offset
 from tests.unit.broker.hot_path import HotPath, only, topic_id
@@ -39,7 +40,7 @@ class Pipelining:
     def sequences(self) -> list[int]:
         """Of what is in the log."""
         partition = self.broker.partition("t")
-        found = partition.read(0, 1 << 20, isolation=2, minimum_one_batch=True, done=lambda _: None)  # type: ignore[arg-type]
+        found = partition.read(0, 1 << 20, isolation=Isolation.LOG_END, minimum_one_batch=True, done=lambda _: None)
         assert found is not None
         data = b"".join(bytes(part) for part in found.buffers)
         return [header.base_sequence for _, header in iterate_headers(data)]
@@ -160,6 +161,7 @@ def test_lasting_refusals_shield_nothing(one: Pipelining) -> None:
     assert one.error(one.send(2)) is OUT_OF_ORDER
 
 
+@pytest.mark.interpreted
 def test_only_so_much_is_remembered(one: Pipelining, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refusals, "MOST", 3)
     for producer_id in range(5):

@@ -90,7 +90,7 @@ class Rig:
 
     def image(self) -> MetadataImage:
         topics = {
-            name: SimpleNamespace(partitions=[SimpleNamespace(leader=NodeId(leader)) for leader in leaders])
+            name: SimpleNamespace(partitions=tuple(SimpleNamespace(leader=NodeId(leader)) for leader in leaders))
             for name, leaders in self.leaders.items()
         }
         return cast(MetadataImage, SimpleNamespace(topics=topics))

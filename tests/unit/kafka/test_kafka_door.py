@@ -28,6 +28,8 @@ from ottla.protocol.messages.offset_commit_response import OffsetCommitResponse
 from ottla.protocol.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
 from tests.unit.kafka.door_rig import Client, serve, until
 
+pytestmark = pytest.mark.interpreted  # the broker is another one
+
 Scenario = Callable[[], Awaitable[None]]
 
 

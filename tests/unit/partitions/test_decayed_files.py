@@ -97,6 +97,7 @@ def test_a_compaction_that_finds_damage_takes_a_follower_out_of_service() -> Non
     assert node.partition.state is State.OFFLINE
 
 
+@pytest.mark.interpreted
 def test_whoever_reads_on_from_the_start_checks_each_batch_once(monkeypatch: pytest.MonkeyPatch) -> None:
     node = filled()
     restarted(node)

@@ -18,6 +18,7 @@ def test_the_journal_takes_what_is_small_and_more_of_what_comes_one_record_at_a_
     assert not journal_takes(JOURNAL_COMMIT_SMALL_BYTES + 1, 1000), "to write it twice costs more than a sync"
 
 
+@pytest.mark.interpreted
 def test_many_batches_of_one_record_are_one_commit_of_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
     node = Node(1, LogConfig(), journal_bytes=1 << 20)
     node.append(make_batch([b"the segment's file is made with the first one"]))

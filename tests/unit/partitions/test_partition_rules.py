@@ -129,6 +129,7 @@ def test_silent_producers_are_forgotten(node: Node) -> None:
     assert appended.base_offset == 1
 
 
+@pytest.mark.interpreted
 def test_who_falls_silent_while_others_are_looked_at_is_forgotten_too(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
