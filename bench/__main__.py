@@ -69,6 +69,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=8, help="length of one measurement")
     parser.add_argument("--kafka-flush", action="store_true", help="Kafka with log.flush.interval.messages=1")
+    parser.add_argument("--python", metavar="PATH", help="interpreter of the installation whose Ottla is to run")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     options.rf = options.rf or min(options.nodes, 3)
@@ -82,7 +83,8 @@ def _arguments() -> argparse.Namespace:
 def _start(stack: ExitStack, peer: str, options: argparse.Namespace) -> tuple[Cluster, float]:
     """Start a peer; returns it with the seconds from its command to the first acknowledged write."""
     if peer == "ottla":
-        started = stack.enter_context(peers.ottla(nodes=options.nodes, copies=options.rf, settings=groups.SETTINGS))
+        ottla = peers.ottla(nodes=options.nodes, copies=options.rf, settings=groups.SETTINGS, python=options.python)
+        started = stack.enter_context(ottla)
     else:
         flush = ("log.flush.interval.messages=1",) if options.kafka_flush else ()
         settings = (*flush, *groups.KAFKA_SETTINGS)

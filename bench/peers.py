@@ -41,15 +41,32 @@ class Started:
 
 @contextmanager
 def ottla(
-    *, nodes: int = 1, copies: int = 1, settings: tuple[str, ...] = (), keep: Path | None = None
+    *,
+    nodes: int = 1,
+    copies: int = 1,
+    settings: tuple[str, ...] = (),
+    keep: Path | None = None,
+    python: str | None = None,
 ) -> Iterator[Started]:
-    """`ottla up --nodes N` on free ports and a temporary directory. `copies`: the replication factor of topics."""
+    """`ottla up --nodes N` on free ports and a temporary directory. `copies`: the replication factor of topics.
+    `python`: the interpreter of another installation, whose Ottla is to run instead of this checkout's.
+    """
     with tempfile.TemporaryDirectory(prefix="ottla-bench-", dir=keep) as directory:
-        command = [sys.executable, "-m", "ottla.cli.main", "up", "--json", "--nodes", str(nodes), "--port", "0"]
+        command = [
+            python or sys.executable,
+            "-m",
+            "ottla.cli.main",
+            "up",
+            "--json",
+            "--nodes",
+            str(nodes),
+            "--port",
+            "0",
+        ]
         command += ["--dir", directory, *(word for s in settings for word in ("--set", s))]
         with Path(directory, "ottla.log").open("wb") as log:
             typed_at = time.time()
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=_environment(python))
             try:
                 yield Started(_ottla_ready(process, copies), typed_at)
             finally:
@@ -59,6 +76,13 @@ def ottla(
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
+
+
+def _environment(python: str | None) -> dict[str, str]:
+    """For another installation: neither `ottla up` nor the nodes that it starts import anything from here."""
+    if python is None:
+        return dict(os.environ)
+    return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"PYTHONSAFEPATH": "1"}
 
 
 def _ottla_ready(process: subprocess.Popen[bytes], replication_factor: int) -> Cluster:

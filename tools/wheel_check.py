@@ -1,8 +1,10 @@
 """Builds the wheel, installs it with nothing else into an empty environment, starts a cluster from it and uses it.
 
-What a user gets is the wheel: a module or a data file that it lacks shows here and nowhere else.
+What a user gets is the wheel: a module or a data file that it lacks shows here and nowhere else. With --compiled it is
+the wheel of which `setup.py` tells, and three nodes.
 """
 
+import argparse
 import json
 import os
 import signal
@@ -19,20 +21,28 @@ LINES = [f"line {number}" for number in range(1000)]
 
 def main() -> int:
     """Exit code 0 when the records came back as they were sent."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--compiled", action="store_true", help="the compiled wheel")
+    parser.add_argument("--wheel", type=Path, help="this one, which is there already")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        wheel = _build(directory)
+        wheel = options.wheel or _build(directory, compiled=options.compiled)
         command = _install(directory, wheel)
         # Away from the checkout, so that only what was installed can be imported.
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "OTTLA"))}
-        _round_trip(command, directory, environment)
-    sys.stdout.write(f"{wheel.name}: installed, started, {len(LINES)} records written and read back\n")
+        _check_version(command, environment, compiled=options.compiled)
+        _round_trip(command, directory, environment, nodes=3 if options.compiled else 1)
+    sys.stdout.write(f"{wheel.name}: installed, started, {2 * len(LINES)} records written and read back\n")
     return 0
 
 
-def _build(directory: Path) -> Path:
+def _build(directory: Path, *, compiled: bool) -> Path:
     subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--outdir", directory, ROOT], check=True, stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "build", "--wheel", "--outdir", directory, ROOT],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        env=os.environ | {"OTTLA_COMPILE": str(int(compiled))},
     )
     (wheel,) = directory.glob("*.whl")
     return wheel
@@ -45,9 +55,15 @@ def _install(directory: Path, wheel: Path) -> Path:
     return python.with_name("ottla")
 
 
-def _round_trip(ottla: Path, directory: Path, environment: dict[str, str]) -> None:
+def _check_version(ottla: Path, environment: dict[str, str], *, compiled: bool) -> None:
+    said = subprocess.run([ottla, "--version"], check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
+    if ("(compiled)" in said) != compiled:
+        raise SystemExit(f"the installed command says: {said.strip()}")
+
+
+def _round_trip(ottla: Path, directory: Path, environment: dict[str, str], *, nodes: int) -> None:
     up = subprocess.Popen(
-        [ottla, "up", "--json", "--port", "0", "--dir", directory / "data"],
+        [ottla, "up", "--json", "--nodes", str(nodes), "--port", "0", "--dir", directory / "data"],
         stdout=subprocess.PIPE,
         text=True,
         env=environment,
@@ -58,10 +74,12 @@ def _round_trip(ottla: Path, directory: Path, environment: dict[str, str]) -> No
         events = (json.loads(line) for line in up.stdout)
         ready = next(event for event in events if event["event"] == "ready")
         client = {"env": {**environment, "OTTLA_SERVER": ready["grpc"]}, "cwd": directory, "check": True, "text": True}
-        subprocess.run([ottla, "produce", "lines"], input="\n".join(LINES) + "\n", **client)  # type: ignore[call-overload]
-        consumed = subprocess.run([ottla, "consume", "lines", "--exit"], stdout=subprocess.PIPE, **client)  # type: ignore[call-overload]
-        if consumed.stdout.splitlines() != LINES:
-            raise SystemExit(f"what was read is not what was written: {consumed.stdout[:200]!r}")
+        lines = "\n".join(LINES) + "\n"
+        for topic, options in (("lines", ()), ("whole", ("--transactional-id", "import-1"))):
+            subprocess.run([ottla, "produce", topic, *options], input=lines, **client)  # type: ignore[call-overload]
+            read = subprocess.run([ottla, "consume", topic, "--exit"], stdout=subprocess.PIPE, **client)  # type: ignore[call-overload]
+            if sorted(read.stdout.splitlines()) != sorted(LINES):
+                raise SystemExit(f"what was read of {topic} is not what was written: {read.stdout[:200]!r}")
     finally:
         up.send_signal(signal.SIGTERM)
         code = up.wait(20)

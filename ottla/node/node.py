@@ -30,6 +30,7 @@ from ottla.broker.settings import BrokerSettings
 from ottla.controller.controller import Controller
 from ottla.controller.effective import EffectiveConfigs
 from ottla.controller.image import Endpoint as ClientEndpoint
+from ottla.core.compiled import is_compiled
 from ottla.core.types import NodeId, format_uuid
 from ottla.kafka.door import KafkaDoor, Limits
 from ottla.node.config import NodeConfig
@@ -91,6 +92,7 @@ class Node:
         logger.info(
             "ready",
             version=__version__,
+            compiled=is_compiled(),
             node=config.node_id,
             cluster=format_uuid(self._data.identity.cluster_id),
             seconds=round(time.monotonic() - self._started_at, 3),
