@@ -207,6 +207,14 @@ class Histories(RuleBasedStateMachine):
         self.cluster.log.refusals = [ApiError(ErrorCode.NOT_ENOUGH_REPLICAS)] * failures
 
     @precondition(lambda self: not self.cluster.log.refusals)
+    @rule(connection=st.integers(0, 3))
+    def the_next_calls_come_on(self, connection: int) -> None:
+        self.cluster.connection = connection
+
+    @rule(connection=st.integers(1, 3))
+    def a_connection_closes(self, connection: int) -> None:
+        self.cluster.close(connection)
+
     @rule()
     def the_coordinator_moves(self) -> None:
         self.cluster.epoch += 1

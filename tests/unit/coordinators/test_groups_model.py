@@ -131,6 +131,14 @@ class Histories(RuleBasedStateMachine):
         self.cluster.run(duration_ms)
         self._look()
 
+    @rule(connection=st.integers(0, 3))
+    def the_next_calls_come_on(self, connection: int) -> None:
+        self.cluster.connection = connection
+
+    @rule(connection=st.integers(1, 3))
+    def a_connection_closes(self, connection: int) -> None:
+        self.cluster.close(connection)
+
     @rule()
     def an_append_fails(self) -> None:
         self.cluster.log.refusals = [ApiError(ErrorCode.NOT_ENOUGH_REPLICAS)]
