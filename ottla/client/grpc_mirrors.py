@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, cast
 
 from ottla.client.errors import ErrorCode
+from ottla.client.grpc_batches import encode_append
 from ottla.client.grpc_convert import error_of
 from ottla.client.mirrors import MirrorLog, MirrorPartition, MirrorTopic
 from ottla.core.mirror_topics import MIRROR_PROMOTED, MIRROR_SOURCE, MIRROR_STATE
@@ -45,7 +46,8 @@ class GrpcMirrors:
         return found
 
     async def log_of(self, node_id: int, mirror: MirrorPartition) -> MirrorLog:
-        return await self._append(node_id, mirrors_pb2.AppendMirroredRequest(mirror=_partition(mirror)), 0)
+        message = mirrors_pb2.AppendMirroredRequest(mirror=_partition(mirror))
+        return await self._append(node_id, encode_append(message, b""), 0)
 
     async def append(
         self,
@@ -63,10 +65,9 @@ class GrpcMirrors:
             expected_end_offset=expected_end_offset,
             begin_at=begin_at,
             log_start_offset=log_start_offset,
-            batches=bytes(batches),
             timeout_ms=timeout_ms,
         )
-        return await self._append(node_id, message, timeout_ms)
+        return await self._append(node_id, encode_append(message, batches), timeout_ms)
 
     async def end_mirror(
         self, node_id: int, mirror: MirrorPartition, *, abort_transactions: bool, timeout_ms: int
@@ -78,9 +79,9 @@ class GrpcMirrors:
         call = _mirrors(node).EndMirror(message, **self._transport.options(timeout_ms))
         return _log(await self._transport.ask(node, call))
 
-    async def _append(self, node_id: int, message: mirrors_pb2.AppendMirroredRequest, timeout_ms: int) -> MirrorLog:
+    async def _append(self, node_id: int, message: bytes, timeout_ms: int) -> MirrorLog:
         node = self._transport.node(node_id)
-        call = _mirrors(node).Append(message, **self._transport.options(timeout_ms))
+        call = node.append_mirrored(message, **self._transport.options(timeout_ms))
         return _log(await self._transport.ask(node, call))
 
 

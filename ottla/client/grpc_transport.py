@@ -8,6 +8,7 @@ import grpc.aio
 
 from ottla.client.config import ConnectionConfig
 from ottla.client.errors import ClientClosed, ClientError, ErrorCode
+from ottla.client.grpc_batches import append_method, fetch_method
 from ottla.client.grpc_channel import error_of_status, open_channel
 from ottla.client.grpc_convert import (
     description_of,
@@ -74,6 +75,8 @@ class Connection:
         self.topics = cast("TopicsAsyncStub", topics_pb2_grpc.TopicsStub(channel))
         self.configs = cast("ConfigsAsyncStub", configs_pb2_grpc.ConfigsStub(channel))
         self.fetch = cast("FetchAsyncStub", fetch_pb2_grpc.FetchStub(channel))
+        self.fetch_batches = fetch_method(channel)
+        self.append_mirrored = append_method(channel)
         self.produce = cast("ProduceAsyncStub", produce_pb2_grpc.ProduceStub(channel))
         self.link: ProduceLink | None = None
 
@@ -207,18 +210,18 @@ class GrpcTransport:
         )
         node = self.node(node_id)
         timeout = self._timeout + request.max_wait_ms / 1000
-        answer = await self.ask(node, node.fetch.Fetch(message, timeout=timeout, metadata=self._metadata))
+        answer = await self.ask(node, node.fetch_batches(message, timeout=timeout, metadata=self._metadata))
         return [
             FetchResult(
                 TopicPartition(result.topic, result.partition),
                 error_of(result),
-                result.batches,
+                batches,
                 result.high_watermark,
                 result.last_stable_offset,
                 result.log_start_offset,
                 [(aborted.producer_id, aborted.first_offset) for aborted in result.aborted_transactions],
             )
-            for result in answer.partitions
+            for result, batches in answer
         ]
 
     async def list_offsets(

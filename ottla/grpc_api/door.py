@@ -10,6 +10,7 @@ from grpc_reflection.v1alpha import reflection
 
 from ottla.broker.broker import Broker
 from ottla.core.errors import ConfigError
+from ottla.grpc_api.batch_methods import add_batch_methods
 from ottla.grpc_api.cluster import Cluster
 from ottla.grpc_api.configs import Configs
 from ottla.grpc_api.fetch import Fetch
@@ -86,7 +87,8 @@ class GrpcDoor:
         self._server = grpc.aio.server(options=(limits or Limits()).options())
         self._streams = OpenStreams()
         produce_pb2_grpc.add_ProduceServicer_to_server(Produce(broker, self._streams), self._server)
-        fetch_pb2_grpc.add_FetchServicer_to_server(Fetch(broker, self._streams), self._server)
+        fetch, mirrors = Fetch(broker, self._streams), Mirrors(broker)
+        fetch_pb2_grpc.add_FetchServicer_to_server(fetch, self._server)
         topics_pb2_grpc.add_TopicsServicer_to_server(Topics(broker), self._server)
         configs_pb2_grpc.add_ConfigsServicer_to_server(Configs(broker), self._server)
         cluster_pb2_grpc.add_ClusterServicer_to_server(Cluster(broker), self._server)
@@ -94,7 +96,8 @@ class GrpcDoor:
         replicas_pb2_grpc.add_ReplicasServicer_to_server(Replicas(broker), self._server)
         groups_pb2_grpc.add_GroupsServicer_to_server(Groups(broker), self._server)
         transactions_pb2_grpc.add_TransactionsServicer_to_server(Transactions(broker), self._server)
-        mirrors_pb2_grpc.add_MirrorsServicer_to_server(Mirrors(broker), self._server)
+        mirrors_pb2_grpc.add_MirrorsServicer_to_server(mirrors, self._server)
+        add_batch_methods(self._server, fetch.Fetch, mirrors.Append)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)

@@ -7,6 +7,7 @@ from ottla.broker.broker import Broker
 from ottla.broker.fetch_messages import FetchedPartition, FetchPartition, FetchRequest, FetchResponse
 from ottla.core.errors import ApiError, DecodeError, ErrorCode
 from ottla.core.types import Uuid
+from ottla.grpc_api.batch_methods import PartitionResult
 from ottla.grpc_api.calls import ask
 from ottla.grpc_api.errors import Context, detail, telling_errors
 from ottla.grpc_api.open_streams import OpenStreams
@@ -33,7 +34,9 @@ class Fetch(FetchServicer):
         self._broker, self._streams = broker, streams
 
     @telling_errors
-    async def Fetch(self, request: fetch_pb2.FetchRequest, context: Context) -> fetch_pb2.FetchResponse:
+    async def Fetch(  # type: ignore[override]  # `batch_methods` encodes it
+        self, request: fetch_pb2.FetchRequest, context: Context
+    ) -> list[PartitionResult]:
         """One long poll."""
         return await self._fetch(request, list(request.partitions), request.max_wait_ms)
 
@@ -48,15 +51,17 @@ class Fetch(FetchServicer):
     async def _stream(self, request: fetch_pb2.FetchRequest, context: Context) -> None:
         partitions = list(request.partitions)
         while partitions:
-            response = await self._fetch(request, partitions, max(request.max_wait_ms, _STREAM_WAIT_MS))
+            results = [
+                one.whole() for one in await self._fetch(request, partitions, max(request.max_wait_ms, _STREAM_WAIT_MS))
+            ]
             failed: set[tuple[str, int]] = set()
             after: dict[tuple[str, int], int] = {}
-            for result in response.partitions:
+            for result in results:
                 name = (result.topic, result.partition)
                 after[name] = result.next_offset
                 if result.HasField("error"):
                     failed.add(name)
-            news = [it for it in response.partitions if it.HasField("error") or it.batches or it.records]
+            news = [it for it in results if it.HasField("error") or it.batches or it.records]
             if news:
                 await context.write(fetch_pb2.FetchResponse(partitions=news))
             partitions = [it for it in partitions if (it.topic, it.partition) not in failed]
@@ -108,7 +113,7 @@ class Fetch(FetchServicer):
 
     async def _fetch(
         self, request: fetch_pb2.FetchRequest, partitions: list[fetch_pb2.FetchPartition], max_wait_ms: int
-    ) -> fetch_pb2.FetchResponse:
+    ) -> list[PartitionResult]:
         structured = request.format == fetch_pb2.RECORD_FORMAT_STRUCTURED
         max_bytes = min(request.max_bytes or DEFAULT_MAX_BYTES, DEFAULT_MAX_BYTES)
         if structured:
@@ -136,7 +141,7 @@ class Fetch(FetchServicer):
         )
         if response.error:
             raise ApiError(ErrorCode(response.error))
-        return fetch_pb2.FetchResponse(partitions=_results(response.partitions, offsets, names, structured=structured))
+        return _results(response.partitions, offsets, names, structured=structured)
 
     async def _wait(self, request: FetchRequest) -> FetchResponse:
         answer: asyncio.Future[FetchResponse] = asyncio.get_running_loop().create_future()
@@ -167,8 +172,8 @@ def _results(
     names: dict[Uuid, str],
     *,
     structured: bool,
-) -> list[fetch_pb2.FetchPartitionResult]:
-    results: list[fetch_pb2.FetchPartitionResult] = []
+) -> list[PartitionResult]:
+    results: list[PartitionResult] = []
     for partition in fetched:
         topic = partition.topic if isinstance(partition.topic, str) else names[partition.topic]
         offset = offsets[topic, partition.index]
@@ -181,16 +186,17 @@ def _results(
             log_start_offset=partition.log_start_offset,
             next_offset=offset,
         )
-        results.append(result)
         if not partition.size:
+            results.append(PartitionResult(result))
             continue
-        data = b"".join(partition.buffers)
+        data = partition.buffers[0] if len(partition.buffers) == 1 else b"".join(partition.buffers)
         if not structured:
-            result.batches = data
+            results.append(PartitionResult(result, data))
             result.next_offset = next_offset_of(data, offset)
             for producer_id, first_offset in partition.aborted or ():
                 result.aborted_transactions.add(producer_id=producer_id, first_offset=first_offset)
             continue
+        results.append(PartitionResult(result))
         try:
             records, result.next_offset = records_of(data, partition, offset)
         except DecodeError as error:

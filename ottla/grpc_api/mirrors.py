@@ -4,6 +4,7 @@ from ottla.broker import mirrors
 from ottla.broker.broker import Broker
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.types import Uuid
+from ottla.grpc_api.batch_methods import Append
 from ottla.grpc_api.errors import Context, telling_errors
 from ottla.v1 import mirrors_pb2 as pb
 from ottla.v1.mirrors_pb2_grpc import MirrorsServicer
@@ -19,9 +20,10 @@ class Mirrors(MirrorsServicer):
         self._broker = broker
 
     @telling_errors
-    async def Append(self, request: pb.AppendMirroredRequest, context: Context) -> pb.MirrorLog:
+    async def Append(self, append: Append, context: Context) -> pb.MirrorLog:  # type: ignore[override]
         """One request of one partition."""
         del context
+        request = append.message
         return _log(
             await mirrors.append(
                 self._broker,
@@ -29,7 +31,7 @@ class Mirrors(MirrorsServicer):
                 expected_end_offset=request.expected_end_offset if request.HasField("expected_end_offset") else None,
                 begin_offset=request.begin_at if request.HasField("begin_at") else None,
                 log_start_offset=request.log_start_offset,
-                batches=memoryview(bytearray(request.batches)),  # the log writes its leader epoch into them
+                batches=memoryview(append.batches),  # the log writes its leader epoch into them
                 timeout_ms=request.timeout_ms or DEFAULT_TIMEOUT_MS,
             )
         )

@@ -8,6 +8,7 @@ from struct import error as struct_error
 
 from ottla.broker.fetch_messages import FetchedPartition
 from ottla.core.errors import ApiError, CorruptBatch, ErrorCode
+from ottla.core.types import Buffer
 from ottla.records.aborted import AbortedFilter
 from ottla.records.batch import Compression, Record, decode_records, encode_batch, iterate_headers
 from ottla.v1 import records_pb2
@@ -59,7 +60,7 @@ def _record_of(message: records_pb2.Record, now_ms: int) -> Record:
     )
 
 
-def next_offset_of(data: bytes, fetch_offset: int) -> int:
+def next_offset_of(data: Buffer, fetch_offset: int) -> int:
     """The offset after the last batch."""
     after = fetch_offset
     for _, header in iterate_headers(data):
@@ -67,7 +68,7 @@ def next_offset_of(data: bytes, fetch_offset: int) -> int:
     return max(after, fetch_offset)
 
 
-def records_of(data: bytes, fetched: FetchedPartition, fetch_offset: int) -> tuple[Iterable[records_pb2.Record], int]:
+def records_of(data: Buffer, fetched: FetchedPartition, fetch_offset: int) -> tuple[Iterable[records_pb2.Record], int]:
     """The records from an offset on, without control and aborted ones; and where to read on."""
     left_out = AbortedFilter(fetched.aborted)
     messages: list[records_pb2.Record] = []

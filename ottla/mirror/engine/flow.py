@@ -28,6 +28,7 @@ from ottla.mirror.engine.turns import Turns
 logger = logging.getLogger("ottla.mirror")
 
 _PARTITION_BYTES: Final = 8 << 20  # eight of them, on the way or being written, fit the default of ottla.memory.bytes
+_EXACT_BYTES: Final = 4 << 20  # as fast, and gRPC holds a message several times over on its way in and out
 _DEAD_LETTER_BYTES: Final = 64 << 20  # records that the copy's own topic refuses find room there
 
 
@@ -52,7 +53,7 @@ class FlowRunner:
             source,
             owner=config.name,
             memory_bytes=config.memory_bytes,
-            partition_bytes=min(config.transaction_bytes, _PARTITION_BYTES),
+            partition_bytes=min(config.transaction_bytes, _EXACT_BYTES if config.exact else _PARTITION_BYTES),
             wait_ms=config.poll_timeout_ms,
             read_committed=not config.exact,
         )
