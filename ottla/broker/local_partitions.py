@@ -38,7 +38,8 @@ class LocalPartitions:
     A replica whose files a start finds damaged is made anew from its leader, as soon as the metadata says that this is
     safe: others are in sync, and nobody counts on this one any more. Its files are set aside. Until then, and where it
     is the last, it stays offline. One that fails later stays offline until the node starts again, whatever it fails
-    for: a leader may just have proposed it for what it told of its log under this registration (KIP-903).
+    for: a leader may just have proposed it for what it told of its log under this registration (KIP-903). What readers
+    found by then is noted in its directory, and known to that start, which reads no contents itself.
     """
 
     def __init__(self, node_id: NodeId, manager: PartitionManager, replicas: ReplicaManager) -> None:
@@ -127,6 +128,7 @@ class LocalPartitions:
             config,
             leader_epoch=partition.leader_epoch,
             is_leader=partition.replicas == (self._node_id,),
+            is_counted_on=self._node_id in partition.isr or self._node_id in partition.elr,
         )
         return Assignment(
             topic=topic.name,

@@ -9,8 +9,9 @@
     ├── EncodeError         a value that its place on the wire cannot hold; names the field
     ├── ConfigError         a wrong key or value; says what to change
     └── StorageError        the files on disk are not usable
-        └── CorruptLog      damage below the durable end: names file, position and what to do
-            └── CorruptContents     of one batch, which its CRC tells; what follows can be read
+        ├── CorruptLog      damage below the durable end: names file, position and what to do
+        │   └── CorruptContents     of one batch, which its CRC tells; what follows can be read
+        └── KnownDamage     the same, found before this start
 
 `OSError` of a failed write or sync passes through to whoever submitted it; it is turned into
 `ApiError(KAFKA_STORAGE_ERROR)` where a client is answered.
@@ -30,6 +31,7 @@ __all__ = [
     "EncodeError",
     "ErrorCode",
     "InvalidRecord",
+    "KnownDamage",
     "OttlaError",
     "StorageError",
     "UnsupportedMagic",
@@ -100,3 +102,7 @@ class CorruptLog(StorageError):
 
 class CorruptContents(CorruptLog):
     """A batch in the middle of a log is not what was written. What lies before and behind it is sound."""
+
+
+class KnownDamage(StorageError):
+    """Damage that was found while the log was served, before this start. The text is that of the error then."""

@@ -16,6 +16,7 @@ HIGH_WATERMARK_FILE: Final = "replication-offset-checkpoint"
 CLEANER_FILE: Final = "cleaner-offset-checkpoint"
 LEADER_EPOCH_FILE: Final = "leader-epoch-checkpoint"
 PARTITION_METADATA_FILE: Final = "partition.metadata"
+DAMAGE_FILE: Final = "damage-found"  # what a reader found wrong, for the next start, which reads no contents
 
 TopicPartition = tuple[str, int]
 

@@ -10,11 +10,12 @@ from typing import Final
 
 import structlog
 
-from ottla.core.errors import StorageError
+from ottla.core.errors import KnownDamage, StorageError
 from ottla.core.ports import Clock, Disk, Worker
 from ottla.core.types import Uuid, format_uuid
 from ottla.partitions.checkpoints import (
     CLEANER_FILE,
+    DAMAGE_FILE,
     HIGH_WATERMARK_FILE,
     LOG_START_FILE,
     PARTITION_METADATA_FILE,
@@ -122,8 +123,13 @@ class PartitionManager:
         *,
         leader_epoch: int = 0,
         is_leader: bool = True,
+        is_counted_on: bool = True,
     ) -> Partition:
-        """The partition, recovered from its directory if it has one (that blocks: only at start)."""
+        """The partition, recovered from its directory if it has one (that blocks: only at start).
+
+        `is_counted_on`: it is in sync, or may be elected; then damage that its readers found is no reason to stay
+        offline, as what is sound of it may be all that is left.
+        """
         key = (topic, index)
         known = self._partitions.get(key)
         if known is not None:
@@ -134,7 +140,7 @@ class PartitionManager:
             topic_id=topic_id,
             index=index,
             config=config,
-            recovered=self._recover(key, topic_id, config),
+            recovered=self._recover(key, topic_id, config, is_counted_on=is_counted_on),
             leader_epoch=leader_epoch,
             is_leader=is_leader,
         )
@@ -244,7 +250,7 @@ class PartitionManager:
     def __len__(self) -> int:
         return len(self._partitions)
 
-    def _recover(self, key: TopicPartition, topic_id: Uuid, config: LogConfig) -> RecoveredLog:
+    def _recover(self, key: TopicPartition, topic_id: Uuid, config: LogConfig, *, is_counted_on: bool) -> RecoveredLog:
         directory = f"{key[0]}-{key[1]}"
         if directory not in self._directories:
             return empty_log(directory)
@@ -274,6 +280,9 @@ class PartitionManager:
             now_ms=self.environment.clock.time_ms(),
             clean=self._clean,
         )
+        found = f"{directory}/{DAMAGE_FILE}"
+        if recovered.error is None and not is_counted_on and files.exists(found):
+            recovered.error = KnownDamage(files.read_bytes(found).decode(errors="replace"))
         if recovered.error is not None:
             logger.error("a partition is offline", partition=directory, error=str(recovered.error))
         elif recovered.truncated_bytes:

@@ -15,7 +15,7 @@ from typing import Final
 import structlog
 
 from ottla.core.error_codes import ErrorCode
-from ottla.core.errors import ApiError, CorruptBatch, CorruptLog
+from ottla.core.errors import ApiError, CorruptBatch, CorruptLog, KnownDamage
 from ottla.core.types import Uuid
 from ottla.partitions import upkeep
 from ottla.partitions.config import LogConfig
@@ -73,7 +73,7 @@ class Partition(ReadablePartition):
         self.state = State.ONLINE
         self.error = None
         self.was_truncated = bool(recovered.truncated_bytes)  # at this start: the end of the log was not whole
-        self.is_damaged = isinstance(recovered.error, CorruptLog | CorruptBatch)  # from the start on
+        self.is_damaged = isinstance(recovered.error, CorruptLog | CorruptBatch | KnownDamage)  # from the start on
         self.role = None
         self.high_watermark = 0
         self.recovery_limit: int | None = None  # a truncation is about to cut here: nothing above counts as durable

@@ -6,8 +6,9 @@ from typing import Any, Final
 import structlog
 
 from ottla.core.error_codes import ErrorCode
-from ottla.core.errors import ApiError, CorruptContents
+from ottla.core.errors import ApiError, CorruptBatch, CorruptContents, CorruptLog
 from ottla.partitions import file_reads
+from ottla.partitions.checkpoints import DAMAGE_FILE
 from ottla.partitions.environment import Environment
 from ottla.partitions.epoch_cache import EpochCache
 from ottla.partitions.file_reads import ReadDone
@@ -137,8 +138,20 @@ class ReadablePartition:
         if isinstance(error, CorruptContents) and not sound_elsewhere:
             logger.error("a batch is damaged", partition=self.name, error=str(error))
             return ApiError(ErrorCode.CORRUPT_MESSAGE, f"{self.name}: {error}")
+        if self.log.failed is None and isinstance(error, CorruptLog | CorruptBatch):
+            self._note_damage(str(error))
         self.log.fail(error)
         return self.storage_error()
+
+    def _note_damage(self, found: str) -> None:
+        """So that the replica is made anew after the next start, which would not see it."""
+        files, path = self.environment.disk.files, f"{self.log.directory}/{DAMAGE_FILE}"
+
+        def noted(_: None, error: Exception | None) -> None:
+            if error is not None:
+                logger.warning("the next start will not know of the damage", partition=self.name, error=str(error))
+
+        self.environment.disk.submit(lambda: files.write_atomically(path, found.encode()), noted)
 
     def storage_error(self) -> ApiError:
         """What whoever asks for anything of an offline partition is told."""

@@ -1,14 +1,15 @@
 """A replica that lost a part of its files while its node was down is made anew, and what it had is kept aside."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import OFFSET_BEGINNING, Consumer, ElectionType, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from chaos.rolling import until_in_sync
-from ottla.partitions.checkpoints import RECOVERY_POINT_FILE
+from ottla.partitions.checkpoints import DAMAGE_FILE, RECOVERY_POINT_FILE
 from ottla.partitions.manager import DAMAGED_SUFFIX
 from ottla.testing.cluster import Cluster
 
@@ -51,16 +52,45 @@ def test_a_damaged_replica_is_made_anew_from_the_others(tmp_path: Path) -> None:
         until_in_sync(cluster, 3)
         [kept] = (cluster.directory / "node-2").glob(f"{TOPIC}-0.*{DAMAGED_SUFFIX}")
         assert (kept / first.name).read_bytes() == content
+        find_damage_while_it_runs(cluster, admin)
         cluster.stop()
+        assert segments(cluster.directory / "node-3" / f"{TOPIC}-0") == segments(damaged)
         assert segments(damaged) == segments(cluster.directory / "node-1" / f"{TOPIC}-0")
         cluster.start()
         admin.delete_topics([TOPIC])[TOPIC].result(30)
-        until_gone(kept)
+        until(lambda: not kept.exists(), "what was kept goes with its topic")
 
 
-def until_gone(directory: Path) -> None:
-    """What was kept goes with its topic."""
+def find_damage_while_it_runs(cluster: Cluster, admin: AdminClient) -> None:
+    """In what no start reads: the leader gives way to the others, and is made anew after its next start."""
+    node = cluster.directory / "node-1"
+    cluster.kill_node(1)
+    first = min((node / f"{TOPIC}-0").glob("*.log"))
+    content = bytearray(first.read_bytes())
+    content[len(content) // 2 + 2_000] ^= 4  # within the records of a batch
+    first.write_bytes(content)
+    cluster.start_node(1)
+    until_in_sync(cluster, 3)
+    assert not list(node.glob(f"*{DAMAGED_SUFFIX}"))
+    partition = TopicPartition(TOPIC, 0, OFFSET_BEGINNING)
+    admin.elect_leaders(ElectionType.PREFERRED, [partition]).result(30)
+    consumer = Consumer({"bootstrap.servers": cluster.bootstrap, "group.id": "reader"})
+    try:
+        consumer.assign([partition])
+        values = consumer.consume(COUNT, timeout=60)
+        assert [message.value() for message in values] == [RECORD] * COUNT
+    finally:
+        consumer.close()
+    until(lambda: (node / f"{TOPIC}-0" / DAMAGE_FILE).exists(), "the damage is noted")
+    cluster.kill_node(1)
+    cluster.start_node(1)
+    until_in_sync(cluster, 3)
+    [kept] = node.glob(f"{TOPIC}-0.*{DAMAGED_SUFFIX}")
+    assert (kept / first.name).read_bytes() == content
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + 30
-    while directory.exists():
-        assert time.monotonic() < deadline, f"{directory} stays"
+    while not condition():
+        assert time.monotonic() < deadline, f"not yet: {what}"
         time.sleep(0.05)

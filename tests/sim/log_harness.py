@@ -93,6 +93,8 @@ class Node:
     def files(self) -> Any:
         return self.disk.files
 
+    is_counted_on = True  # as the metadata says, at the next start
+
     def start(self) -> None:
         self.manager = PartitionManager(
             self.disk, self.clock, worker=SimWorker(self.disk), journal_bytes=self.journal_bytes
@@ -102,7 +104,9 @@ class Node:
         environment.open_files.limit = 3
         environment.save_every_bytes = environment.save_at_stop_bytes = self.save_bytes
         self.manager.open()
-        self.partition: Partition = self.manager.create(TOPIC, TOPIC_ID, 0, self.config)
+        self.partition: Partition = self.manager.create(
+            TOPIC, TOPIC_ID, 0, self.config, is_counted_on=self.is_counted_on
+        )
 
     def crash(self) -> None:
         self.files.before = None

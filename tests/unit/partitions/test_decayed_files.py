@@ -1,6 +1,7 @@
 """What lay on the disk while its node was down, and is not what was written any more: no reader gets it."""
 
 import contextlib
+import errno
 from collections.abc import Callable
 
 import pytest
@@ -73,6 +74,37 @@ def test_a_leader_leaves_the_partition_to_replicas_that_have_it_whole() -> None:
         node.read(bad)
     assert caught.value.code is ErrorCode.KAFKA_STORAGE_ERROR
     assert node.partition.state is State.OFFLINE
+
+
+@pytest.mark.parametrize("restart", [Node.kill, Node.crash])
+def test_damage_that_was_found_is_known_to_the_next_start_unless_the_replica_counts(
+    restart: Callable[[Node], None],
+) -> None:
+    """A start reads no contents: the replica would come back, and be in sync, with what it cannot give."""
+    node = filled()
+    bad = decay(node, 2)
+    restarted(node)
+    lead(node, 1)
+    with pytest.raises(ApiError):
+        node.read(bad)
+    found = str(node.partition.error)
+    node.clock.run_for(1000)
+    restart(node)  # it is in sync still, as far as this node knows: the others may be gone
+    assert (node.partition.state, node.partition.is_damaged) == (State.ONLINE, False)
+    node.is_counted_on = False
+    restart(node)
+    assert (node.partition.state, node.partition.is_damaged) == (State.OFFLINE, True)  # so it is made anew
+    assert str(node.partition.error) == found
+
+
+def test_what_failed_for_another_reason_is_no_damage_at_the_next_start() -> None:
+    node = filled()
+    restarted(node)
+    lead(node, 1)
+    node.partition.damaged(OSError(errno.EIO, "Input/output error"))
+    node.clock.run_for(1000)
+    node.is_counted_on = False
+    restarted(node)
 
 
 def test_a_leader_that_alone_is_in_sync_goes_on() -> None:
