@@ -89,7 +89,7 @@ class Images:
             if known is partition:
                 continue
             where = f"{topic.name}-{partition.index} at {image.offset}"
-            self.setting.checker.replicas.moved((topic.id, partition.index), partition.replicas)
+            self.setting.checker.replicas.changed((topic.id, partition.index), (*partition.isr, *partition.elr))
             for node in set(partition.isr) - set(known.isr if known is not None else partition.isr):
                 self.setting.checker.replicas.joined((topic.id, partition.index), node, where)
             self._judge(where, partition, known, image)

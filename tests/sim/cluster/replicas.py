@@ -9,7 +9,7 @@
 - no batch of an idempotent producer is committed twice
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from ottla.core.types import NodeId
@@ -78,10 +78,13 @@ class Replicas:
             {(p.topic_id, p.index): p.log.durable_end_offset for p in process.logs if not _is_unread(p)}
         )
 
-    def moved(self, key: PartitionId, replicas: tuple[NodeId, ...]) -> None:
-        """Whoever has no replica any more owes nothing, also if it gets a new one."""
+    def changed(self, key: PartitionId, counted: Collection[NodeId]) -> None:
+        """Who is not `counted` on any more (in the ISR or the ELR) owes nothing.
+
+        Nor does it with a replica of its own: that may have been removed and made anew between two images seen here.
+        """
         for (node, _), owed in self._owed.items():
-            if node not in replicas:
+            if node not in counted:
                 owed.pop(key, None)
 
     def joined(self, key: PartitionId, node: NodeId, where: str) -> None:
