@@ -7,7 +7,7 @@ import pytest
 from ottla.broker.produce import ProducedTopics
 from ottla.core.errors import ErrorCode
 from ottla.partitions.partition import Partition
-from ottla.partitions.results import Origin
+from ottla.partitions.results import Isolation, Origin
 from ottla.records.batch import Record, encode_batch
 from ottla.records.control import encode_end_transaction_marker
 from ottla.records.header import iterate_headers
@@ -91,7 +91,9 @@ class Transactional:
     def sequences(self) -> list[int]:
         """Of the data in the log."""
         self.broker.clock.run_for(100)
-        found = self.partition.read(0, 1 << 20, isolation=2, minimum_one_batch=True, done=lambda _: None)  # type: ignore[arg-type]
+        found = self.partition.read(
+            0, 1 << 20, isolation=Isolation.LOG_END, minimum_one_batch=True, done=lambda _: None
+        )
         assert found is not None
         data = b"".join(bytes(part) for part in found.buffers)
         return [header.base_sequence for _, header in iterate_headers(data) if not header.is_control]

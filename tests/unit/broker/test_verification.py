@@ -34,7 +34,7 @@ class Rig:
         self.verification = Verification(self.clock, self.image, self.deliver)
 
     def image(self) -> MetadataImage:
-        partitions = [SimpleNamespace(leader=NodeId(leader)) for leader in self.leaders]
+        partitions = tuple(SimpleNamespace(leader=NodeId(leader)) for leader in self.leaders)
         topics = {TRANSACTION_STATE: SimpleNamespace(partitions=partitions)} if partitions else {}
         return cast(MetadataImage, SimpleNamespace(topics=topics))
 
