@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import grpc
-import grpc.aio
 
 from ottla.core.protobuf_fields import field_head, split_field
 from ottla.core.types import Buffer
@@ -55,28 +54,24 @@ def parse_append(data: bytes) -> Append:
     return Append(message, bytearray(split.found[-1]) if split.found else bytearray())  # of several, the last counts
 
 
-def add_batch_methods(server: grpc.aio.Server, fetch: Any, append: Any) -> None:
-    """Serve `Fetch.Fetch` and `Mirrors.Append` by these, in place of the handlers that were generated and added before.
+def batch_methods(fetch: Any, append: Any) -> dict[str, dict[str, "grpc.RpcMethodHandler[Any, Any]"]]:
+    """By service and name: `Fetch.Fetch` and `Mirrors.Append`.
 
     `fetch` takes a FetchRequest and returns PartitionResults, `append` takes an Append and returns a MirrorLog.
     """
-    server.add_registered_method_handlers(
-        "ottla.v1.Fetch",
-        {
+    return {
+        "ottla.v1.Fetch": {
             "Fetch": grpc.unary_unary_rpc_method_handler(
                 fetch,
                 request_deserializer=fetch_pb2.FetchRequest.FromString,
                 response_serializer=encode_fetch_response,
             )
         },
-    )
-    server.add_registered_method_handlers(
-        "ottla.v1.Mirrors",
-        {
+        "ottla.v1.Mirrors": {
             "Append": grpc.unary_unary_rpc_method_handler(
                 append,
                 request_deserializer=parse_append,
                 response_serializer=mirrors_pb2.MirrorLog.SerializeToString,
             )
         },
-    )
+    }

@@ -10,7 +10,7 @@ from grpc_reflection.v1alpha import reflection
 
 from ottla.broker.broker import Broker
 from ottla.core.errors import ConfigError
-from ottla.grpc_api.batch_methods import add_batch_methods
+from ottla.grpc_api.batch_methods import batch_methods
 from ottla.grpc_api.cluster import Cluster
 from ottla.grpc_api.configs import Configs
 from ottla.grpc_api.fetch import Fetch
@@ -86,8 +86,12 @@ class GrpcDoor:
     def __init__(self, broker: Broker, limits: Limits | None = None) -> None:
         self._server = grpc.aio.server(options=(limits or Limits()).options())
         self._streams = OpenStreams()
-        produce_pb2_grpc.add_ProduceServicer_to_server(Produce(broker, self._streams), self._server)
         fetch, mirrors = Fetch(broker, self._streams), Mirrors(broker)
+        # In place of generated ones: of generic handlers the first counts, of registered ones, in newer gRPC, the last.
+        own = batch_methods(fetch.Fetch, mirrors.Append)
+        for service, handlers in own.items():
+            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+        produce_pb2_grpc.add_ProduceServicer_to_server(Produce(broker, self._streams), self._server)
         fetch_pb2_grpc.add_FetchServicer_to_server(fetch, self._server)
         topics_pb2_grpc.add_TopicsServicer_to_server(Topics(broker), self._server)
         configs_pb2_grpc.add_ConfigsServicer_to_server(Configs(broker), self._server)
@@ -97,7 +101,8 @@ class GrpcDoor:
         groups_pb2_grpc.add_GroupsServicer_to_server(Groups(broker), self._server)
         transactions_pb2_grpc.add_TransactionsServicer_to_server(Transactions(broker), self._server)
         mirrors_pb2_grpc.add_MirrorsServicer_to_server(mirrors, self._server)
-        add_batch_methods(self._server, fetch.Fetch, mirrors.Append)
+        for service, handlers in own.items():
+            self._server.add_registered_method_handlers(service, handlers)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
