@@ -4,8 +4,9 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,49 @@ async def test_a_killed_mirror_loses_nothing_and_copies_nothing_twice(
         (1200, 0, 0, 0),
         (160, 0, 0, 0),
     ]
+
+
+async def test_a_transaction_that_was_left_open_holds_up_no_later_mirror(
+    clusters: dict[str, Cluster], topic: str, tmp_path: Path
+) -> None:
+    settings = {"topics": topic, "ottla_transaction_interval_ms": "1"}
+    command = MirrorCommand(write_properties(tmp_path / "mm2.properties", clusters, **settings))
+    copies: Callable[[], Awaitable[object]] = lambda: read_all(clusters["b"], f"a.{topic}", 1, 1)  # noqa: E731
+
+    async def write() -> None:
+        while True:
+            await produce(clusters["a"], topic, [b"v" * 1000] * 20, 1)
+
+    async def open_ones() -> list[str]:
+        async with Admin(**door(clusters["b"])) as admin:
+            listed = await admin.list_transactions(states=["Ongoing"])
+        return [one.transactional_id for one in listed if one.transactional_id.startswith("ottla-mirror-")]
+
+    async def interrupted(end: Callable[[], object], times: int) -> list[str]:
+        """What is open when a mirror was ended in the middle of its work, at the latest when that was done so often."""
+        for _ in range(times):
+            await asyncio.to_thread(command.start)
+            await asyncio.wait_for(copies(), WAIT_S)
+            await asyncio.sleep(1)
+            await asyncio.to_thread(end)
+            left = await open_ones()
+            if left:
+                break
+        return left
+
+    writing = asyncio.create_task(write())
+    try:
+        assert await interrupted(command.kill, 10), "a killed one leaves a transaction open"
+        start = time.monotonic()
+        await asyncio.to_thread(command.start)
+        assert time.monotonic() - start < 20, "it would time out after 30 s"
+        await asyncio.to_thread(command.stop)
+        assert not await interrupted(command.stop, 3), "a stopped one does not"
+    finally:
+        writing.cancel()
+        with suppress(asyncio.CancelledError):
+            await writing
+        command.kill()
 
 
 async def test_the_share_of_a_killed_process_goes_to_the_others(

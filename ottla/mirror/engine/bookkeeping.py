@@ -71,8 +71,11 @@ class Bookkeeping:
             await asyncio.wait(self._tasks.values())
         await self._reader.close()
 
-    async def catch_up(self, partitions: Mapping[int, object] | None = None) -> None:
+    async def catch_up(self, partitions: Mapping[int, object] | None = None, *, committed_only: bool = False) -> None:
         """Read up to where these partitions (or all) end now, also behind transactions that are open there now.
+
+        `committed_only`: not behind those. A mirror that was killed leaves them open until they time out; whoever goes
+        on in its place does not wait so long to begin, but ends them before it writes, and then makes sure.
 
         Raises ClientError, also when the right to read it is missing, and DecodeError when a newer mirror wrote there.
         """
@@ -89,7 +92,7 @@ class Bookkeeping:
         for partition in wanted:
             self._denied.pop(partition, None)  # it may be allowed by now: the next try tells
         ends = await asyncio.gather(
-            *(self._side.offset_at(one, LATEST_TIMESTAMP, read_committed=False) for one in wanted)
+            *(self._side.offset_at(one, LATEST_TIMESTAMP, read_committed=committed_only) for one in wanted)
         )
         for partition in wanted:
             if partition not in self._tasks:

@@ -40,6 +40,7 @@ logger = logging.getLogger("ottla.mirror")
 # The copy of a record that is refused with one of these is too large for the target.
 _TOO_LARGE: Final = frozenset({ErrorCode.MESSAGE_TOO_LARGE, ErrorCode.RECORD_LIST_TOO_LARGE})
 _NOWHERE: Final = range(0)
+_LEAVING_S: Final = 2.0
 
 
 class Copier(PartitionCopier):
@@ -53,6 +54,21 @@ class Copier(PartitionCopier):
         self._dead: set[int] = set()  # source offsets of those that the target refuses
         self._end: int | None = None  # the next transaction ends before this source offset
         self._is_unsure = False  # whether the last transaction is committed
+
+    async def run(self) -> None:
+        try:
+            await super().run()
+        finally:
+            if self._is_unsure:
+                await self._end_transaction()
+
+    async def _end_transaction(self) -> None:
+        """Until it is ended or times out, nobody reads what lies behind it."""
+        try:
+            async with asyncio.timeout(_LEAVING_S):
+                await self._writer.fence()
+        except (ClientError, TimeoutError) as error:
+            logger.debug("%s: a transaction stays open until it times out: %s", self, error)
 
     # -- where to begin, and what to do when it fails
 

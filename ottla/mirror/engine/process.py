@@ -96,7 +96,8 @@ class MirrorProcess:
         partitions = await books.ensure_topic(
             flows[0].progress_partitions, flows[0].progress_replication_factor, flows[0].admin_timeout_ms
         )
-        await asyncio.gather(books.catch_up(), *(self.books[flow.source].catch_up() for flow in flows))
+        known = (books, *(self.books[flow.source] for flow in flows))
+        await asyncio.gather(*(one.catch_up(committed_only=True) for one in known))
         mine = self._mine[alias] = asyncio.Event()
         runners = []
         for config in flows:
@@ -118,7 +119,7 @@ class MirrorProcess:
 
         async def take(share: frozenset[int]) -> None:
             if share:
-                await books.catch_up(dict.fromkeys(share))
+                await books.catch_up(dict.fromkeys(share), committed_only=True)
             await asyncio.gather(*(runner.take(share) for runner in runners))
             if _FIRST in share:
                 mine.set()
