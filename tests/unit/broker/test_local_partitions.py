@@ -11,6 +11,8 @@ from ottla.controller.effective import EffectiveConfigs
 from ottla.controller.image import NO_LEADER, MetadataDelta, MetadataImage, PartitionImage, TopicImage
 from ottla.core.types import NodeId, Uuid
 
+pytestmark = pytest.mark.interpreted
+
 ME, OTHER = NodeId(1), NodeId(2)
 
 
@@ -74,14 +76,12 @@ def _id(text: bytes) -> Uuid:
 A, B, C = _id(b"a"), _id(b"b"), _id(b"c")
 
 
-@pytest.mark.interpreted
 def test_a_replica_that_is_gone_leads_and_follows_nothing_before_its_files_are_moved() -> None:
     metadata = Metadata()
     assert metadata.have(b"a", ME, OTHER) == [("create", A), ("follow", A)]
     assert metadata.have(b"a", OTHER) == [("forget", A), ("remove", "t")]
 
 
-@pytest.mark.interpreted
 def test_a_topic_made_again_waits_until_its_namesakes_files_are_out_of_the_way() -> None:
     metadata = Metadata()
     metadata.have(b"a", ME, OTHER)
@@ -91,7 +91,6 @@ def test_a_topic_made_again_waits_until_its_namesakes_files_are_out_of_the_way()
     assert metadata.partitions.asked == [("drop damaged", A), ("create", B), ("follow", B)]
 
 
-@pytest.mark.interpreted
 def test_nor_does_the_one_after_that_begin_before() -> None:
     metadata = Metadata()
     metadata.have(b"a", ME, OTHER)
@@ -111,7 +110,6 @@ def image(leader: NodeId, isr: tuple[NodeId, ...], elr: tuple[NodeId, ...] = ())
     return TopicImage("t", A, (PartitionImage(0, leader, 0, (ME, OTHER), isr, elr=elr),))
 
 
-@pytest.mark.interpreted
 def test_a_damaged_replica_is_made_anew_when_nobody_counts_on_it() -> None:
     metadata = Metadata()
     metadata.partitions.damaged = True
@@ -155,7 +153,6 @@ def test_and_with_a_replica_that_moves_to_another_node() -> None:
     [image(OTHER, (OTHER, ME)), image(OTHER, (OTHER,), (ME,)), image(NO_LEADER, (OTHER,)), image(ME, (ME,))],
     ids=["in sync", "eligible", "no leader", "the last"],
 )
-@pytest.mark.interpreted
 def test_a_damaged_replica_stays_as_it_is_while_it_counts_or_nobody_leads(counted_on: TopicImage) -> None:
     metadata = Metadata()
     metadata.partitions.damaged = True

@@ -183,6 +183,7 @@ async def test_a_transaction_ends_on_all_of_its_partitions(rig: Rig, version: in
     assert rig.producer_epoch == epoch
 
 
+@pytest.mark.interpreted
 async def test_the_next_transaction_waits_for_the_end_of_the_one_before(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

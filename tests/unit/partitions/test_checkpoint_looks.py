@@ -19,6 +19,7 @@ def watch(node: Node, monkeypatch: pytest.MonkeyPatch, looks: list[float]) -> No
     monkeypatch.setattr(node.manager, "checkpoint", counted)
 
 
+@pytest.mark.interpreted
 def test_every_second_after_a_write_and_seldom_while_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     node, looks = Node(1, LogConfig()), list[float]()
     node.clock.run_for(CHECKPOINT_INTERVAL_MS)
@@ -32,6 +33,7 @@ def test_every_second_after_a_write_and_seldom_while_nothing_is_written(monkeypa
     assert 3 <= len(looks) - 4 <= 5
 
 
+@pytest.mark.interpreted
 def test_what_waits_for_its_sync_is_looked_at_every_second(monkeypatch: pytest.MonkeyPatch) -> None:
     node, looks = Node(1, LogConfig(flush_on_ack=False, flush_ms=10 * CHECKPOINT_INTERVAL_MS)), list[float]()
     watch(node, monkeypatch, looks)
