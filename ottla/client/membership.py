@@ -57,6 +57,7 @@ class Membership:
         self.is_settled = True  # nothing is lost, or to be given up or taken: looked at for each record
         self._known_topics: tuple[str, ...] | None = None  # what the coordinator knows; None: it must be told anew
         self._known_owned: dict[TopicPartition, bytes] | None = None
+        self._owes = False  # the coordinator has not been told that its target is reached
 
     # --- what the coordinator is told
 
@@ -67,9 +68,14 @@ class Membership:
     @property
     def has_news(self) -> bool:
         """Whether the coordinator waits for something that this member can tell now."""
-        return self.is_in and (
-            self.epoch == JOIN_EPOCH or self._known_topics != self.topics or self._known_owned != self.owned
-        )
+        return self.is_in and (self.epoch == JOIN_EPOCH or self._known_topics != self.topics or self._has_moved)
+
+    @property
+    def _has_moved(self) -> bool:
+        """Whether partitions were given up or taken; or a target is reached by itself, as when the one before it was
+        not yet begun: also then the coordinator waits until it hears so.
+        """
+        return self._known_owned != self.owned or (self._owes and self.owned == self._target)
 
     def request(self) -> HeartbeatRequest:
         """The next heartbeat: all there is to say when it joins or when the last one failed, else what changed."""
@@ -83,7 +89,7 @@ class Membership:
             rebalance_timeout_ms=self._rebalance_timeout_ms if whole else -1,
             topics=self.topics if whole or self._known_topics != self.topics else None,
             server_assignor=self._assignor if whole else None,
-            owned=_by_topic(self.owned) if whole or self._known_owned != self.owned else None,
+            owned=_by_topic(self.owned) if whole or self._has_moved else None,
         )
 
     def leaving(self) -> HeartbeatRequest:
@@ -115,13 +121,16 @@ class Membership:
             # What was taken or given up since is news still.
             told = request.owned
             self._known_owned = dict(self.owned) if _by_topic(self.owned) == told else None
+            self._owes = self._owes and told != _by_topic(self._target)
         if answer.assignment is not None:
-            self._target = {
+            target = {
                 TopicPartition(topic.name, index): topic.topic_id
                 for topic, indexes in answer.assignment.items()
                 if topic.name  # else it was deleted meanwhile
                 for index in indexes
             }
+            self._owes = self._owes or target != self._target
+            self._target = target
             self._look()
 
     def failed(self) -> None:
@@ -140,7 +149,7 @@ class Membership:
 
     def _lose_all(self) -> None:
         self.lost |= self.owned
-        self.owned, self._target = {}, {}
+        self.owned, self._target, self._owes = {}, {}, False
         self.epoch = JOIN_EPOCH
         self.failed()
         self._look()

@@ -121,7 +121,7 @@ async def test_a_transaction_that_was_left_open_holds_up_no_later_mirror(
         for _ in range(times):
             await asyncio.to_thread(command.start)
             await asyncio.wait_for(copies(), WAIT_S)
-            await asyncio.sleep(1)
+            await asyncio.sleep(0.3)
             await asyncio.to_thread(end)
             left = await open_ones()
             if left:
@@ -135,7 +135,7 @@ async def test_a_transaction_that_was_left_open_holds_up_no_later_mirror(
         await asyncio.to_thread(command.start)
         assert time.monotonic() - start < 20, "it would time out after 30 s"
         await asyncio.to_thread(command.stop)
-        assert not await interrupted(command.stop, 3), "a stopped one does not"
+        assert not await interrupted(command.stop, 2), "a stopped one does not"
     finally:
         writing.cancel()
         with suppress(asyncio.CancelledError):

@@ -74,6 +74,33 @@ def test_partitions_that_stay_are_in_no_difference() -> None:
     assert set(member.owned) == {T1}
 
 
+def test_a_target_that_is_reached_by_itself_is_told() -> None:
+    member = joined()
+    beat(member, 1, 0)
+    settle(member)
+    beat(member, 1)
+    beat(member, 2, 0, 1)
+    beat(member, 2, 0)  # before anything was taken
+    assert member.difference() == ([], [])
+    assert (member.has_news, owned(member)) == (True, [0])
+    beat(member, 2)
+    assert (member.has_news, owned(member)) == (False, None)
+
+
+def test_so_is_one_for_which_is_given_up_what_the_coordinator_never_knew_to_be_taken() -> None:
+    member = joined()
+    beat(member, 1, 0)
+    settle(member)
+    beat(member, 1)
+    beat(member, 2, 0, 1)
+    request = member.request()
+    settle(member)
+    answer = HeartbeatAnswer(member_id="m", member_epoch=2, heartbeat_interval_ms=5, assignment={TOPIC: [0]})
+    member.answered(request, answer)
+    settle(member)
+    assert (member.has_news, owned(member)) == (True, [0])
+
+
 def test_what_changed_while_a_heartbeat_was_under_way_is_news() -> None:
     member = joined()
     beat(member, 1, 0)
