@@ -278,11 +278,18 @@ def _ottla_mirror(properties: list[str]) -> Iterator[Run]:
     with tempfile.TemporaryDirectory(prefix="bench-mirror-") as directory:
         file = Path(directory, "mm2.properties")
         file.write_text("\n".join(properties) + "\n")
-        with Path(directory, "log").open("wb") as log:
-            typed_at = time.time()
-            command = [sys.executable, "-m", "ottla.cli", "mirror", "run", str(file)]
-            process = subprocess.Popen(command, stdout=log, stderr=log)
-            yield from _until_done(process, typed_at)
+        with running_mirror(file) as run:
+            yield run
+
+
+@contextmanager
+def running_mirror(file: Path) -> Iterator[Run]:
+    """`ottla mirror run FILE`, with a log beside it."""
+    with file.with_name("log").open("wb") as log:
+        typed_at = time.time()
+        command = [sys.executable, "-m", "ottla.cli", "mirror", "run", str(file)]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        yield from _until_done(process, typed_at)
 
 
 @contextmanager

@@ -66,7 +66,7 @@ FLOW_SETTINGS: Final = ConfigFields(
         _number("ottla.progress.topic.partitions", 8, 1, "Partitions of the progress topic where it is created."),
         _flag("refresh.topics.enabled", True, "Whether new topics and partitions are looked for."),
         _number(
-            "refresh.topics.interval.seconds", 5, 1, "How often new topics and partitions are looked for.", "seconds"
+            "refresh.topics.interval.seconds", 3, 1, "How often new topics and partitions are looked for.", "seconds"
         ),
         _flag("refresh.groups.enabled", True, "Whether new groups are looked for."),
         _number("refresh.groups.interval.seconds", 5, 1, "How often new groups are looked for.", "seconds"),
