@@ -70,7 +70,7 @@ chaos-kafka: env  ## Send Apache Kafka through the same faults, for comparison (
 	$(BIN)/python -m chaos.matrix --cluster kafka --clients confluent
 
 chaos-smoke: env  ## Three short runs under faults, one with each client.
-	$(BIN)/python -m chaos.matrix --smoke --again --for 20s --results chaos/results/smoke
+	$(BIN)/python -m chaos.matrix --smoke --again --for 15s --results chaos/results/smoke
 
 chaos-convict: env  ## Plant bugs into real nodes, and see that the history of a run under faults convicts each.
 	$(BIN)/python -m chaos.planted
