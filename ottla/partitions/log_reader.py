@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ottla.core.ports import Disk, File
 from ottla.core.types import Buffer
 from ottla.partitions.index import OffsetIndex
-from ottla.partitions.reading import ReadBytes, base_offset, check, collect, locate
+from ottla.partitions.reading import ReadBytes, check, collect, locate
 from ottla.partitions.segment import Segment
 from ottla.partitions.segment_files import load_index
 
@@ -66,33 +66,43 @@ def read_segments(
         if cursor is not None and cursor[0] is segment:
             position: int | None = cursor[1]
         else:
-            position = locate(read, path, min(index.lookup(wanted.offset), limit), limit, wanted.offset)
+            start = min(index.lookup(wanted.offset), limit)
+            position = locate(read, path, start, limit, wanted.offset, segment.base_offset)
         if position is None:
             return None
         if position >= limit:
             continue
-        found = collect(read, path, position, limit, wanted.end_offset, wanted.max_bytes, wanted.minimum_one)
+        found = collect(
+            read,
+            path,
+            position,
+            limit,
+            wanted.end_offset,
+            segment.next_offset,
+            wanted.max_bytes,
+            wanted.minimum_one,
+        )
         if found is None:
             return None
-        buffer, next_offset = found
-        sound = _sound_bytes(segment, position, buffer)
-        if sound < len(buffer):
-            buffer, next_offset = memoryview(buffer)[:sound], base_offset(buffer, sound)
+        buffer, next_offset = _sound(segment, position, wanted.offset, *found)
         return Found(buffer, next_offset, segment, position + len(buffer))
     return Found(b"", -1, segments[-1], 0)
 
 
-def _sound_bytes(segment: Segment, position: int, buffer: Buffer) -> int:
+def _sound(segment: Segment, position: int, offset: int, buffer: Buffer, next_offset: int) -> tuple[Buffer, int]:
     """What was there before this process was may have decayed. Whoever reads from the start on checks it for others.
 
-    How much of it can be given to a reader; CorruptContents when that is nothing.
+    What of it can be given to a reader, and the offset after that; CorruptContents when that is nothing.
     """
     checked, size = segment.checked, len(buffer)
     if checked < segment.unknown and position < segment.unknown and position + size > checked:
-        size = check(buffer, segment.path(), position, checked, segment.unknown)
+        sound = check(buffer, segment.path(), position, checked, segment.unknown, offset, segment.next_offset)
+        if sound is not None:
+            size, next_offset = sound
+            buffer = memoryview(buffer)[:size]
         if position <= checked:
             segment.checked = position + size
-    return size
+    return buffer, next_offset
 
 
 class ColdRead:

@@ -37,10 +37,17 @@ def damage(path: str, position: int, reason: str) -> CorruptLog:
     return CorruptLog(path, position, reason, DAMAGE_ADVICE)
 
 
-def locate(read: ReadBytes, path: str, position: int, limit: int, offset: int) -> int | None:
+def _misplaced(path: str, position: int, base_offset: int, last_offset: int, due: str) -> CorruptContents:
+    """The CRC does not cover the base offset."""
+    reason = f"a batch has offsets {base_offset} to {last_offset}, where {due}"
+    return CorruptContents(path, position, reason, DAMAGE_ADVICE)
+
+
+def locate(read: ReadBytes, path: str, position: int, limit: int, offset: int, due: int) -> int | None:
     """Position of the first batch that ends at `offset` or later, from a batch at `position` on.
 
-    `limit` when there is none before it; None when bytes cannot be had.
+    `limit` when there is none before it; None when bytes cannot be had. The first one passed over ends at `due` or
+    later, and the others behind one another: CorruptContents for one that does not, as it may be what is sought.
     """
     while position < limit:
         data = read(min(_LOCATE_BYTES, limit - position), position)
@@ -51,8 +58,12 @@ def locate(read: ReadBytes, path: str, position: int, limit: int, offset: int) -
             base_offset, length = _OFFSET_AND_LENGTH.unpack_from(data, at)
             if length < HEADER_BYTES - _PREFIX_BYTES or data[at + _MAGIC_AT] != 2:
                 raise damage(path, position + at, "no batch begins here")
-            if base_offset + _LAST_OFFSET_DELTA.unpack_from(data, at + _LAST_OFFSET_DELTA_AT)[0] >= offset:
+            last_offset = base_offset + _LAST_OFFSET_DELTA.unpack_from(data, at + _LAST_OFFSET_DELTA_AT)[0]
+            if last_offset >= offset:
                 return position + at
+            if last_offset < due:
+                raise _misplaced(path, position + at, base_offset, last_offset, f"{due} was due")
+            due = last_offset + 1
             at += _PREFIX_BYTES + length
         if not at:
             if limit - position < HEADER_BYTES:
@@ -63,12 +74,20 @@ def locate(read: ReadBytes, path: str, position: int, limit: int, offset: int) -
 
 
 def collect(
-    read: ReadBytes, path: str, position: int, limit: int, end_offset: int, max_bytes: int, minimum_one: bool
+    read: ReadBytes,
+    path: str,
+    position: int,
+    limit: int,
+    end_offset: int,
+    segment_end_offset: int,
+    max_bytes: int,
+    minimum_one: bool,
 ) -> tuple[Buffer, int] | None:
     """Batches from `position` on that begin before `end_offset`, and the offset after them.
 
     At most `max_bytes`, but the first batch whole when `minimum_one`. The offset is -1 when there is no batch; None
-    when bytes cannot be had.
+    when bytes cannot be had. Raises CorruptContents where the first one begins past the end of its segment: nobody
+    would ever get further.
     """
     want = min(max(max_bytes, HEADER_BYTES), limit - position)
     data = read(want, position)
@@ -82,6 +101,10 @@ def collect(
         if length < HEADER_BYTES - _PREFIX_BYTES or data[at + _MAGIC_AT] != 2:
             raise damage(path, position + at, "no batch begins here")
         if base_offset >= end_offset:
+            if last < 0 and base_offset >= segment_end_offset:
+                last_offset = base_offset + _LAST_OFFSET_DELTA.unpack_from(data, at + _LAST_OFFSET_DELTA_AT)[0]
+                due = f"the segment ends before {segment_end_offset}"
+                raise _misplaced(path, position, base_offset, last_offset, due)
             break
         after = at + _PREFIX_BYTES + length
         if after > have:
@@ -102,26 +125,34 @@ def collect(
     return (data if at == have else memoryview(data)[:at]), next_offset
 
 
-def check(batches: Buffer, path: str, position: int, start: int, end: int) -> int:
-    """How many bytes of these whole batches, at `position` of the file, come before one that is not what its CRC says.
+def check(
+    batches: Buffer, path: str, position: int, start: int, end: int, offset: int, end_offset: int
+) -> tuple[int, int] | None:
+    """How many bytes of these whole batches come before one that is not what was written, and the offset after them.
 
-    Only those that begin in [start, end) of the file are looked at. Raises CorruptContents where the first one is it.
+    They are at `position` of the file, and those that begin in [start, end) of it are held against their CRC. It does
+    not cover the base offset: so the first one has to end at `offset` or later, each before the next one begins, and
+    the last one before `end_offset`, that of the segment. None when all is well; raises CorruptContents where the first
+    one is it.
     """
-    view, size, at = memoryview(batches), len(batches), 0
+    view, size, at, due = memoryview(batches), len(batches), 0, offset
     while at < size and position + at < end:
-        after = at + _PREFIX_BYTES + _OFFSET_AND_LENGTH.unpack_from(view, at)[1]
-        if position + at >= start:
+        base_offset, length = _OFFSET_AND_LENGTH.unpack_from(view, at)
+        after = at + _PREFIX_BYTES + length
+        last_offset = base_offset + _LAST_OFFSET_DELTA.unpack_from(view, at + _LAST_OFFSET_DELTA_AT)[0]
+        following = _OFFSET_AND_LENGTH.unpack_from(view, after)[0] if after < size else end_offset
+        error: CorruptContents | None = None
+        if not due <= last_offset < following:
+            between = f"{due} was due and what comes next begins at {following}"
+            error = _misplaced(path, position + at, base_offset, last_offset, between)
+        elif position + at >= start:
             said, found = _CRC.unpack_from(view, at + _CRC_AT)[0], crc32c(view[at + ATTRIBUTES_POSITION : after])
             if found != said:
-                if at:
-                    return at
                 reason = f"the CRC of a batch is {found:#010x}, its header says {said:#010x}"
-                raise CorruptContents(path, position, reason, DAMAGE_ADVICE)
-        at = after
-    return size
-
-
-def base_offset(batches: Buffer, at: int) -> int:
-    """Of the batch that begins there."""
-    found: int = _OFFSET_AND_LENGTH.unpack_from(batches, at)[0]
-    return found
+                error = CorruptContents(path, position + at, reason, DAMAGE_ADVICE)
+        if error is not None:
+            if at:
+                return at, due
+            raise error
+        at, due = after, last_offset + 1
+    return None

@@ -200,7 +200,7 @@ def _cut(
         last = Segment(directory, offset)
     file = files.open(last.path(), create=True)
     try:
-        position = locate(file.pread, last.path(), 0, file.size(), offset)
+        position = locate(file.pread, last.path(), 0, file.size(), offset, last.base_offset)
         assert position is not None
         file.truncate(position)
         file.sync()

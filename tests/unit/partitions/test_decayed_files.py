@@ -129,15 +129,52 @@ def test_a_compaction_that_finds_damage_takes_a_follower_out_of_service() -> Non
     assert node.partition.state is State.OFFLINE
 
 
+def moved(node: Node, segment: int, place: int, change: int) -> int:
+    """The base offset of a closed segment's batch becomes another one, as no CRC covers it; what it was."""
+    position, header = headers_of(node, segment)[place]
+    inode = node.files.open(node.partition.log.segments[segment].path()).inode
+    for content in (inode.content, inode.durable):
+        content[position : position + 8] = (header.base_offset + change).to_bytes(8, "big", signed=True)
+    return header.base_offset
+
+
+@pytest.mark.parametrize(("change", "max_bytes"), [(8, 700), (-8, 700), (1 << 40, 700), (-(1 << 63), 700), (1, 2000)])
+@pytest.mark.parametrize("place", [0, 1, -1])
+def test_a_batch_whose_base_offset_decayed_is_no_end_of_the_log(place: int, change: int, max_bytes: int) -> None:
+    """It becomes that of another batch of the log, or one that there is not."""
+    node = restarted(filled())
+    bad = moved(node, 2, place, change)
+    seen, offset = [], 0
+    with pytest.raises(ApiError) as caught:
+        while offset < COUNT:
+            result = node.read(offset, max_bytes)
+            assert result.next_offset > offset
+            seen += [header.base_offset for buffer in result.buffers for _, header in iterate_headers(bytes(buffer))]
+            offset = result.next_offset
+    assert caught.value.code is ErrorCode.CORRUPT_MESSAGE
+    assert seen == list(range(offset))
+    assert bad - 1 <= offset <= bad
+    assert node.partition.state is State.ONLINE
+
+
+def test_a_leader_leaves_a_batch_with_a_wrong_base_offset_to_replicas_that_have_it_whole() -> None:
+    node = restarted(filled())
+    bad = moved(node, 2, 1, 1 << 40)
+    lead(node, 1)
+    with pytest.raises(ApiError) as caught:
+        node.read(bad)
+    assert caught.value.code is ErrorCode.KAFKA_STORAGE_ERROR
+    assert node.partition.state is State.OFFLINE
+
+
 @pytest.mark.interpreted
 def test_whoever_reads_on_from_the_start_checks_each_batch_once(monkeypatch: pytest.MonkeyPatch) -> None:
     node = filled()
     restarted(node)
     checked: list[int] = []
 
-    def count(batches: Buffer, path: str, position: int, start: int, end: int) -> int:
+    def count(batches: Buffer, path: str, position: int, *_: int) -> None:
         checked.append(position)
-        return len(batches)
 
     monkeypatch.setattr("ottla.partitions.log_reader.check", count)
     node.read_all()
