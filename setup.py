@@ -19,6 +19,7 @@ COMPILED = (
     "ottla/core/error_codes.py",
     "ottla/core/ports.py",
     "ottla/core/types.py",
+    "ottla/core/unsigned_varint.py",
     "ottla/records/*.py",
     "ottla/protocol/api_keys.py",
     "ottla/protocol/apis.py",

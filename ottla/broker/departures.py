@@ -21,14 +21,15 @@ from ottla.core.ports import Clock
 from ottla.core.types import NodeId
 
 SHOWN_MS: Final = 5_000.0
-"""Clients without a leader ask again after a second at most, unless they are configured otherwise."""
+"""For so long a fenced broker is named: clients without a leader ask again after a second at most, by default."""
 
 DOUBTED_MS: Final = 2_000.0
 """For so long a broken link counts: a controller that still hears of the broker will not fence it."""
 
-
 STARTLED_MS: Final = 150.0
-"""A follower's connection ends some milliseconds before the link does, when the process at the other end has."""
+"""For so long an ended connection of a follower counts: it ends some milliseconds before the link of a process that
+came to its end does.
+"""
 
 
 class Departures(LinkListener):

@@ -21,9 +21,7 @@ ACKS_ALL: Final = -1
 _ATTRIBUTES_LOW_BYTE: Final = 22  # of a record batch, magic 2; the low three bits are the codec
 _ZSTD: Final = 4
 _TRANSACTIONAL: Final = 0x10
-_INTERNAL_TOPICS: Final = frozenset(
-    {"__consumer_offsets", "__transaction_state"}
-)  # only their coordinators write there
+_INTERNAL_TOPICS: Final = frozenset({"__consumer_offsets", "__transaction_state"})  # for their coordinators to write
 _NONE = ErrorCode.NONE
 
 

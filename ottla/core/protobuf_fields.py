@@ -7,7 +7,9 @@ fields in any order, so what goes over the wire is the same message (https://pro
 
 from typing import Final, NamedTuple
 
+from ottla.core.errors import DecodeError
 from ottla.core.types import Buffer
+from ottla.core.unsigned_varint import read_unsigned_varint, write_unsigned_varint
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 _FIXED: Final = {_FIXED64: 8, _FIXED32: 4}
@@ -23,7 +25,10 @@ class Split(NamedTuple):
 
 def field_head(number: int, size: int) -> bytes:
     """What stands before the `size` bytes of a field that is bytes, a string or a message."""
-    return _varint(number << 3 | _BYTES) + _varint(size)
+    head = bytearray()
+    write_unsigned_varint(head, number << 3 | _BYTES)
+    write_unsigned_varint(head, size)
+    return bytes(head)
 
 
 def split_field(message: Buffer, number: int) -> Split:
@@ -34,41 +39,30 @@ def split_field(message: Buffer, number: int) -> Split:
     position, end = 0, len(view)
     while position < end:
         start = position
-        key, position = _read_varint(view, position)
-        wire_type = key & 7
-        if wire_type == _BYTES:
-            size, begin = _read_varint(view, position)
-            position = begin + size
-        elif wire_type == _VARINT:
-            _, position = _read_varint(view, position)
-        elif wire_type in _FIXED:
-            position += _FIXED[wire_type]
-        else:
-            raise ValueError(f"a field of wire type {wire_type}")
+        try:
+            key, position = read_unsigned_varint(view, position)
+            begin, position = _contents(view, key & 7, position)
+        except (IndexError, DecodeError) as error:
+            raise ValueError("a number is cut off, or longer than it may be") from error
         if position > end:
             raise ValueError(f"field {key >> 3} is cut off")
-        if key >> 3 == number and wire_type == _BYTES:
+        if key >> 3 == number and key & 7 == _BYTES:
             found.append(view[begin:position])
         else:
             rest.append(view[start:position])
     return Split(b"".join(rest), found)
 
 
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
-
-
-def _read_varint(view: memoryview, position: int) -> tuple[int, int]:
-    value = shift = 0
-    for at in range(position, min(position + _MAX_VARINT_BYTES, len(view))):
-        byte = view[at]
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at + 1
-        shift += 7
-    raise ValueError("a number is cut off, or longer than 64 bits")
+def _contents(view: memoryview, wire_type: int, position: int) -> tuple[int, int]:
+    """Where what a field holds begins, and the position behind it, which may be past the end of the message."""
+    if wire_type == _BYTES:
+        size, position = read_unsigned_varint(view, position)
+        return position, position + size
+    if wire_type == _VARINT:  # of up to 64 bits
+        for at in range(position, position + _MAX_VARINT_BYTES):
+            if view[at] < 0x80:
+                return position, at + 1
+        raise DecodeError(f"a number of more than 64 bits at byte {position}")
+    if wire_type in _FIXED:
+        return position, position + _FIXED[wire_type]
+    raise ValueError(f"a field of wire type {wire_type}")

@@ -12,6 +12,8 @@ from typing import Final
 
 from ottla.core.errors import DecodeError
 from ottla.core.types import Buffer, Uuid
+from ottla.core.unsigned_varint import read_unsigned_varint as read_unsigned_varint
+from ottla.core.unsigned_varint import write_unsigned_varint as write_unsigned_varint
 
 # What an access beyond the end, or bytes which are no UTF-8, raise.
 MALFORMED: Final = (struct_error, IndexError, UnicodeDecodeError)
@@ -27,33 +29,6 @@ INT16: Final = Struct(">h")
 INT32: Final = Struct(">i")
 
 _SMALL: Final = {letter: tuple(Struct(f">{count}{letter}") for count in range(17)) for letter in "bhiq"}
-
-
-def read_unsigned_varint(buffer: Buffer, position: int) -> tuple[int, int]:
-    """An unsigned 32-bit varint."""
-    byte = buffer[position]
-    if byte < 0x80:
-        return byte, position + 1
-    value = byte & 0x7F
-    shift = 7
-    while shift < 35:
-        position += 1
-        byte = buffer[position]
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            if value > 0xFFFFFFFF:
-                break
-            return value, position + 1
-        shift += 7
-    raise DecodeError(f"a varint of more than 32 bits at byte {position}")
-
-
-def write_unsigned_varint(out: bytearray, value: int) -> None:
-    """An unsigned 32-bit varint."""
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
 
 
 def read_string_length(buffer: Buffer, position: int) -> tuple[int, int]:
