@@ -13,7 +13,8 @@ from ottla.protocol.messages.consumer_group_heartbeat_request import (
     ConsumerGroupHeartbeatRequest,
     TopicPartitions,
 )
-from tests.unit.coordinators.coordinator_fakes import TOPIC_ID, Answer, Cluster
+from tests.unit.coordinators.coordinator_fakes import TOPIC_ID, Answer
+from tests.unit.coordinators.group_cluster import Cluster
 
 REBALANCE_TIMEOUT_MS = 60_000
 Partitions = dict[Uuid, set[int]]

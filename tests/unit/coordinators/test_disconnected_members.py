@@ -6,7 +6,8 @@ from ottla.coordinators.groups.presence import Presence
 from ottla.coordinators.groups.state import GroupState
 from ottla.core.errors import ApiError, ErrorCode
 from tests.unit.coordinators.consumer_fakes import ConsumerCluster, Member, jobs, settle
-from tests.unit.coordinators.coordinator_fakes import TOPIC_ID, Cluster
+from tests.unit.coordinators.coordinator_fakes import TOPIC_ID
+from tests.unit.coordinators.group_cluster import Cluster
 
 SESSION_MS = 10_000
 PATIENCE_MS = 3_333

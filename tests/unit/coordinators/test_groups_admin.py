@@ -9,7 +9,8 @@ from ottla.core.error_codes import ErrorCode
 from ottla.protocol.messages.delete_groups_request import DeleteGroupsRequest
 from ottla.protocol.messages.describe_groups_request import DescribeGroupsRequest
 from ottla.protocol.messages.list_groups_request import ListGroupsRequest
-from tests.unit.coordinators.coordinator_fakes import Answer, Cluster
+from tests.unit.coordinators.coordinator_fakes import Answer
+from tests.unit.coordinators.group_cluster import Cluster
 
 
 def list_groups(cluster: Cluster, states: tuple[str, ...] = (), types: tuple[str, ...] = ()) -> Any:

@@ -6,7 +6,8 @@ from ottla.coordinators.groups.joining import Caller
 from ottla.coordinators.groups.state import GroupState
 from ottla.core.error_codes import ErrorCode
 from ottla.protocol.messages.sync_group_request import SyncGroupRequest
-from tests.unit.coordinators.coordinator_fakes import Answer, Cluster
+from tests.unit.coordinators.coordinator_fakes import Answer
+from tests.unit.coordinators.group_cluster import Cluster
 
 
 def test_a_first_member_leads_the_first_generation() -> None:

@@ -9,7 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from ottla.coordinators.groups.state import GroupState
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.protocol.messages.group_metadata_value import GroupMetadataValue
-from tests.unit.coordinators.coordinator_fakes import Answer, Cluster
+from tests.unit.coordinators.coordinator_fakes import Answer
+from tests.unit.coordinators.group_cluster import Cluster
 
 CLIENTS = st.integers(0, 4)
 SESSION_MS = 10_000

@@ -18,7 +18,8 @@ from ottla.protocol.messages.offset_fetch_request import (
     OffsetFetchRequestTopics,
 )
 from ottla.protocol.messages.offset_fetch_response import OffsetFetchResponse
-from tests.unit.coordinators.coordinator_fakes import TOPIC_ID, Answer, Cluster
+from tests.unit.coordinators.coordinator_fakes import TOPIC_ID, Answer
+from tests.unit.coordinators.group_cluster import Cluster
 
 NONE = ErrorCode.NONE
 DAY_MS = 86_400_000

@@ -5,7 +5,8 @@ import pytest
 from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError
 from ottla.records.batch import validate
-from tests.unit.coordinators.coordinator_fakes import Answer, Cluster
+from tests.unit.coordinators.coordinator_fakes import Answer
+from tests.unit.coordinators.group_cluster import Cluster
 from tests.unit.coordinators.test_groups_admin import delete as delete_groups
 from tests.unit.coordinators.test_groups_offsets import DAY_MS, delete
 

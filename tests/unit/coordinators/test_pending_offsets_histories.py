@@ -15,7 +15,9 @@ from ottla.core.errors import ApiError
 from ottla.partitions.producer_state import ProducerStates
 from ottla.records.batch import decode_records, validate
 from ottla.records.control import read_end_transaction_marker
-from tests.unit.coordinators.coordinator_fakes import Answer, Cluster, FakeLog
+from tests.unit.coordinators.coordinator_fakes import Answer
+from tests.unit.coordinators.fake_log import FakeLog
+from tests.unit.coordinators.group_cluster import Cluster
 from tests.unit.coordinators.test_groups_admin import delete as delete_groups
 from tests.unit.coordinators.test_groups_offsets import delete as delete_offsets
 

@@ -9,7 +9,9 @@ from ottla.coordinators.runtime.host import HostState
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.protocol.messages.list_groups_request import ListGroupsRequest
 from ottla.records.batch import Record, encode_batch, validate
-from tests.unit.coordinators.coordinator_fakes import Answer, Cluster, FakeLog
+from tests.unit.coordinators.coordinator_fakes import Answer
+from tests.unit.coordinators.fake_log import FakeLog
+from tests.unit.coordinators.group_cluster import Cluster
 
 REFUSED = ApiError(ErrorCode.NOT_ENOUGH_REPLICAS)
 

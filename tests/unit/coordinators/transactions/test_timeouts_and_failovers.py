@@ -4,7 +4,7 @@ import pytest
 
 from ottla.coordinators.transactions.states import TransactionState
 from ottla.core.errors import ApiError, ErrorCode
-from tests.unit.coordinators.coordinator_fakes import FakeLog
+from tests.unit.coordinators.fake_log import FakeLog
 from tests.unit.coordinators.transactions.transaction_fakes import FIRST_ID, JOBS, MINUTE_MS, OTHER_JOBS, Node
 
 PID = FIRST_ID

@@ -26,7 +26,8 @@ from ottla.protocol.messages.init_producer_id_request import InitProducerIdReque
 from ottla.protocol.messages.list_transactions_request import ListTransactionsRequest
 from ottla.records.batch import validate
 from ottla.testing.sim.clock import SimClock
-from tests.unit.coordinators.coordinator_fakes import Answer, FakeLog, quiet
+from tests.unit.coordinators.coordinator_fakes import Answer, quiet
+from tests.unit.coordinators.fake_log import FakeLog
 
 JOBS: TopicPartition = ("jobs", 0)
 OTHER_JOBS: TopicPartition = ("jobs", 1)
