@@ -153,7 +153,8 @@ wheel: env  ## Build the compiled wheel into dist/: nodes of it take less proces
 
 # From a tree without the package: its sources would hide what is installed.
 COMPILED := $(VENV)-compiled
-COMPILED_TESTS := $(addprefix tests/unit/,adapters broker coordinators core kafka partitions protocol records) tests/sim/test_*.py \
+COMPILED_TESTS := $(addprefix tests/unit/,adapters broker coordinators core kafka partitions protocol records) \
+	$(addprefix tests/sim/,test_*.py replication cluster) \
 	$(addprefix tests/integration/test_,groups_transactions.py kafka_door_fuzz.py node_life.py replication.py transactions.py)
 test-compiled: wheel  ## Use the compiled wheel, and hold it to tests of its modules and of whole nodes.
 	$(BIN)/python -m tools.wheel_check --compiled --wheel dist/*.whl

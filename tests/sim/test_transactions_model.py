@@ -150,6 +150,7 @@ def _move_only(self: Partition, offset: int) -> None:
     self.log_start_offset = max(offset, self.log_start_offset)
 
 
+@pytest.mark.interpreted
 def test_nothing_is_seen_when_producers_are_packed_as_soon_as_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(producer_state, "RECENT_PRODUCERS", 2)
     for seed in range(10):
@@ -157,6 +158,7 @@ def test_nothing_is_seen_when_producers_are_packed_as_soon_as_can_be(monkeypatch
             History(seed, compacted=compacted).run(STEPS[compacted])
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("name", PLANTS)
 def test_a_planted_bug_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(producer_state, "RECENT_PRODUCERS", 2)

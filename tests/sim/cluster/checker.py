@@ -20,7 +20,7 @@ from tests.sim.cluster.replicas import Replicas
 from tests.sim.cluster.setting import Setting
 from tests.sim.raft.logs import Logs, Watch
 from tests.sim.raft.violation import Violation
-from tests.sim.replication.watched_log import Held
+from tests.sim.replication.contents import Held
 
 MANY_TURNS = 100_000
 

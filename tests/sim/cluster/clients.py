@@ -21,7 +21,7 @@ from tests.sim.cluster.checker import Checker
 from tests.sim.cluster.host import Host, Process
 from tests.sim.log_harness import make_batch
 from tests.sim.raft.violation import Violation
-from tests.sim.replication.watched_log import Held, WatchedLog
+from tests.sim.replication.contents import Held
 
 FAILURES = (ApiError, Unanswered, Unreached)
 REQUEST_S = 2.0
@@ -168,8 +168,7 @@ class Producer(Client):
     def _acknowledged(
         self, process: Process, partition: Partition, base_offset: int, records: int, batch: bytes
     ) -> None:
-        assert isinstance(partition.log, WatchedLog)
-        epoch = next((h.epoch for h in reversed(partition.log.held_batches) if h.base_offset == base_offset), -1)
+        epoch = self.checker.replicas.contents.epoch_of(partition, base_offset)
         crc = read_header(batch).crc
         self.checker.acknowledged(process, partition, Held(base_offset, base_offset + records, epoch, crc))
 

@@ -18,7 +18,7 @@ from ottla.partitions.replication.leading import Leading
 from ottla.partitions.replication.types import PartitionId
 from ottla.partitions.results import State
 from tests.sim.raft.violation import Violation
-from tests.sim.replication.watched_log import Held, WatchedLog
+from tests.sim.replication.contents import Contents, Held
 
 if TYPE_CHECKING:
     from tests.sim.cluster.checker import Checker
@@ -49,6 +49,7 @@ class Replicas:
         self.acks: dict[PartitionId, list[Held]] = {}
         self.idempotent: set[int] = set()  # CRCs of batches that must be there at most once
         self.count = 0
+        self.contents = Contents()
         self.on_joining: Callable[[NodeId, NodeId], None] | None = None  # a leader asks for this one to be in sync
         self._leaders: dict[tuple[PartitionId, int], tuple[int, int]] = {}  # → node, life
         self._committed_end: dict[PartitionId, int] = {}
@@ -77,6 +78,8 @@ class Replicas:
         process.host.durable_ends.update(
             {(p.topic_id, p.index): p.log.durable_end_offset for p in process.logs if not _is_unread(p)}
         )
+        for partition in process.logs:
+            self.contents.forget(partition)
 
     def changed(self, key: PartitionId, counted: Collection[NodeId]) -> None:
         """Who is not `counted` on any more (in the ISR or the ELR) owes nothing.
@@ -127,6 +130,7 @@ class Replicas:
 
     def _removed(self, process: "Process", partition: Partition) -> None:
         process.host.durable_ends.pop((partition.topic_id, partition.index), None)
+        self.contents.forget(partition)
         if isinstance(partition.role, Leading):
             self._may_have_led(partition)
 
@@ -206,10 +210,8 @@ class Replicas:
             stables[epoch] = stable
 
     def _check_contents(self, where: str, key: PartitionId, partition: Partition, seen: Seen) -> None:
-        log = partition.log
-        assert isinstance(log, WatchedLog)
-        truth = self.truth.setdefault(key, {})
-        batches = log.held_batches
+        content = self.contents.of(partition)
+        truth, batches = self.truth.setdefault(key, {}), content.batches
         while seen.verified < len(batches) and batches[seen.verified].next_offset <= partition.high_watermark:
             held = batches[seen.verified]
             known = truth.setdefault(held.base_offset, held)
@@ -219,7 +221,7 @@ class Replicas:
                 other = self._offsets.setdefault((key, held.crc), held.base_offset)
                 if other != held.base_offset:
                     raise Violation("no duplicates", f"{where} has a batch at {held.base_offset} and at {other}")
-            transaction = log.transactions[seen.verified]
+            transaction = content.transactions[seen.verified]
             if transaction is not None and transaction.ends:
                 seen.open.pop(transaction.producer_id, None)
             elif transaction is not None:
@@ -230,9 +232,7 @@ class Replicas:
             # After a start a replica may know less to be committed than was, and than its producers' states were saved
             # with: a marker that is committed ends its transaction.
             still_open = dict(seen.open)
-            for held, transaction in zip(
-                log.held_batches[seen.verified :], log.transactions[seen.verified :], strict=True
-            ):
+            for held, transaction in zip(batches[seen.verified :], content.transactions[seen.verified :], strict=True):
                 if transaction is not None and transaction.ends and held.next_offset <= self._committed_end.get(key, 0):
                     still_open.pop(transaction.producer_id, None)
             first_open = min(still_open.values(), default=stable)
@@ -260,7 +260,7 @@ class Replicas:
     def _holds(self, node: NodeId, key: PartitionId, partition: Partition, held: Held) -> None:
         found = self.replica(node, key)
         end = self._durable_end(node, key)
-        if end < held.next_offset or (found is not None and not holds(found, held)):
+        if end < held.next_offset or (found is not None and not self.contents.holds(found, held)):
             raise Violation(
                 "acknowledged means durable",
                 f"{held} of {partition.name} is acknowledged, and not durable on node {node} of the ISR: its log is "
@@ -268,14 +268,12 @@ class Replicas:
             )
 
     def has_all(self, node: int, partition: Partition, wanted: list[Held], when: str) -> None:
-        log = partition.log
-        assert isinstance(log, WatchedLog)
-        batches = {held.base_offset: held for held in log.held_batches}
+        batches = {held.base_offset: held for held in self.contents.of(partition).batches}
         for held in wanted:
             if held.next_offset > partition.log_start_offset and batches.get(held.base_offset) != held:
                 raise Violation(
                     "acknowledged stays",
-                    f"node {node} {when} of {partition.name} without {held}; its log ends at {log.log_end_offset}",
+                    f"node {node} {when} of {partition.name} without {held}; it ends at {partition.log_end_offset}",
                 )
 
     def replica(self, node: int, key: PartitionId) -> Partition | None:
@@ -296,12 +294,3 @@ class Replicas:
 def _is_unread(partition: Partition) -> bool:
     """Its files could not be opened at this start: what they hold is as it was before."""
     return partition.error is not None and partition.log_end_offset == 0
-
-
-def holds(partition: Partition, held: Held) -> bool:
-    log = partition.log
-    assert isinstance(log, WatchedLog)
-    for known in reversed(log.held_batches):
-        if known.base_offset <= held.base_offset:
-            return known == held
-    return held.next_offset <= partition.log_start_offset

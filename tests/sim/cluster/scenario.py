@@ -24,7 +24,6 @@ from tests.sim.cluster.transactions.workload import Workload
 from tests.sim.raft.scenario import drop
 from tests.sim.raft.violation import Violation
 from tests.sim.raft.wire_codec import wire_codec
-from tests.sim.replication.watched_log import unwatch_logs, watch_logs
 from tests.sim.report import Outcome
 
 HEALS_WITHIN_S = 60.0
@@ -258,7 +257,6 @@ def run_seed(seed: int, *, trace_lines: int = 0) -> Outcome:
 def _run_seed(seed: int, trace_lines: int) -> Outcome:
     started = process_time()
     structlog.configure(processors=[drop], cache_logger_on_first_use=False)
-    watch_logs()
     violation = None
     try:
         run = Run(seed)
@@ -270,7 +268,6 @@ def _run_seed(seed: int, trace_lines: int) -> Outcome:
         error.add_note(f"with seed {seed}")
         raise
     finally:
-        unwatch_logs()
         gc.collect()  # a world is full of cycles, and of buffers
     world = run.setting.world
     for host in run.hosts:

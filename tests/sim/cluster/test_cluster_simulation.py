@@ -35,6 +35,7 @@ def test_the_same_seed_replays_the_same_history_in_another_process() -> None:
     assert fingerprint(7) in found.pop()
 
 
+@pytest.mark.interpreted
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "name",

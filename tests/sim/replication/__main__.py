@@ -9,7 +9,6 @@ import structlog
 
 from tests.sim.replication.cluster import Cluster
 from tests.sim.replication.plants import OF_MIRRORS, PLANTS
-from tests.sim.replication.watched_log import watch_logs
 
 CRITICAL = 50
 
@@ -50,7 +49,6 @@ def run_plants(part: str, limit: int = 150) -> None:
 
 
 if __name__ == "__main__":
-    watch_logs()
     arguments = [one for one in sys.argv[1:] if one != "--mirrored"]
     mirrored = "--mirrored" in sys.argv
     if arguments[0] in ("--plants", "--seeds"):

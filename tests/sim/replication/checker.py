@@ -17,7 +17,7 @@ from ottla.partitions.replication.leading import Leading
 from ottla.partitions.replication.types import PartitionId
 from ottla.partitions.results import State
 from ottla.testing.sim.loop import SimLoop
-from tests.sim.replication.watched_log import Held, WatchedLog
+from tests.sim.replication.contents import Contents, Held
 
 if TYPE_CHECKING:
     from tests.sim.replication.cluster import Cluster
@@ -50,6 +50,7 @@ class Checker:
         self.checks = 0
         self.disk_was_lost = False  # then what a replica has is not what it rightly told that it had
         self.begun: dict[PartitionId, int] = {}  # a mirror's log began there: all before is deleted, and says nothing
+        self.contents = Contents()
         self._members: dict[PartitionId, set[int]] = {}
         self._seen: dict[tuple[int, PartitionId], Seen] = {}
         self._processes: dict[SimLoop, Process] = {}
@@ -72,6 +73,8 @@ class Checker:
 
     def ended(self, process: "Process") -> None:
         self._processes.pop(process.loop, None)
+        for partition in process.partitions.values():
+            self.contents.forget(partition)
 
     def acked(self, process: "Process", key: PartitionId, held: Held) -> None:
         """A client with acks=all got its answer."""
@@ -83,7 +86,7 @@ class Checker:
             if running is None or key not in running.partitions:
                 continue
             partition = running.partitions[key]
-            durable = partition.log.durable_end_offset >= held.next_offset and _holds(partition, held)
+            durable = partition.log.durable_end_offset >= held.next_offset and self.contents.holds(partition, held)
             if not durable and host.node in cluster.controller.partitions[key].isr:
                 raise Violation(
                     f"{held} of {partition.name} is acknowledged, and not durable on node {host.node} of the ISR, "
@@ -175,10 +178,8 @@ class Checker:
             shown[epoch] = max(shown.get(epoch, 0), high_watermark)
 
     def _check_contents(self, where: str, key: PartitionId, partition: Partition, seen: Seen) -> None:
-        log = partition.log
-        assert isinstance(log, WatchedLog)
         truth = self.truth.setdefault(key, {})
-        batches = log.held_batches
+        batches = self.contents.of(partition).batches
         while seen.verified < len(batches) and batches[seen.verified].next_offset <= partition.high_watermark:
             held = batches[seen.verified]
             known = truth.setdefault(held.base_offset, held)
@@ -187,14 +188,12 @@ class Checker:
             seen.verified += 1
 
     def _has_all(self, node: int, partition: Partition, key: PartitionId, when: str) -> None:
-        log = partition.log
-        assert isinstance(log, WatchedLog)
-        batches = {held.base_offset: held for held in log.held_batches}
+        batches = {held.base_offset: held for held in self.contents.of(partition).batches}
         for held in self.acknowledged.get(key, []):
             if held.next_offset > partition.log_start_offset and batches.get(held.base_offset) != held:
                 raise Violation(
                     f"node {node} {when} of {partition.name} without {held}, which was acknowledged; its log ends at "
-                    f"{log.log_end_offset}"
+                    f"{partition.log_end_offset}"
                 )
 
     def at_the_end(self) -> None:
@@ -204,20 +203,10 @@ class Checker:
             for host in self.cluster.hosts.values():
                 assert host.process is not None
                 partition = host.process.partitions[key]
-                assert isinstance(partition.log, WatchedLog)
                 self._has_all(host.node, partition, key, "is there in the end")
                 start = partition.log_start_offset
-                logs.append((partition.log.log_end_offset, start, partition.log.held_batches))
+                logs.append((partition.log.log_end_offset, start, self.contents.of(partition).batches))
             latest_start = max(start for _, start, _ in logs)
             tails = [[held for held in batches if held.base_offset >= latest_start] for _, _, batches in logs]
             if any(end != logs[0][0] for end, _, _ in logs) or any(tail != tails[0] for tail in tails):
                 raise Violation(f"replicas of {key} differ in the end: {[end for end, _, _ in logs]}")
-
-
-def _holds(partition: Partition, held: Held) -> bool:
-    log = partition.log
-    assert isinstance(log, WatchedLog)
-    for known in reversed(log.held_batches):
-        if known.base_offset <= held.base_offset:
-            return known == held
-    return held.next_offset <= partition.log_start_offset

@@ -9,7 +9,7 @@ from ottla.partitions.replication.types import NO_LEADER, PartitionId
 from ottla.records.header import read_header
 from tests.sim.log_harness import make_batch
 from tests.sim.replication.checker import Violation
-from tests.sim.replication.watched_log import Held
+from tests.sim.replication.contents import Held
 
 if TYPE_CHECKING:
     from tests.sim.replication.cluster import Cluster
@@ -92,11 +92,7 @@ class Producer:
             self._refused(code, attempt)
             return
         if self.acks == -1:
-            epoch = -1
-            for held in reversed(process.partitions[self.key].log.held_batches):  # type: ignore[attr-defined]
-                if held.base_offset == base_offset:
-                    epoch = held.epoch
-                    break
+            epoch = self.cluster.checker.contents.epoch_of(process.partitions[self.key], base_offset)
             crc = read_header(self.batch).crc
             self.cluster.checker.acked(process, self.key, Held(base_offset, base_offset + self.records, epoch, crc))
         self.cluster.world.call_later(self._delay_s(), self._done, attempt)

@@ -14,7 +14,7 @@ from ottla.partitions.replication.types import NO_LEADER, PartitionId
 from ottla.records.header import patch_base_offset, read_header
 from tests.sim.log_harness import make_batch
 from tests.sim.replication.checker import Violation
-from tests.sim.replication.watched_log import Held
+from tests.sim.replication.contents import Held
 
 if TYPE_CHECKING:
     from tests.sim.replication.cluster import Cluster
@@ -116,9 +116,8 @@ class Mirror:
                 self._lost_track(attempt)
                 return
             for header in headers:
-                held = Held(
-                    header.base_offset, header.next_offset, _epoch_of(partition, header.base_offset), header.crc
-                )
+                epoch = self.cluster.checker.contents.epoch_of(partition, header.base_offset)
+                held = Held(header.base_offset, header.next_offset, epoch, header.crc)
                 self.cluster.checker.acked(process, self.key, held)
             if attempt == self.attempt:
                 self.acknowledged += 1
@@ -147,18 +146,10 @@ def check_copies(cluster: "Cluster", sources: dict[PartitionId, Source]) -> None
         assert host.process is not None
         for key, partition in host.process.partitions.items():
             source, due = sources[key], None
-            for held in partition.log.held_batches:  # type: ignore[attr-defined]
+            for held in cluster.checker.contents.of(partition).batches:
                 original = source.batches.get(held.base_offset)
                 if original is None or read_header(original).crc != held.crc or held.epoch == _SOURCE_EPOCH:
                     raise Violation(f"node {host.node} has {held}, which is not what the source has there")
                 if due is not None and held.base_offset != due:
                     raise Violation(f"node {host.node} has {held} where {due} was due")
                 due = held.next_offset
-
-
-def _epoch_of(partition: Partition, base_offset: int) -> int:
-    for held in reversed(partition.log.held_batches):  # type: ignore[attr-defined]
-        if held.base_offset == base_offset:
-            epoch: int = held.epoch
-            return epoch
-    return -1

@@ -3,25 +3,16 @@
 `python -m tests.sim.replication --plants` looks for them.
 """
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.sim.replication.cluster import Cluster
 from tests.sim.replication.plants import OF_MIRRORS, PLANTS
-from tests.sim.replication.watched_log import unwatch_logs, watch_logs
 
 TRIES = 40  # seeds, from 0 on
 RARE = {"a replica joins without having reached the start of the leader's epoch": 72}  # tried first
 
 
-@pytest.fixture(autouse=True)
-def _watched() -> Iterator[None]:
-    watch_logs()
-    yield
-    unwatch_logs()
-
-
+@pytest.mark.interpreted
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", PLANTS)

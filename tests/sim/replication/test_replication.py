@@ -2,23 +2,14 @@
 
 import os
 import random
-from collections.abc import Iterator
 
 import pytest
 
 from tests.sim.replication.checker import Violation
 from tests.sim.replication.cluster import Cluster
-from tests.sim.replication.watched_log import unwatch_logs, watch_logs
 
 SEEDS = int(os.environ.get("OTTLA_REPLICATION_SEEDS", "24"))
 FIRST = random.SystemRandom().randrange(1 << 32) if os.environ.get("OTTLA_REPLICATION_SEEDS") else 0
-
-
-@pytest.fixture(autouse=True)
-def _watched() -> Iterator[None]:
-    watch_logs()
-    yield
-    unwatch_logs()
 
 
 @pytest.mark.slow

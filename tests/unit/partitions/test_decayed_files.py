@@ -184,6 +184,7 @@ def test_whoever_reads_on_from_the_start_checks_each_batch_once(monkeypatch: pyt
     assert len(checked) == once
 
 
+@pytest.mark.interpreted
 def test_what_this_process_wrote_is_not_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     node = filled()
 
