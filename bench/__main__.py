@@ -33,6 +33,8 @@ def main() -> None:
     options = _arguments()
     rounds: Rounds = {}
     console = Console(stderr=True)
+    build = peers.build(options.python) if "ottla" in options.peers else ""
+    console.print(build, style="dim")
     for turn in range(options.rounds):
         for peer in options.peers:
             for names in _of_one_cluster(options.measures or list(MEASURES)):
@@ -46,10 +48,11 @@ def main() -> None:
                         peers.write_back()
                         found = MEASURES[name](cluster, Options(seconds=options.seconds))
                         rounds.setdefault(name, {}).setdefault(peer, []).append(found)
-    _print(rounds, options.peers)
+    _print(rounds, options.peers, build)
     if options.json:
         machine = {"cores": os.cpu_count(), "system": platform.platform(), "python": sys.version.split()[0]}
-        Path(options.json).write_text(json.dumps({"machine": machine, "measures": rounds}, indent=1))
+        report = {"machine": machine, "build": build, "measures": rounds}
+        Path(options.json).write_text(json.dumps(report, indent=1))
 
 
 def _of_one_cluster(measures: list[str]) -> list[list[str]]:
@@ -109,8 +112,9 @@ def _first_write(cluster: Cluster) -> None:
         raise TimeoutError(f"{cluster.name} did not acknowledge its first record in 60 s")
 
 
-def _print(rounds: Rounds, names: list[str]) -> None:
-    table = Table("measure", "figure", *names, *(["ottla / kafka", "better is"] if len(names) == 2 else []))
+def _print(rounds: Rounds, names: list[str], build: str) -> None:
+    ratio = ["ottla / kafka", "better is"] if len(names) == 2 else []
+    table = Table("measure", "figure", *names, *ratio, title=build)
     for measure, found in rounds.items():
         label = measure
         for figure in found[names[0]][0]:

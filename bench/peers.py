@@ -78,6 +78,13 @@ def ottla(
                     process.wait()
 
 
+def build(python: str | None = None) -> str:
+    """What `ottla --version` says of the installation that `ottla` runs: a figure belongs to a build of it."""
+    command = [python or sys.executable, "-m", "ottla.cli.main", "--version"]
+    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=_environment(python)).stdout
+    return said.strip()
+
+
 def _environment(python: str | None) -> dict[str, str]:
     """For another installation: neither `ottla up` nor the nodes that it starts import anything from here."""
     if python is None:

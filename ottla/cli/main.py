@@ -13,7 +13,7 @@ import click
 
 from ottla import __version__
 from ottla.cli.exit_codes import Exit, exit_code
-from ottla.core.compiled import is_compiled
+from ottla.core.compiled import build_name
 from ottla.core.errors import OttlaError
 
 _COMMANDS = {
@@ -92,7 +92,7 @@ _UNREACHABLE: Final = (
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Start with `ottla up`; `ottla COMMAND --help` tells about each command.",
 )
-@click.version_option(f"{__version__} (compiled)" if is_compiled() else __version__, prog_name="ottla")
+@click.version_option(f"{__version__} ({build_name()})", prog_name="ottla")
 def cli() -> None:
     """A replicated event-streaming cluster that speaks Kafka."""
 
