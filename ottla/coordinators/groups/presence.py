@@ -6,6 +6,9 @@ partitions of a killed consumer rest for the whole session. Here a member whose 
     a third of its session timeout, or `ottla.group.disconnect.timeout.ms` where that is longer; never more than was
     left of the session
 
+    a member of the consumer group protocol that has not spoken since it joined: `ottla.group.disconnect.timeout.ms`;
+    librdkafka says no goodbye when it is closed before its first heartbeat is answered
+
 One that lives connects again and is heard with its next heartbeat, on whatever connection; then its session is as long
 as ever. A third is what a client's `heartbeat.interval.ms` may come to by Kafka's documentation (3 s of 45 by default),
 and far more than this broker tells members of the consumer group protocol.
@@ -39,19 +42,23 @@ class Presence:
         self._connections: dict[MemberKey, int] = {}
         self._members: dict[int, set[MemberKey]] = {}
         self._away: set[MemberKey] = set()
+        self._joining: set[MemberKey] = set()  # nothing was heard since of who may not know that they are members
 
-    def heard(self, group_id: str, member_id: str, connection: int) -> bool:
+    def heard(self, group_id: str, member_id: str, connection: int, *, joins: bool = False) -> bool:
         """The member spoke, on this connection (0: none that could be seen to close); whether it had been away."""
         if self._disconnect_timeout_ms < 0:
             return False
         key = group_id, member_id
-        if self._connections.get(key, 0) == connection != 0:
-            return False
         was_away = key in self._away
-        self.forget(group_id, member_id)
-        if connection:
-            self._connections[key] = connection
-            self._members.setdefault(connection, set()).add(key)
+        if self._connections.get(key, 0) != connection or not connection:
+            self.forget(group_id, member_id)
+            if connection:
+                self._connections[key] = connection
+                self._members.setdefault(connection, set()).add(key)
+        if joins:
+            self._joining.add(key)
+        else:
+            self._joining.discard(key)
         return was_away
 
     def closed(self, connection: int) -> list[MemberKey]:
@@ -66,6 +73,7 @@ class Presence:
         """The member is gone."""
         key = group_id, member_id
         self._away.discard(key)
+        self._joining.discard(key)
         connection = self._connections.pop(key, None)
         if connection is not None:
             members = self._members[connection]
@@ -75,6 +83,8 @@ class Presence:
 
     def patience_ms(self, group_id: str, member_id: str, session_timeout_ms: int) -> int | None:
         """How long to wait for a member that is away; None for one that is not: its session timeout."""
-        if (group_id, member_id) not in self._away:
+        key = group_id, member_id
+        if key not in self._away:
             return None
-        return min(session_timeout_ms, max(session_timeout_ms // PARTS_OF_A_SESSION, self._disconnect_timeout_ms))
+        share_ms = 0 if key in self._joining else session_timeout_ms // PARTS_OF_A_SESSION
+        return min(session_timeout_ms, max(share_ms, self._disconnect_timeout_ms))

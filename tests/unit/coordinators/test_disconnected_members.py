@@ -296,6 +296,44 @@ def test_consumer_that_connects_again_stays() -> None:
     assert disconnected(cluster) == []
 
 
+def test_consumer_whose_connection_closes_before_it_hears_that_it_is_a_member_is_not_waited_for() -> None:
+    """As librdkafka does, which then has no group to leave; a third of the default session would be 15 s."""
+    cluster = ConsumerCluster(disconnect_timeout_ms=3_000)
+    cluster.connection = 1
+    first = Member(cluster, "m1")
+    settle(first)
+    cluster.connection = 2
+    Member(cluster, "m2").beat()
+    cluster.close(2)
+    cluster.connection = 1
+    settle(first)
+    cluster.run(2_998)
+    assert set(cluster.consumer_group().members) == {"m1", "m2"}
+    cluster.run(2)
+    settle(first)
+    assert first.owned == jobs(*range(8))
+    assert disconnected(cluster) == [("m2", 3_000)]
+
+
+def test_consumer_that_joins_again_on_a_new_connection_stays() -> None:
+    """It may have joined, and its answer be lost."""
+    cluster = ConsumerCluster(disconnect_timeout_ms=3_000)
+    cluster.connection = 1
+    Member(cluster, "m").beat()
+    cluster.close(1)
+    cluster.run(2_900)
+    cluster.connection = 2
+    member = Member(cluster, "m")
+    member.beat()
+    cluster.run(10_000)
+    member.beat()
+    cluster.close(2)
+    cluster.run(14_900)
+    assert set(cluster.consumer_group().members) == {"m"}
+    cluster.run(200)
+    assert not cluster.consumer_group().members
+
+
 def test_call_by_grpc_gives_the_whole_session() -> None:
     cluster = ConsumerCluster(consumer_session_timeout_ms=SESSION_MS)
     cluster.connection = 1
@@ -326,13 +364,13 @@ def test_nothing_is_kept_of_members_that_are_gone() -> None:
     presence = Presence(3_000)
     presence.heard("g", "a", 1)
     presence.heard("g", "b", 1)
-    presence.heard("g", "a", 2)
+    presence.heard("g", "a", 2, joins=True)
     presence.forget("g", "b")
     assert presence.closed(1) == []
     assert presence.closed(2) == [("g", "a")]
     presence.forget("g", "a")
     assert presence.patience_ms("g", "a", 9_000) is None
-    assert not any(vars(presence)[name] for name in ("_connections", "_members", "_away"))
+    assert not any(vars(presence)[name] for name in ("_connections", "_members", "_away", "_joining"))
 
 
 def test_stable_state_is_left_by_the_usual_way() -> None:

@@ -21,10 +21,12 @@ class MemberTimers:
         self._config, self._presence = config, presence
         self._told_to_join: set[tuple[str, str]] = set()
 
-    def heard(self, group_id: str, member: ConsumerMember, connection: int, effects: Effects) -> None:
+    def heard(
+        self, group_id: str, member: ConsumerMember, connection: int, effects: Effects, *, joins: bool = False
+    ) -> None:
         """A sign of life, on this connection."""
         if member.instance_id is None:
-            self._presence.heard(group_id, member.member_id, connection)
+            self._presence.heard(group_id, member.member_id, connection, joins=joins)
         self.extend_session(group_id, member, effects)
 
     def extend_session(self, group_id: str, member: ConsumerMember, effects: Effects) -> None:
