@@ -14,7 +14,7 @@ NODES ?= 3
 UP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up env test test-oldest soak rolling transactions chaos chaos-kafka chaos-smoke chaos-convict stall mirror-denied mirror-java mirror-migration interop interop-kafka-python interop-confluent interop-confluent-consumer interop-aiokafka interop-kcat sim check format proto protocol bench bench-mirror system docs wheel-check wheel test-compiled clean
+.PHONY: help up env test test-oldest soak rolling transactions chaos chaos-kafka chaos-smoke chaos-convict stall mirror-denied mirror-java mirror-migration interop interop-kafka-python interop-confluent interop-confluent-consumer interop-aiokafka interop-kcat sim check format proto protocol bench bench-mirror system docs wheel-check installs wheel test-compiled clean
 
 help:  ## Say what there is.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -43,13 +43,16 @@ test: env system  ## Run the whole suite.
 	$(PYTEST)
 
 # The tests of what is generated for, or speaks, gRPC: with the oldest runtimes that the package admits.
-test-oldest: system  ## Run the gRPC tests with the oldest grpcio and protobuf that are supported.
+test-oldest: system $(VENV)-oldest/.made  ## Run the gRPC tests with the oldest grpcio and protobuf that are supported.
+	$(VENV)-oldest/bin/python -m tools.run_tests --oldest
+
+$(VENV)-oldest/.made: constraints.txt pyproject.toml tools/oldest.txt
 	@test -d $(VENV)-oldest || $(PYTHON) -m venv $(VENV)-oldest
 	$(OLDEST_PIP) install --upgrade --constraint constraints.txt pip
 	grep -v -i -E '^(grpcio|protobuf)' constraints.txt > $(VENV)-oldest/constraints.txt
 	$(OLDEST_PIP) install --constraint $(VENV)-oldest/constraints.txt --editable . --group test \
 		--requirement tools/oldest.txt
-	$(VENV)-oldest/bin/python -m tools.run_tests --oldest
+	@touch $@
 
 # Minutes of what CI runs for seconds, with examples that no run had before.
 soak: env  ## Shake the log and the coordinators with many new random histories.
@@ -144,6 +147,11 @@ bench-mirror: env  ## Measure the mirror beside MirrorMaker 2 (needs Java 17 or 
 
 wheel-check: env  ## Build the wheel, install it in an empty environment, and use a node from it.
 	$(BIN)/python -m tools.wheel_check
+
+# What is mostly downloads, for CI to do beside its checks; one after the other, since both build in this tree.
+installs: env
+	@$(MAKE) --no-print-directory wheel-check
+	@$(MAKE) --no-print-directory $(VENV)-oldest/.made
 
 # Compiled with mypyc, for this machine's kind and this Python; `setup.py` tells which modules. Takes minutes, needs gcc.
 wheel: env  ## Build the compiled wheel into dist/: nodes of it take less processor time.
