@@ -39,12 +39,12 @@ def expect(condition: bool, what: str) -> None:
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Look every second; raises Failed when it does not come true."""
+    """Look again and again; raises Failed when it does not come true."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline:
             raise Failed(f"after {PATIENCE_S:.0f} s still not: {what}")
-        time.sleep(1)
+        time.sleep(0.2)
 
 
 # -- the mirror
