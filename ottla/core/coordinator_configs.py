@@ -90,9 +90,9 @@ GROUP_CONFIGS: Final = (
         INT,
         3000,
         "A member of a group, other than a static one, whose connection closed is out when it was not heard again, on "
-        "any connection, for so long, or for a third of its session timeout where that is longer and it has been heard "
-        "since it joined. A killed consumer is replaced so much sooner; one that merely lost its connection is back "
-        "with its next heartbeat. -1: it has its whole session, as with Kafka.",
+        "any connection, for so long, or where that is longer, for a third of its session timeout, or three heartbeats "
+        "in the consumer group protocol. A killed consumer is replaced so much sooner; one that merely lost its "
+        "connection is back with its next heartbeat. -1: it has its whole session, as with Kafka.",
         READ_ONLY,
         -1,
         "ms",

@@ -87,9 +87,8 @@ class Heartbeats:
         told = as_told(found.member, request, caller)
         epoch, target = self.take(group, found, told, effects)
         stepped = self.step(group, told, epoch, target, request.topic_partitions, effects)
-        joins = request.member_epoch == JOINING_EPOCH
-        self._timers.heard(group.group_id, stepped, caller.connection, effects, joins=joins)
-        full = joins or (
+        self._timers.heard(group.group_id, stepped, caller.connection, effects)
+        full = request.member_epoch == JOINING_EPOCH or (
             request.rebalance_timeout_ms >= 0
             and request.topic_partitions is not None
             and (request.subscribed_topic_names is not None or request.subscribed_topic_regex is not None)

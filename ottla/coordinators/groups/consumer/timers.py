@@ -21,12 +21,10 @@ class MemberTimers:
         self._config, self._presence = config, presence
         self._told_to_join: set[tuple[str, str]] = set()
 
-    def heard(
-        self, group_id: str, member: ConsumerMember, connection: int, effects: Effects, *, joins: bool = False
-    ) -> None:
+    def heard(self, group_id: str, member: ConsumerMember, connection: int, effects: Effects) -> None:
         """A sign of life, on this connection."""
         if member.instance_id is None:
-            self._presence.heard(group_id, member.member_id, connection, joins=joins)
+            self._presence.heard(group_id, member.member_id, connection)
         self.extend_session(group_id, member, effects)
 
     def extend_session(self, group_id: str, member: ConsumerMember, effects: Effects) -> None:
@@ -48,7 +46,8 @@ class MemberTimers:
             effects.hasten_timer(_session(group_id, member.member_id), patience_ms, event)
 
     def _patience_ms(self, group_id: str, member: ConsumerMember) -> int | None:
-        return self._presence.patience_ms(group_id, member.member_id, self._session_timeout_ms(member))
+        told_ms = self._config.consumer_heartbeat_interval_ms if member.classic is None else None
+        return self._presence.patience_ms(group_id, member.member_id, self._session_timeout_ms(member), told_ms)
 
     def _session_timeout_ms(self, member: ConsumerMember) -> int:
         if member.classic is not None:
