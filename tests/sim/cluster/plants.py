@@ -1,9 +1,10 @@
 """Planted bugs: what the simulation of whole clusters must find before anybody believes it that there are no others.
 
 Those of transactions and groups stand in `transactions.plants`. Those of replication are taken over from
-`tests.sim.replication.plants`, but for two: one is planted into its fake controller; the other, "a node leads by what
-its metadata said before it registered", does nothing in a whole broker, which opens its partitions only when its
-image holds its registration. (That both are missing is planted below.)
+`tests.sim.replication.plants`, but for those that only mirrors meet, of which there are none here, and two: one is
+planted into its fake controller; the other, "a node leads by what its metadata said before it registered", does nothing
+in a whole broker, which opens its partitions only when its image holds its registration. (That both are missing is
+planted below.)
 """
 
 from collections.abc import Iterator
@@ -25,15 +26,15 @@ from ottla.core.types import NodeId
 from ottla.partitions.replication.manager import ReplicaManager
 from tests.sim.cluster.planting import Planting, Plants
 from tests.sim.cluster.transactions.plants import PLANTS as TRANSACTIONS
+from tests.sim.replication.plants import OF_MIRRORS, Plant
 from tests.sim.replication.plants import PLANTS as OF_REPLICATION
-from tests.sim.replication.plants import Plant
 
 PLANTS: Final = Plants(TRANSACTIONS)
 plant = PLANTS.plant
 
 _NEVER: Any = _Proposed(b"never", MetadataImage(), MetadataDelta())
 
-_NOT_TAKEN_OVER: Final = {
+_NOT_TAKEN_OVER: Final = OF_MIRRORS | {
     "a restarted node goes on in the epoch that it led",
     "a node leads by what its metadata said before it registered",
 }
@@ -167,12 +168,6 @@ def forwards_early() -> Iterator[None]:
         """Nothing is waited for."""
 
     with patch.object(Forwarding, "_catch_up", caught_up):
-        yield
-
-
-@plant("a leader applies an ISR before it is committed")
-def isr_before_commit() -> Iterator[None]:
-    with _taken_over(OF_REPLICATION["a shrunk ISR counts before the controller has committed it"])():
         yield
 
 
