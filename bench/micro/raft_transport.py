@@ -57,6 +57,9 @@ class Follower:
     def unreachable(self, node: NodeId) -> None:
         """The leader starts later, and ends."""
 
+    def connected(self, node: NodeId) -> None:
+        """Nothing waits for it."""
+
     async def run(self, port: int) -> None:
         server = QuorumServer(self.transport)
         self.transport.start(self)
@@ -110,6 +113,9 @@ class Leader:
 
     def unreachable(self, node: NodeId) -> None:
         self._lost_ns = self._lost_ns or time.monotonic_ns()
+
+    def connected(self, node: NodeId) -> None:
+        """Nothing waits for it."""
 
     async def run(self) -> None:
         processes = [Process(FOLLOWER), Process(OTHER)]

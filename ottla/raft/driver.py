@@ -268,6 +268,13 @@ class RaftNode:
             self.core.unreachable(member)
             self._pump_soon()
 
+    def connected(self, node: NodeId) -> None:
+        """See `transport.Receiver`."""
+        member = self.membership.member_of(node)
+        if self._failure is None and member is not None:
+            self.core.connected(member)
+            self._pump_soon()
+
     def _tick(self) -> None:
         self._timer = self._clock.call_later(self.settings.tick_ms, self._tick)
         self.core.tick()

@@ -202,6 +202,8 @@ class GrpcTransport:
         peer.last_stream = name
         self._told = {key for key in self._told if key[0] != peer.node}
         _log.info("a quorum link stands", peer=peer.node, dialled_by=self.member.node if dialled else peer.node)
+        if self._receiver is not None:
+            self._receiver.connected(peer.node)
         if self._events is not None:
             self._events.linked(peer.node)
         return link

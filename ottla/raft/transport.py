@@ -23,6 +23,9 @@ class Receiver(Protocol):
         Not called for a peer that is merely silent.
         """
 
+    def connected(self, node: NodeId) -> None:
+        """A connection to this node stands, perhaps a new one: what was sent before may be lost."""
+
 
 class Transport(Protocol):
     """One node's way to the others."""

@@ -282,6 +282,13 @@ class Leader(Role):
         if (progress := self.progress.get(member)) is not None:
             self._lost(progress)
 
+    def connected(self, member: Member) -> None:
+        """A voter that comes a moment after its leader was elected need not wait for the patience of some heartbeats:
+        the first request was sent to nobody.
+        """
+        if (progress := self.progress.get(member)) is not None:
+            self._lost(progress)
+
     def _lost(self, progress: Progress) -> None:
         """Send again. A snapshot goes on at the chunk that was lost."""
         if progress.pace is Pace.SNAPSHOT:

@@ -153,6 +153,10 @@ class Raft:
         """The connection to this member broke: what was on its way is lost, and the member may be dead."""
         self.role.unreachable(member)
 
+    def connected(self, member: Member) -> None:
+        """A connection to this member stands: what was sent before may be lost."""
+        self.role.connected(member)
+
     def compact(self, snapshot_index: int, data: bytes) -> Snapshot:
         """The state machine's state at an applied index replaces the entries that led to it."""
         term = self.log.term_at(snapshot_index)

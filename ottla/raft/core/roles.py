@@ -65,6 +65,9 @@ class Role:
     def unreachable(self, member: Member) -> None:
         """The transport lost what was on its way to this member."""
 
+    def connected(self, member: Member) -> None:
+        """What was sent to this member before may be lost; now it would arrive."""
+
     def _ignore(self, message: Message) -> None:
         """A reply to something that this member asked in another role."""
 

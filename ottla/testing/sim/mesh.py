@@ -207,7 +207,11 @@ class SimMesh:
             self.loop.call_soon(callback, *arguments)
 
     def linked(self, end: "End") -> None:
-        if self.ends.get(end.peer) is end and self._events is not None:
+        if self.ends.get(end.peer) is not end:
+            return
+        if self._receiver is not None:
+            self._receiver.connected(end.peer)
+        if self._events is not None:
             self._events.linked(end.peer)
 
     def unlinked(self, peer: NodeId, broken: bool) -> None:

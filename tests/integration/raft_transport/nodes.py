@@ -54,6 +54,7 @@ class Node:
         self.server = QuorumServer(self.transport)
         self.received: list[Message] = []
         self.lost: list[tuple[int, float]] = []
+        self.connections: list[NodeId] = []
         self.raises: Exception | None = None
         self.endpoint = ""
 
@@ -74,6 +75,9 @@ class Node:
 
     def unreachable(self, node: NodeId) -> None:
         self.lost.append((node, time.monotonic()))
+
+    def connected(self, node: NodeId) -> None:
+        self.connections.append(node)
 
     def reach(self, *others: "Node") -> None:
         self.transport.reach({NodeId(other.number): other.endpoint for other in others})

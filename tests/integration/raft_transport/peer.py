@@ -35,6 +35,9 @@ class Echo:
     def unreachable(self, node: NodeId) -> None:
         pass
 
+    def connected(self, node: NodeId) -> None:
+        pass
+
 
 async def main(node: int, port: int) -> None:
     echo = Echo(node)

@@ -33,6 +33,8 @@ async def test_three_nodes_that_all_dial_have_one_stream_for_each_pair(start: No
             if one is not other:
                 await exchange(one, other)
     await until(lambda: open_streams(*nodes) == 3)
+    for node in nodes:
+        assert {*node.connections} == {1, 2, 3} - {node.number}
 
 
 def open_streams(*nodes: Node) -> int:
