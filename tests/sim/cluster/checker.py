@@ -1,6 +1,7 @@
 """All promises of a cluster in one place: who is to be looked at when, and what clients were told.
 
-What is particular to the quorum stands in `tests.sim.raft.logs`, to images in `images`, to replicas in `replicas`.
+What is particular to the quorum stands in `tests.sim.raft.logs`, to images in `images`, to replicas in `replicas`, to
+markers in `transactions.ends`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from tests.sim.cluster.host import Host, Process
 from tests.sim.cluster.images import Images
 from tests.sim.cluster.replicas import Replicas
 from tests.sim.cluster.setting import Setting
+from tests.sim.cluster.transactions.ends import Ends
 from tests.sim.raft.logs import Logs, Watch
 from tests.sim.raft.violation import Violation
 from tests.sim.replication.contents import Held
@@ -33,6 +35,7 @@ class Checker:
         self.logs = Logs(setting.coverage, setting.meshes)  # type: ignore[arg-type]  # of the network it knows `cut`
         self.images = Images(setting)
         self.replicas = Replicas(self)
+        self.ends = Ends()
         self.failure: Violation | None = None
         self.disk_was_lost = False
         self._now_s, self._turns = 0.0, 0
@@ -92,6 +95,7 @@ class Checker:
             self.images.look(process)
             if hasattr(process, "broker"):
                 self.replicas.look(process)
+                self.ends.look(process)
         if self.failure is not None:
             raise self.failure
         if loop.failures and loop.alive:

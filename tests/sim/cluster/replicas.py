@@ -17,6 +17,7 @@ from ottla.partitions.partition import Partition
 from ottla.partitions.replication.leading import Leading
 from ottla.partitions.replication.types import PartitionId
 from ottla.partitions.results import State
+from tests.sim.cluster.transactions.ends import ends_in
 from tests.sim.raft.violation import Violation
 from tests.sim.replication.contents import Contents, Held
 
@@ -49,7 +50,7 @@ class Replicas:
         self.acks: dict[PartitionId, list[Held]] = {}
         self.idempotent: set[int] = set()  # CRCs of batches that must be there at most once
         self.count = 0
-        self.contents = Contents()
+        self.contents = Contents(ends_in)
         self.on_joining: Callable[[NodeId, NodeId], None] | None = None  # a leader asks for this one to be in sync
         self._leaders: dict[tuple[PartitionId, int], tuple[int, int]] = {}  # → node, life
         self._committed_end: dict[PartitionId, int] = {}
@@ -221,6 +222,7 @@ class Replicas:
                 other = self._offsets.setdefault((key, held.crc), held.base_offset)
                 if other != held.base_offset:
                     raise Violation("no duplicates", f"{where} has a batch at {held.base_offset} and at {other}")
+            self.checker.ends.committed(content.details[seen.verified])
             transaction = content.transactions[seen.verified]
             if transaction is not None and transaction.ends:
                 seen.open.pop(transaction.producer_id, None)

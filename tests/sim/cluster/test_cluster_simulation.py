@@ -44,6 +44,7 @@ def test_the_same_seed_replays_the_same_history_in_another_process() -> None:
         "the high watermark comes from appended ends, not from durable ones",
         "readers are not told of aborted transactions",
         "offsets of a transaction count before it commits",
+        "markers are sent before the end of the transaction is in the log",
     ],
 )
 def test_a_planted_bug_is_found(name: str) -> None:

@@ -5,7 +5,9 @@ simulated nodes are production code, compiled or not. Whoever asks after every s
 also where a compaction takes it out later.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 from ottla.partitions.log import Log
 from ottla.partitions.partition import Partition
@@ -30,14 +32,17 @@ class InTransaction(NamedTuple):
 
 
 class Content:
-    """The batches of one log, in order, and for each of them what it is in a transaction, or None."""
+    """The batches of one log, in order, and for each of them what it is in a transaction, or None, and its details:
+    what `detail` makes of it.
+    """
 
-    __slots__ = ("_end", "batches", "log", "transactions")
+    __slots__ = ("_detail", "_end", "batches", "details", "log", "transactions")
 
-    def __init__(self, log: Log) -> None:
-        self.log = log
+    def __init__(self, log: Log, detail: Callable[[memoryview], Any]) -> None:
+        self.log, self._detail = log, detail
         self.batches: list[Held] = []
         self.transactions: list[InTransaction | None] = []
+        self.details: list[Any] = []
         self._end = 0  # read to this offset
 
     def read_on(self) -> None:
@@ -50,7 +55,7 @@ class Content:
             self._read_files(log.tail.base_offset)
         views, _ = log.tail.read(self._end, end, 1 << 62, True)
         for view in views:
-            self._remember(read_header(view))
+            self._remember(read_header(view), view)
         self._end = end
 
     def _read_files(self, end: int) -> None:
@@ -62,28 +67,32 @@ class Content:
             if not segment.written or segment.next_offset <= self._end or segment.base_offset >= end:
                 continue
             inode = directory.entries[segment.path().rpartition("/")[2]]  # type: ignore[union-attr]
-            for _, header in iterate_headers(bytes(inode.content[: segment.written])):  # type: ignore[union-attr]
+            content = memoryview(bytes(inode.content[: segment.written]))  # type: ignore[union-attr]
+            for position, header in iterate_headers(content):
                 if self._end <= header.base_offset < end:
-                    self._remember(header)
+                    self._remember(header, content[position:])
         self._end = end
 
-    def _remember(self, header: BatchHeader) -> None:
+    def _remember(self, header: BatchHeader, data: memoryview) -> None:
+        """A batch, with which `data` begins."""
         self.batches.append(Held(header.base_offset, header.next_offset, header.partition_leader_epoch, header.crc))
         in_one = header.is_transactional and header.producer_id >= 0
         self.transactions.append(InTransaction(header.producer_id, header.is_control) if in_one else None)
+        self.details.append(self._detail(data))
 
 
 class Contents:
-    """Of all replicas that are looked at."""
+    """Of all replicas that are looked at. `detail`: what else is to be known of a batch, with which the data begin."""
 
-    def __init__(self) -> None:
+    def __init__(self, detail: Callable[[Partition, memoryview], Any] = lambda partition, data: None) -> None:
+        self._detail = detail
         self._known: dict[Partition, Content] = {}
 
     def of(self, partition: Partition) -> Content:
         """As it is now; a log that takes the place of a truncated one is read anew."""
         content = self._known.get(partition)
         if content is None or content.log is not partition.log:
-            content = self._known[partition] = Content(partition.log)
+            content = self._known[partition] = Content(partition.log, partial(self._detail, partition))
         content.read_on()
         return content
 
