@@ -38,7 +38,10 @@ from ottla.partitions.upkeep import expire, prepare_sidecars
 logger: Final = structlog.get_logger(__name__)
 
 CHECKPOINT_INTERVAL_MS: Final = 1000
-_IDLE_TICKS: Final = 5  # as many intervals, when nothing was written meanwhile
+# As many intervals when nothing was written meanwhile, and then twice as many each time: what moves without a write is
+# the high watermark of a follower, soon after the last one.
+_IDLE_TICKS: Final = 5
+_MOST_IDLE_TICKS: Final = 60
 REMOVAL_RETRY_MS: Final = 1000
 MAX_REMOVAL_RETRY_MS: Final = 60_000
 STRAY_SUFFIX: Final = "-stray"
@@ -75,6 +78,7 @@ class PartitionManager:
         self.leaving: set[str] = set()  # directories of partitions that are being removed
         self._expiring: Iterator[int] | None = None
         self._rounds, self._idle_ticks = -1, 0  # of the environment, and how long they have been as many
+        self._idle_patience = _IDLE_TICKS
         self._unsynced = False  # something was written without a sync
         self._checkpointing = False
         self._checkpoint_waiters: list[Callable[[Exception | None], None]] = []
@@ -306,7 +310,9 @@ class PartitionManager:
         self._go_on_expiring()
         # Where nothing is written, a look at each of ten thousand partitions would be all that a node does.
         rounds, self._idle_ticks = self.environment.rounds, self._idle_ticks + 1
-        if rounds != self._rounds or self._unsynced or self._idle_ticks >= _IDLE_TICKS:
+        busy = rounds != self._rounds or self._unsynced
+        if busy or self._idle_ticks >= self._idle_patience:
+            self._idle_patience = _IDLE_TICKS if busy else min(2 * self._idle_patience, _MOST_IDLE_TICKS)
             self._rounds, self._idle_ticks = rounds, 0
             self._flush_old()
             if not self._checkpointing:

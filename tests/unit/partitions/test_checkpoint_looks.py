@@ -1,6 +1,7 @@
 """When a node looks at its partitions for what is to be saved."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -29,8 +30,16 @@ def test_every_second_after_a_write_and_seldom_while_nothing_is_written(monkeypa
         node.settle()
         node.clock.run_for(CHECKPOINT_INTERVAL_MS)
     assert len(looks) == 4
-    node.clock.run_for(20 * CHECKPOINT_INTERVAL_MS)
-    assert 3 <= len(looks) - 4 <= 5
+    node.clock.run_for(36 * CHECKPOINT_INTERVAL_MS)
+    pauses = [round((later - earlier) / CHECKPOINT_INTERVAL_MS) for earlier, later in pairwise(looks[3:])]
+    assert pauses == [5, 10, 20]
+    node.clock.run_for(240 * CHECKPOINT_INTERVAL_MS)
+    assert len(looks) <= 4 + 3 + 5
+    node.append(make_batch([b"v"]))
+    node.settle()
+    before = len(looks)
+    node.clock.run_for(6 * CHECKPOINT_INTERVAL_MS)
+    assert len(looks) == before + 2, "at once, and seldom again"
 
 
 @pytest.mark.interpreted
