@@ -28,9 +28,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         wheel = options.wheel or _build(directory, compiled=options.compiled)
-        command = _install(directory, wheel)
-        # Away from the checkout, so that only what was installed can be imported.
+        # Away from the checkout, so that only what was installed can be imported, and pip takes nothing for installed.
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "OTTLA"))}
+        command = _install(directory, wheel, environment)
         _check_version(command, environment, compiled=options.compiled)
         _round_trip(command, directory, environment, nodes=3 if options.compiled else 1)
     sys.stdout.write(f"{wheel.name}: installed, started, {2 * len(LINES)} records written and read back\n")
@@ -48,10 +48,11 @@ def _build(directory: Path, *, compiled: bool) -> Path:
     return wheel
 
 
-def _install(directory: Path, wheel: Path) -> Path:
+def _install(directory: Path, wheel: Path, environment: dict[str, str]) -> Path:
     venv.create(directory / "empty", with_pip=True)
     python = directory / "empty" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--constraint", CONSTRAINTS, wheel], check=True)
+    install = [python, "-m", "pip", "install", "--quiet", "--constraint", CONSTRAINTS, wheel]
+    subprocess.run(install, check=True, env=environment)
     return python.with_name("ottla")
 
 
