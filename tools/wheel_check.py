@@ -51,7 +51,7 @@ def _build(directory: Path, *, compiled: bool) -> Path:
 def _install(directory: Path, wheel: Path, environment: dict[str, str]) -> Path:
     venv.create(directory / "empty", with_pip=True)
     python = directory / "empty" / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--quiet", "--constraint", CONSTRAINTS, wheel]
+    install = [str(python), "-m", "pip", "install", "--quiet", "--constraint", str(CONSTRAINTS), str(wheel)]
     subprocess.run(install, check=True, env=environment)
     return python.with_name("ottla")
 
