@@ -17,6 +17,7 @@ import structlog
 from ottla.broker.control.access import ControllerAccess
 from ottla.broker.control.calls import Calls, LinkListener
 from ottla.controller.broker_records import registration_record
+from ottla.controller.image import MetadataImage
 from ottla.controller.requests import BrokerRegistration
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.ports import Clock
@@ -79,6 +80,8 @@ class BrokerLife(LinkListener):
         self._ready, self._truncated = True, truncated
         self.fenced = not self._alone
         await self._until(lambda: not self.fenced)
+        if not self._alone:  # the answer to a beat overtakes the metadata: clients would hear of no leaders yet
+            await self._until_image(self._is_unfenced)
 
     async def stop(self, timeout_ms: float) -> bool:
         """Hand over whatever is led; return when that is done, or False when it took too long."""
@@ -146,10 +149,17 @@ class BrokerLife(LinkListener):
                 return int(answer.registered.metadata_offset)
 
     async def _until_known(self, offset: int) -> None:
+        await self._until_image(lambda image: image.offset >= offset)
+
+    def _is_unfenced(self, image: MetadataImage) -> bool:
+        broker = image.brokers.get(self._registration.broker_id)
+        return broker is not None and not broker.fenced
+
+    async def _until_image(self, condition: Callable[[MetadataImage], bool]) -> None:
         known = asyncio.Event()
-        end = self._access.subscribe(lambda image, _: known.set() if image.offset >= offset else None)
+        end = self._access.subscribe(lambda image, _: known.set() if condition(image) else None)
         try:
-            if self._access.image.offset < offset:
+            if not condition(self._access.image):
                 await known.wait()
         finally:
             end()
