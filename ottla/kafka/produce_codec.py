@@ -8,6 +8,7 @@ from ottla.broker.produce import ProducedPartition, ProducedTopics, ProduceReque
 from ottla.broker.replicas import TopicKey
 from ottla.core.errors import DecodeError, ErrorCode
 from ottla.core.types import NodeId, Uuid
+from ottla.core.unsigned_varint import read_unsigned_varint
 from ottla.kafka.leader_fields import current_leader, node_endpoints
 from ottla.kafka.reading import (
     INT32,
@@ -15,7 +16,6 @@ from ottla.kafka.reading import (
     read_compact_string,
     read_count,
     read_string,
-    read_varint,
     skip_tagged_fields,
 )
 from ottla.protocol.wire import MALFORMED, bad_length, write_compact_string, write_string, write_unsigned_varint
@@ -94,7 +94,7 @@ def _decode_flexible(frame: bytearray, position: int, version: int) -> ProduceRe
         batches: Batches = []
         for _ in range(count):
             (index,) = INT32.unpack_from(frame, position)
-            length, position = read_varint(frame, position + 4)
+            length, position = read_unsigned_varint(frame, position + 4)
             if length == 0:
                 batches.append((index, None))
             else:

@@ -7,30 +7,13 @@ raise `struct.error` or `IndexError`; `MALFORMED` is turned into DecodeError by 
 from struct import Struct
 from typing import Final
 
-from ottla.core.errors import DecodeError
+from ottla.core.unsigned_varint import read_unsigned_varint
 from ottla.protocol.wire import bad_length, read_string_length
 
 INT16: Final = Struct(">h")
 INT32: Final = Struct(">i")
 
 Frame = bytes | bytearray
-
-
-def read_varint(frame: Frame, position: int) -> tuple[int, int]:
-    """An unsigned 32-bit varint."""
-    byte = frame[position]
-    if byte < 0x80:
-        return byte, position + 1
-    value = byte & 0x7F
-    for shift in (7, 14, 21, 28):
-        position += 1
-        byte = frame[position]
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            if value > 0xFFFFFFFF:
-                break
-            return value, position + 1
-    raise DecodeError(f"a varint of more than 32 bits at byte {position}")
 
 
 def read_string(frame: Frame, position: int) -> tuple[str | None, int]:
@@ -64,7 +47,7 @@ def read_count(frame: Frame, position: int, smallest_bytes: int) -> tuple[int, i
 
 def read_compact_count(frame: Frame, position: int, smallest_bytes: int) -> tuple[int, int]:
     """As `read_count`, behind a varint of the length plus one. A null array counts as -1."""
-    count, position = read_varint(frame, position)
+    count, position = read_unsigned_varint(frame, position)
     return _checked(count - 1, position, len(frame), smallest_bytes)
 
 
@@ -76,10 +59,10 @@ def _checked(count: int, position: int, size: int, smallest_bytes: int) -> tuple
 
 def skip_tagged_fields(frame: Frame, position: int) -> int:
     """The position behind a section of tagged fields that nobody wants to know."""
-    count, position = read_varint(frame, position)
+    count, position = read_unsigned_varint(frame, position)
     for _ in range(count):
-        _tag, position = read_varint(frame, position)
-        size, position = read_varint(frame, position)
+        _tag, position = read_unsigned_varint(frame, position)
+        size, position = read_unsigned_varint(frame, position)
         if size > len(frame) - position:
             raise bad_length("tagged field", size, position)
         position += size

@@ -286,8 +286,7 @@ class Leader(Role):
         """A voter that comes a moment after its leader was elected need not wait for the patience of some heartbeats:
         the first request was sent to nobody.
         """
-        if (progress := self.progress.get(member)) is not None:
-            self._lost(progress)
+        self.unreachable(member)
 
     def _lost(self, progress: Progress) -> None:
         """Send again. A snapshot goes on at the chunk that was lost."""
