@@ -29,11 +29,18 @@ def _options(command: F) -> F:
 
 @click.command(
     epilog=examples(
-        "ottla mirror failover mirror.toml 'a->b'", "ottla mirror failover mirror.toml 'a->b' --execute --json"
+        "ottla mirror failover mirror.toml 'a->b'",
+        "ottla mirror failover mirror.toml 'a->b' --without-source",
+        "ottla mirror failover mirror.toml 'a->b' --execute --json",
     )
 )
 @_options
-def failover(*, file: Path, flow: str, execute: bool, allow_backwards: bool, as_json: bool) -> int:
+@click.option(
+    "--without-source", is_flag=True, help="Do not ask A: as if it was lost. Shows what a disaster now would cost."
+)
+def failover(
+    *, file: Path, flow: str, execute: bool, allow_backwards: bool, without_source: bool, as_json: bool
+) -> int:
     """Move groups from A to B, and say what was lost.
 
     When A can still be reached, groups go on exactly where they were, and the loss is told in records; a planned
@@ -42,7 +49,8 @@ def failover(*, file: Path, flow: str, execute: bool, allow_backwards: bool, as_
     the group's members first. Copies of a flow with exact = true are promoted, too (`ottla mirror promote --now`).
     """
     config, [chosen] = read_config(file, (flow,))
-    lost, moves, errors, unreachable, promoted = run(_failover(config, chosen, execute, allow_backwards))
+    asked = _failover(config, chosen, execute, allow_backwards, without_source)
+    lost, moves, errors, unreachable, promoted = run(asked)
     records = None if any(one.records is None for one in lost) else sum(one.records or 0 for one in lost)
     last = max((one.last_copied_ms for one in lost if one.last_copied_ms is not None), default=None)
     if as_json:
@@ -69,7 +77,7 @@ def failover(*, file: Path, flow: str, execute: bool, allow_backwards: bool, as_
         )
         return _code(errors)
     if unreachable:
-        click.echo(f"{chosen.source} cannot be reached: {unreachable}")
+        click.echo(f"{chosen.source} {'is not asked' if without_source else f'cannot be reached: {unreachable}'}")
         ago = "nothing was copied" if last is None else f"the youngest copy is {spoken(time.time() - last / 1000)} old"
         click.echo(f"Lost is what was written there later: {ago}.")
     elif records:
@@ -101,13 +109,13 @@ def failback(*, file: Path, flow: str, execute: bool, allow_backwards: bool, as_
 
 
 async def _failover(
-    config: "MirrorConfig", flow: "FlowConfig", execute: bool, may_go_back: bool
+    config: "MirrorConfig", flow: "FlowConfig", execute: bool, may_go_back: bool, without_source: bool
 ) -> "tuple[list[Loss], Moves, dict[str, ClientError], str | None, list[str]]":
     from ottla.mirror.operations.moving import carry_out, failover_moves, losses
     from ottla.mirror.operations.observing import Observer
     from ottla.mirror.operations.promoting import promotable, promote
 
-    async with Observer(config, [flow]) as observer:
+    async with Observer(config, [flow], without=[flow.source] if without_source else ()) as observer:
         promoted = await promotable(observer, flow) if flow.exact else []
         if execute and promoted:
             for topic in promoted:

@@ -318,8 +318,12 @@ async def test_the_commands_show_translate_verify_and_fail_over(
     assert (await command("translate", file, "own->b", f"{topic}-0", "21", code=7))["offset"] is None
     [verdict] = await command("verify", file)
     assert (verdict["good"], verdict["compared"]) == (True, 20)
+    rehearsed = await command("failover", file, "own->b", "--without-source")
+    assert rehearsed["source_error"] and rehearsed["lost_records"] is None
+    assert rehearsed["groups"] == {group_id: {f"own.{topic}-0": 7}}
     await asyncio.to_thread(own.kill)
     shown = await command("failover", file, "own->b")
+    assert shown["groups"] == rehearsed["groups"]
     assert shown["source_error"] and shown["lost_records"] is None and shown["youngest_copy_ms"] > 0
     async with Admin(**door(clusters["b"])) as admin:
         assert await admin.list_group_offsets(group_id) == {}

@@ -20,14 +20,18 @@ _SOURCE_PATIENCE_S = 5.0
 
 
 class Observer:
-    """Open while one question is answered. A source that cannot be reached is not in `sides`; `errors` tells why."""
+    """Open while one question is answered. A source that cannot be reached is not in `sides`; `errors` tells why.
 
-    def __init__(self, config: MirrorConfig, flows: Iterable[FlowConfig]) -> None:
+    `without`: aliases of sources that are taken for lost.
+    """
+
+    def __init__(self, config: MirrorConfig, flows: Iterable[FlowConfig], *, without: Iterable[str] = ()) -> None:
         self.config = config
         self.flows = tuple(flows)
         self.sides: dict[str, Side] = {}
         self.books: dict[str, Bookkeeping] = {}
-        self.errors: dict[str, ClientError] = {}  # by alias
+        lost = ClientError(ErrorCode.REQUEST_TIMED_OUT, "it was not asked")
+        self.errors: dict[str, ClientError] = dict.fromkeys(without, lost)  # by alias
         self._exact: dict[str, ExactCopies] = {}  # by flow
         self._stack = AsyncExitStack()
 
@@ -47,7 +51,8 @@ class Observer:
     async def _open(self) -> None:
         targets = {flow.target for flow in self.flows}
         aliases = {flow.source for flow in self.flows} | targets
-        await asyncio.gather(*(self._reach(alias, required=alias in targets) for alias in sorted(aliases)))
+        asked = sorted(aliases - self.errors.keys())
+        await asyncio.gather(*(self._reach(alias, required=alias in targets) for alias in asked))
         with_way_back = {flow.source for flow in self.flows if self.config.flow_back(flow) is not None}
         for alias in targets | (with_way_back & self.sides.keys()):
             books = self.books[alias] = Bookkeeping(self.sides[alias])
