@@ -120,8 +120,8 @@ class Broker:
 
     @property
     def shown_controller(self) -> NodeId:
-        """The broker that clients are told to ask for what the controller decides: any does (KIP-590), so there is
-        always one, and none waits while the next controller is elected.
+        """The active controller as clients see it in the cluster's description; this broker when none is known, since
+        there is always one who takes what the controller decides (KIP-590).
         """
         active = self.controller.active_id
         known = self.image.brokers.get(active) if active is not None else None

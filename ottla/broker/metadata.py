@@ -17,7 +17,7 @@ from ottla.controller.requests import NewTopic
 from ottla.controller.topic_names import why_invalid
 from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError
-from ottla.core.types import ZERO_UUID, Uuid, format_uuid
+from ottla.core.types import ZERO_UUID, NodeId, Uuid, format_uuid
 from ottla.protocol.messages.metadata_request import MetadataRequest, MetadataRequestTopic
 from ottla.protocol.messages.metadata_response import (
     MetadataResponse,
@@ -54,7 +54,7 @@ async def metadata(broker: Broker, request: MetadataRequest, context: RequestCon
         response=MetadataResponse(
             brokers=_brokers(broker, context.listener),
             cluster_id=format_uuid(broker.settings.cluster_id),
-            controller_id=broker.shown_controller,
+            controller_id=_asked_as_controller(broker),
             cluster_authorized_operations=(
                 CLUSTER_OPERATIONS if request.include_cluster_authorized_operations else NOT_ASKED_FOR
             ),
@@ -65,6 +65,20 @@ async def metadata(broker: Broker, request: MetadataRequest, context: RequestCon
         ),
         topic_authorized_operations=TOPIC_OPERATIONS if include_operations else NOT_ASKED_FOR,
     )
+
+
+def _asked_as_controller(broker: Broker) -> NodeId:
+    """Any broker passes on what is the controller's to decide (KIP-590).
+
+    librdkafka's admin client goes on asking the one that is named, also when that is gone: so it is not the active
+    controller but this broker, to which the client has a connection; or another one when this one is about to stop.
+    """
+    this = broker.settings.node_id
+    brokers = broker.image.brokers
+    if (known := brokers.get(this)) is None or known.is_active:
+        return this
+    others = (one.id for one in brokers.values() if one.is_active and not broker.departures.is_doubtful(one.id))
+    return next(others, this)
 
 
 def _was_content(broker: Broker, context: RequestContext) -> bool:
