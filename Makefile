@@ -155,8 +155,7 @@ installs: env
 
 # Compiled with mypyc, for this machine's kind and this Python; `setup.py` tells which modules. Takes minutes, needs gcc.
 wheel: env  ## Build the compiled wheel into dist/: nodes of it take less processor time.
-	rm -f dist/*.whl
-	OTTLA_COMPILE=1 $(BIN)/python -m build --wheel
+	$(BIN)/python -m tools.compiled_wheel
 	@ls dist/*.whl
 
 # From a tree without the package: its sources would hide what is installed.

@@ -2,6 +2,10 @@
 
     OTTLA_COMPILE=1 pip install .      (or `make wheel`)
 
+With OTTLA_PROFILE=DIRECTORY the C and its objects stay in that directory. While it holds no profile (of gcc: *.gcda), the
+modules are made to write one there as they are used; when it does, the C compiler arranges them by it
+(`tools/compiled_wheel.py`).
+
 All else stands in pyproject.toml. Without OTTLA_COMPILE=1 the package is pure Python. In a compiled wheel the sources
 lie beside the compiled modules: tracebacks show them, and nobody runs them. MAX_JOBS says how many C compilers run at a
 time (else as many as there are processors); pip shows how far it is only with --verbose.
@@ -9,6 +13,7 @@ time (else as many as there are processors); pip shows how far it is only with -
 
 import logging
 import os
+import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -55,6 +60,11 @@ INTERPRETED = {
     f"ottla/partitions/{name}.py"
     for name in ("cleaner", "compaction", "recompression", "recovery", "retention", "trusted_indexes")
 }
+# mypyc's functions call each other by name across a hundred files: without these, each time by way of a table, in case
+# that another library has one of the same name.
+DIRECT_CALLS = ["-fvisibility=hidden", "-fno-plt", "-fno-semantic-interposition"]
+RECORD = ["-fprofile-generate"]
+BY_PROFILE = ["-fprofile-use", "-fprofile-partial-training", "-Wno-missing-profile", "-Wno-coverage-mismatch"]
 MYPY = "mypy[mypyc]==2.4.1"  # another one makes other code: measure and test it before it comes here
 
 
@@ -78,6 +88,14 @@ class CompileModules(build_ext):
         )
         for extension in self.distribution.ext_modules:  # warnings are for who makes the C, not for who installs it
             extension.extra_compile_args.append("-Wno-error")
+            if sys.platform == "linux":
+                extension.extra_compile_args += DIRECT_CALLS
+                extension.extra_link_args.append("-Wl,-Bsymbolic")
+            if PROFILE and any(Path(PROFILE).rglob("*.gcda")):
+                extension.extra_compile_args += BY_PROFILE
+            elif PROFILE:
+                extension.extra_compile_args += RECORD
+                extension.extra_link_args += RECORD
         super().finalize_options()
         self.parallel = int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)
         if self.inplace:
@@ -116,8 +134,10 @@ def compiled_modules() -> list[str]:
     return [path for path in paths if path not in INTERPRETED and not path.endswith("__init__.py")]
 
 
+PROFILE = os.environ.get("OTTLA_PROFILE")
 if os.environ.get("OTTLA_COMPILE") == "1":
-    with tempfile.TemporaryDirectory() as SCRATCH:  # build/ may hold modules of an earlier build
+    with tempfile.TemporaryDirectory() as temporary:  # build/ may hold modules of an earlier build
+        SCRATCH = PROFILE or temporary
         setup(
             ext_modules=[Extension("ottla__mypyc", [])],
             cmdclass={"build_ext": CompileModules},
