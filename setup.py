@@ -2,8 +2,8 @@
 
     OTTLA_COMPILE=1 pip install .      (or `make wheel`)
 
-With OTTLA_PROFILE=DIRECTORY the C and its objects stay in that directory. While it holds no profile (of gcc: *.gcda), the
-modules are made to write one there as they are used; when it does, the C compiler arranges them by it
+With OTTLA_PROFILE=DIRECTORY the C and its objects stay in that directory. While it holds no profile (of gcc: *.gcda),
+the modules are made to write one there as they are used; when it does, the C compiler arranges them by it
 (`tools/compiled_wheel.py`).
 
 All else stands in pyproject.toml. Without OTTLA_COMPILE=1 the package is pure Python. In a compiled wheel the sources

@@ -1,8 +1,8 @@
 """Builds the compiled wheel into dist/ (`make wheel`): gcc twice, with a profile of working nodes in between.
 
-The first build's modules count how often each branch is taken. Three nodes of it work for half a minute, and the second
-build puts what is used side by side and the rest out of the way: a tenth less processor time for a transaction, a seventh
-for a request (docs/benchmarks.md). With another compiler than gcc, or `--plain`, there is one build without a profile.
+The first build's modules count how often each branch is taken. Three nodes of it work for half a minute, and the
+second build puts what is used side by side and the rest out of the way: a tenth less processor time for a transaction,
+a seventh for a request (docs/benchmarks.md). With another compiler than gcc, or `--plain`, there is one build without.
 """
 
 import argparse
