@@ -92,7 +92,7 @@ class GroupShard:
         self.pending = PendingOffsets()
         self._replaced: dict[str, GroupMetadataValue | None] = {}
         """The generation that each group had before this turn."""
-        self._retention: Iterator[str] = iter(())
+        self._retention: Iterator[str] | None = None  # what a look that has begun has left
 
     # --- the log
 
@@ -406,17 +406,15 @@ class GroupShard:
 
     def _await_retention_check(self, effects: Effects) -> None:
         effects.set_timer(RETENTION_TIMER, self._config.offsets_retention_check_interval_ms, RetentionCheck())
-        self._retention = iter(())
+        self._retention = None
 
     def _retention_check(self, effects: Effects) -> None:
         """A slice of the groups at a time, so that a million offsets do not hold up the loop."""
-        group_id = next(self._retention, None)
-        if group_id is None:
+        if self._retention is None:
             self._retention = iter([*self.groups, *self.consumers.store.groups])
-            group_id = next(self._retention, None)
         effects.atomic = False
         looked = 0
-        while group_id is not None:
+        for group_id in self._retention:
             group = self.consumers.get(group_id) or self.groups.get(group_id)
             if group is not None:
                 looked += 1 + self.offsets.count_of(group_id)
@@ -427,7 +425,6 @@ class GroupShard:
                 if looked >= OFFSETS_IN_A_RETENTION_SLICE:
                     effects.set_timer(RETENTION_TIMER, 1, RetentionCheck())
                     return
-            group_id = next(self._retention, None)
         self._await_retention_check(effects)
 
     def _expire(self, group: ClassicGroup, effects: Effects) -> None:

@@ -209,8 +209,10 @@ class ShardHost(Generic[S]):
         for record in records:
             self.shard.replay(record)
         if full is not None and error is not None:
-            # This operation looked at state that is now taken back, so it fails with that turn.
+            # This operation looked at state that is now taken back, so it fails with that turn. Its timers stand as
+            # the turn's do, for the shard to put right: one that had fired would else never be set again.
             full.replies += effects.replies
+            self._set_timers(effects)
             self._turn_failed(full, error)
             return False
         if self._turn is None:

@@ -44,7 +44,8 @@ class TransactionShard:
         self._replaced: dict[str, Transaction | None] = {}
         """What this turn replaced."""
         self._connections = Connections()
-        self._expiry: Iterator[str] = iter(())
+        self._expiry: Iterator[str] | None = None
+        """What a look that has begun has left."""
 
     # --- the log
 
@@ -244,26 +245,21 @@ class TransactionShard:
     def _await_expiry_check(self, effects: Effects) -> None:
         delay_ms = self._config.transaction_remove_expired_transaction_cleanup_interval_ms
         effects.set_timer(EXPIRY_TIMER, delay_ms, ExpiryCheck())
-        self._expiry = iter(())
+        self._expiry = None
 
     def _expiry_check(self, effects: Effects) -> None:
         """A slice of the ids at a time."""
-        transactional_id = next(self._expiry, None)
-        if transactional_id is None:
+        if self._expiry is None:
             self._expiry = iter(list(self.transactions))
-            transactional_id = next(self._expiry, None)
         effects.atomic = False
-        looked = 0
         oldest_ms = effects.now_ms - self._config.transactional_id_expiration_ms
-        while transactional_id is not None:
+        for looked, transactional_id in enumerate(self._expiry, 1):
             transaction = self.transactions.get(transactional_id)
             if transaction is not None and _is_idle(transaction) and transaction.last_update_ms <= oldest_ms:
                 effects.append(records.tombstone(transactional_id))
-            looked += 1
             if looked >= IDS_IN_AN_EXPIRY_SLICE:
                 effects.set_timer(EXPIRY_TIMER, 1, ExpiryCheck())
                 return
-            transactional_id = next(self._expiry, None)
         self._await_expiry_check(effects)
 
     # --- changes

@@ -3,7 +3,8 @@
 import pytest
 
 from ottla.coordinators.groups.joining import Caller
-from ottla.core.error_codes import ErrorCode
+from ottla.coordinators.runtime import Effects
+from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.types import Uuid
 from ottla.protocol.messages.consumer_protocol_subscription import ConsumerProtocolSubscription
 from ottla.protocol.messages.offset_delete_request import (
@@ -348,3 +349,32 @@ class TestRetention:
         assert len(cluster.log.batches) - appended >= 3
         (shard,) = cluster.coordinator.runtime.active_shards()
         assert shard.offsets.count == 0
+
+    def test_slices_that_come_out_even_end_the_look(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        cluster = Cluster()
+        for number in range(125):
+            cluster.commit({0: number}, group=f"g{number}")
+        cluster.run()
+        (shard,) = cluster.coordinator.runtime.active_shards()
+        fired: list[object] = []
+        look = shard.timer_fired
+
+        def counted(event: object, effects: Effects) -> None:
+            fired.append(event)
+            look(event, effects)
+
+        monkeypatch.setattr(shard, "timer_fired", counted)
+        cluster.run(600_000 + 1_000)
+        assert len(fired) == 2
+
+    def test_what_could_not_be_written_expires_at_the_next_look(self) -> None:
+        cluster = Cluster(offsets_retention_minutes=1)
+        group, count = "g" * 600, 1_001
+        cluster.topics.counts["jobs"] = count
+        cluster.commit(dict.fromkeys(range(count), 1), group=group)
+        cluster.run()
+        cluster.log.refusals = [ApiError(ErrorCode.NOT_ENOUGH_REPLICAS)]
+        cluster.run(601_000)
+        assert len(cluster.fetch(group)) == count
+        cluster.run(600_000)
+        assert cluster.fetch(group) == {}

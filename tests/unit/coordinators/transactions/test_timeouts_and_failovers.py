@@ -2,6 +2,7 @@
 
 import pytest
 
+from ottla.coordinators.runtime import Effects
 from ottla.coordinators.transactions.states import TransactionState
 from ottla.core.errors import ApiError, ErrorCode
 from tests.unit.coordinators.fake_log import FakeLog
@@ -286,3 +287,19 @@ def test_many_ids_are_looked_at_in_slices() -> None:
         node.init(f"t{number}")
     node.run(60 * MINUTE_MS + 10)
     assert node.shard.transactions == {}
+
+
+def test_slices_that_come_out_even_end_the_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Node()
+    for number in range(500):
+        node.init(f"t{number}")
+    fired: list[object] = []
+    look = node.shard.timer_fired
+
+    def counted(event: object, effects: Effects) -> None:
+        fired.append(event)
+        look(event, effects)
+
+    monkeypatch.setattr(node.shard, "timer_fired", counted)
+    node.run(60 * MINUTE_MS + 1_000)
+    assert len(fired) == 2
