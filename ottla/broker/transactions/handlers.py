@@ -42,8 +42,8 @@ from ottla.protocol.messages.write_txn_markers_request import WriteTxnMarkersReq
 
 Q = TypeVar("Q")
 R = TypeVar("R")
-Method = Callable[[Q, Caller, Callable[[R], object]], None]
-"""Of the coordinator: a request, who asks, and where the answer goes."""
+Method = Callable[[Q, Caller, Callable[[R], object]], Patient[R] | None]
+"""Of the coordinator: a request, who asks, and where the answer goes. What waits is returned, and can be given up."""
 
 MARKERS_VERSION: Final = 2
 MARKERS_TIMEOUT_MS: Final = 30_000.0  # longer than a silent link stands: no answer may come after a second attempt
@@ -137,8 +137,12 @@ async def _ask(method: Method[Q, R], request: Q, context: RequestContext) -> R:
         if not future.done():  # the client may be gone
             future.set_result(response)
 
-    method(request, Caller(context.client_id or "", context.connection_id, context.api_version), done)
-    return await future
+    waiting = method(request, Caller(context.client_id or "", context.connection_id, context.api_version), done)
+    try:
+        return await future
+    finally:
+        if waiting is not None:
+            waiting.give_up()
 
 
 def _patiently(
@@ -150,8 +154,8 @@ def _patiently(
 ) -> Method[Q, R]:
     """As `method`, which waits until the transactions before have ended, and the shard is loaded."""
 
-    def patient(request: Q, caller: Caller, done: Callable[[R], object]) -> None:
-        Patient(
+    def patient(request: Q, caller: Caller, done: Callable[[R], object]) -> Patient[R]:
+        return Patient(
             broker.clock,
             transactions(broker).markers,
             attempt=partial(method, request, caller),

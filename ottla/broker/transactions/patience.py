@@ -3,6 +3,9 @@
 A coordinator answers CONCURRENT_TRANSACTIONS while the markers are under way. That takes milliseconds, and clients
 pause for tens of them. Whoever waits goes on in the turn of the loop in which the end becomes known, so that both
 records, that the one transaction is complete and that the next has begun, go into the log together: one commit less.
+
+What a client waited for that is gone is not attempted any more: another one may have begun in its place, and would be
+fenced by an InitProducerId that comes late.
 """
 
 from collections.abc import Callable, Collection
@@ -45,6 +48,13 @@ class Patient(Generic[R]):
         self._pause_ms = PAUSE_MS
         self._timer: Timer | None = None
         attempt(self._answered)
+
+    def give_up(self) -> None:
+        """Nobody waits for the answer any more. An attempt that is under way takes its course."""
+        self._deadline_ms = self._clock.monotonic_ms()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _answered(self, response: R) -> None:
         left_ms = self._deadline_ms - self._clock.monotonic_ms()

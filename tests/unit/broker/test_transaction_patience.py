@@ -18,7 +18,7 @@ class Rig:
         self.done: list[bool] = []
         self.under_way = True
         self.ends: list[Callable[[], object]] = []
-        Patient(
+        self.patient = Patient[bool](
             self.clock,
             self,
             attempt=self.attempt,
@@ -74,3 +74,14 @@ def test_patience_ends(under_way: bool) -> None:
     assert rig.done == []
     rig.clock.run_for(10)
     assert rig.done == [False]
+
+
+@pytest.mark.parametrize("under_way", [True, False])
+def test_what_nobody_waits_for_is_not_attempted_again(under_way: bool) -> None:
+    rig = Rig(refusals=2)
+    rig.under_way = under_way
+    rig.ends[0]()
+    rig.patient.give_up()
+    rig.ends[-1]()
+    rig.clock.run_for(500)
+    assert (rig.attempts, rig.done) == ([0, 0], [])

@@ -210,6 +210,32 @@ async def test_the_next_transaction_waits_for_the_end_of_the_one_before(
         assert await adding == {("t", 1): ErrorCode.NONE}
 
 
+@pytest.mark.interpreted
+async def test_what_a_client_waited_for_is_not_done_when_it_is_gone(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its InitProducerId, done late, would fence whoever has begun in its place."""
+    await rig.add(("t", 0))
+    partition = rig.write(0)
+    holding: list[Callable[[], object]] = []
+    append = Partition.append
+
+    def held(self: Partition, batch: memoryview, **options: Any) -> Any:
+        if self is not partition:
+            return append(self, batch, **options)
+        holding.append(lambda: append(self, batch, **options))
+        return None
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Partition, "append", held)
+        beginning = asyncio.get_running_loop().create_task(rig.begin())
+        await rig.until(lambda: bool(holding))
+        beginning.cancel()
+        await asyncio.wait([beginning])
+    holding[0]()
+    await rig.until(lambda: partition.last_stable_offset == 2)
+    await asyncio.sleep(0.05)
+    assert await rig.state() == "CompleteAbort"
+
+
 async def test_partitions_that_do_not_exist_are_in_no_transaction(rig: Rig) -> None:
     unknown = {
         ("t", 0): ErrorCode.OPERATION_NOT_ATTEMPTED,
