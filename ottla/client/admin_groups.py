@@ -14,6 +14,7 @@ from ottla.client.coordination import (
     GroupMetadata,
     OffsetAndMetadata,
     Outcomes,
+    offsets_to_commit,
 )
 from ottla.client.coordinators import Coordinators
 from ottla.client.errors import ClientError, PartialFailure
@@ -82,10 +83,7 @@ class AdminGroups(ABC):
     ) -> None:
         """Set what a group without members has committed; UNKNOWN_MEMBER_ID when it has some."""
         calls, group = self._usable().groups, GroupMetadata(group_id=group_id)
-        wanted = {
-            partition: one if isinstance(one, OffsetAndMetadata) else OffsetAndMetadata(one)
-            for partition, one in offsets.items()
-        }
+        wanted = offsets_to_commit(offsets)
         _raise_failures(
             await self._coordinators.settle(
                 GROUP, group_id, wanted, lambda node_id, left: calls.commit_offsets(node_id, group, left)
@@ -120,7 +118,7 @@ class AdminGroups(ABC):
         wanted = list(dict.fromkeys(group_ids))
         await asyncio.gather(*(one(group_id) for group_id in wanted))
         if errors:
-            raise PartialFailure(errors, results)
+            raise PartialFailure({group_id: errors[group_id] for group_id in wanted if group_id in errors}, results)
         return {group_id: results[group_id] for group_id in wanted}
 
     async def _of_every_node(self, call: Callable[[int, Transport], Awaitable[list[T]]]) -> list[T]:

@@ -50,9 +50,14 @@ class AdminTransactions(ABC):
     async def describe_transaction(self, transactional_id: str) -> TransactionDescription:
         """State, producer and partitions; TRANSACTIONAL_ID_NOT_FOUND when there is none."""
         calls = self._usable().transactions
-        return await self._coordinators.ask(
-            TRANSACTION, transactional_id, lambda node_id: calls.describe_transaction(node_id, transactional_id)
-        )
+        try:
+            return await self._coordinators.ask(
+                TRANSACTION, transactional_id, lambda node_id: calls.describe_transaction(node_id, transactional_id)
+            )
+        except ClientError as error:
+            if error.code is not ErrorCode.TRANSACTIONAL_ID_NOT_FOUND:
+                raise
+            raise ClientError(error.code, f"there is no transactional id {transactional_id}") from error
 
     async def describe_producers(
         self, partitions: Iterable[TopicPartition]
@@ -67,8 +72,13 @@ class AdminTransactions(ABC):
             if leaders.get(one, -1) >= 0:
                 by_node.setdefault(leaders[one], []).append(one)
             else:
-                code = ErrorCode.LEADER_NOT_AVAILABLE if one in leaders else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
-                errors[one] = ClientError(code, topic=one.topic, partition=one.partition)
+                count = sum(other.topic == one.topic for other in leaders)
+                code, message = (
+                    (ErrorCode.LEADER_NOT_AVAILABLE, "the partition has no leader now")
+                    if one in leaders
+                    else (ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"the topic has partitions 0 to {count - 1}")
+                )
+                errors[one] = ClientError(code, message, topic=one.topic, partition=one.partition)
         calls = self._usable().transactions
         answers = await asyncio.gather(*(calls.describe_producers(node_id, its) for node_id, its in by_node.items()))
         for answer in answers:

@@ -23,7 +23,7 @@ from ottla.client.offsets import list_offsets_surely
 from ottla.client.partitions import PartitionState
 from ottla.client.settings import ConsumerSettings
 from ottla.client.transport import EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, Transport
-from ottla.client.types import ConsumerRecord, K, OffsetAndTimestamp, TopicPartition, V
+from ottla.client.types import ConsumerRecord, K, OffsetAndTimestamp, TopicPartition, V, several
 from ottla.core.errors import ConfigError
 
 Raw = ConsumerRecord[bytes | None, bytes | None]
@@ -185,7 +185,7 @@ class Consumer(GroupConsumer, Generic[K, V]):
         self._check_usable()
         if self._session is not None:
             raise ValueError("the group assigns the partitions of a consumer that has subscribed to topics")
-        wanted = [TopicPartition(*partition) for partition in partitions]
+        wanted = [TopicPartition(*partition) for partition in several(partitions)]
         self._topics = ()
         self._metadata.want(tuple({partition.topic for partition in wanted}))
         self._fetcher.assign(wanted)
@@ -319,12 +319,12 @@ class Consumer(GroupConsumer, Generic[K, V]):
 
     async def beginning_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """The first offset of each partition."""
-        found = await self._list_offsets(dict.fromkeys(partitions, EARLIEST_TIMESTAMP))
+        found = await self._list_offsets(dict.fromkeys(several(partitions), EARLIEST_TIMESTAMP))
         return {partition: answer.offset for partition, answer in found.items()}
 
     async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """The offset after the last record that the isolation level shows."""
-        found = await self._list_offsets(dict.fromkeys(partitions, LATEST_TIMESTAMP))
+        found = await self._list_offsets(dict.fromkeys(several(partitions), LATEST_TIMESTAMP))
         return {partition: answer.offset for partition, answer in found.items()}
 
     async def offsets_for_times(
@@ -400,7 +400,7 @@ class Consumer(GroupConsumer, Generic[K, V]):
     def _states(self, partitions: Iterable[TopicPartition]) -> list[PartitionState]:
         self._check_usable()
         states: list[PartitionState] = []
-        for partition in partitions:
+        for partition in several(partitions):
             state = self._fetcher.partitions.get(partition)
             if state is None:
                 raise ValueError(f"{partition[0]}-{partition[1]} is not assigned to this consumer")

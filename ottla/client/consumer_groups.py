@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ottla.client.commits import Commits, processed_offsets
 from ottla.client.config import ConsumerConfig
-from ottla.client.coordination import GroupMetadata, OffsetAndMetadata
+from ottla.client.coordination import GroupMetadata, OffsetAndMetadata, Offsets, offsets_to_commit
 from ottla.client.coordinators import Coordinators
 from ottla.client.errors import ClientError, CommitFailed, ErrorCode
 from ottla.client.fetcher import Fetcher
@@ -16,11 +16,9 @@ from ottla.client.group_session import GroupSession
 from ottla.client.membership import Membership
 from ottla.client.partitions import PartitionState
 from ottla.client.transport import Transport
-from ottla.client.types import TopicPartition
+from ottla.client.types import TopicPartition, several
 
 logger = logging.getLogger("ottla.client")
-
-Offsets = Mapping[TopicPartition, int | OffsetAndMetadata]
 
 
 class GroupConsumer(ABC):
@@ -68,7 +66,8 @@ class GroupConsumer(ABC):
     async def commit(self, offsets: Offsets | None = None) -> None:
         """Commit these offsets (of the next records to read), or the position of every partition; wait for it.
 
-        Raises CommitFailed when the group has given the partitions to others meanwhile.
+        Raises CommitFailed when the group has given the partitions to others meanwhile; ValueError for a negative
+        offset.
         """
         commits, wanted = self._to_commit(offsets)
         await commits.commit(wanted)
@@ -86,7 +85,7 @@ class GroupConsumer(ABC):
     async def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata | None]:
         """What the group has committed of these partitions; None where nothing is."""
         commits = self._usable_commits()
-        wanted = list(partitions)
+        wanted = several(partitions)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._config.api_timeout_ms / 1000
         while True:
@@ -106,6 +105,11 @@ class GroupConsumer(ABC):
         """The group and this consumer's membership in it, for `Transaction.send_offsets`. Raises CommitFailed."""
         self._usable_commits()
         return self._membership()
+
+    @property
+    def commits_by_itself(self) -> bool:
+        """Whether the consumer commits what earlier polls gave; then no transaction can."""
+        return self._commits is not None and self._config.enable_auto_commit
 
     def forget_given(self) -> None:
         """The application was at work on what it got last, and is not done with it: that is not committed."""
@@ -177,10 +181,7 @@ class GroupConsumer(ABC):
                 for partition, state in self._fetcher.partitions.items()
                 if state.position is not None and state.position != state.committed
             }
-        return commits, {
-            TopicPartition(*partition): one if isinstance(one, OffsetAndMetadata) else OffsetAndMetadata(one)
-            for partition, one in offsets.items()
-        }
+        return commits, offsets_to_commit(offsets)
 
     def _note_committed(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         for partition, one in offsets.items():

@@ -28,6 +28,20 @@ class OffsetAndMetadata(NamedTuple):
     leader_epoch: int = -1
 
 
+Offsets = Mapping[TopicPartition, int | OffsetAndMetadata]  # as an application names them
+
+
+def offsets_to_commit(offsets: Offsets) -> dict[TopicPartition, OffsetAndMetadata]:
+    """Offsets in full. Raises ValueError for a negative one: it would read as "nothing is committed"."""
+    wanted: dict[TopicPartition, OffsetAndMetadata] = {}
+    for partition, one in offsets.items():
+        offset = one if isinstance(one, OffsetAndMetadata) else OffsetAndMetadata(one)
+        if offset.offset < 0:
+            raise ValueError(f"{partition[0]}-{partition[1]}: an offset is at least 0, not {offset.offset}")
+        wanted[TopicPartition(*partition)] = offset
+    return wanted
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupMetadata:
     """A group, and under which membership its offsets are committed: what `Transaction.send_offsets` needs."""

@@ -184,7 +184,16 @@ class TransactionAborted(TransactionError):
 
 
 class ProducerFenced(TransactionError):
-    """Another producer was started with the same transactional_id, and its transactions are the ones that count."""
+    """Another producer was started with the same transactional_id, and its transactions are the ones that count.
+
+    Who aborts a producer's transaction as an administrator fences it likewise.
+    """
+
+    def __init__(self, cause: ClientError, transactional_id: str = "") -> None:
+        super().__init__(cause)
+        self.message = (
+            f"a newer producer has the transactional_id {transactional_id}, or an administrator aborted its transaction"
+        )
 
 
 class TransactionsFailed(TransactionError):
@@ -201,4 +210,8 @@ class PartialFailure(ClientError):
         self.results = dict(results)
 
     def __str__(self) -> str:
-        return "; ".join(str(error) for error in self.errors.values())
+        return "; ".join(
+            # An error tells its topic itself, and nothing else that has a name.
+            f"{item}: {error}" if isinstance(item, str) and error.topic is None else str(error)
+            for item, error in self.errors.items()
+        )

@@ -12,7 +12,7 @@ from ottla.client.accumulator import Accumulator
 from ottla.client.batches import RECORD_OVERHEAD_BYTES, Delivery
 from ottla.client.config import ProducerConfig
 from ottla.client.connect import open_transport
-from ottla.client.coordination import GroupMetadata
+from ottla.client.coordination import GroupMetadata, Offsets
 from ottla.client.errors import (
     NOT_STARTED,
     BufferExhausted,
@@ -28,7 +28,7 @@ from ottla.client.partitioner import StickyPartitioner, partition_for_key
 from ottla.client.sender import Sender
 from ottla.client.settings import ProducerSettings
 from ottla.client.transaction import Transaction
-from ottla.client.transactions import HasGroup, Offsets, Transactions
+from ottla.client.transactions import HasGroup, Transactions
 from ottla.client.transport import Transport
 from ottla.client.types import Headers, K, RecordMetadata, TopicPartition, V
 from ottla.records.batch import Record

@@ -6,9 +6,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self
 
 from ottla.client.batches import Delivery
-from ottla.client.coordination import GroupMetadata
+from ottla.client.coordination import GroupMetadata, Offsets
 from ottla.client.errors import ClientError, TransactionAborted
-from ottla.client.transactions import HasGroup, Offsets, State, Transactions
+from ottla.client.transactions import HasGroup, State, Transactions
 from ottla.client.types import Headers, K, RecordMetadata, V
 
 if TYPE_CHECKING:

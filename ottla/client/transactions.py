@@ -16,7 +16,7 @@ gives the producer another epoch, so that nothing which is late can become part 
 again.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from enum import Enum
 from typing import Protocol
@@ -25,8 +25,9 @@ from ottla.client.config import ProducerConfig
 from ottla.client.coordination import (
     CoordinatorType,
     GroupMetadata,
-    OffsetAndMetadata,
+    Offsets,
     TransactionalProducer,
+    offsets_to_commit,
 )
 from ottla.client.coordinators import Coordinators
 from ottla.client.errors import (
@@ -41,10 +42,9 @@ from ottla.client.errors import (
 )
 from ottla.client.sender import Sender
 from ottla.client.transport import Transport
-from ottla.client.types import TopicPartition
+from ottla.core.errors import ConfigError
 
 GROUP, TRANSACTION = CoordinatorType.GROUP, CoordinatorType.TRANSACTION
-Offsets = Mapping[TopicPartition, int | OffsetAndMetadata]
 
 _FENCED = frozenset({ErrorCode.PRODUCER_FENCED, ErrorCode.INVALID_PRODUCER_EPOCH})
 # The coordinator knows the producer, and this transaction cannot be committed.
@@ -53,6 +53,9 @@ _ABORTABLE = frozenset({ErrorCode.TRANSACTION_ABORTABLE, ErrorCode.INVALID_TXN_S
 
 class HasGroup(Protocol):
     """A consumer that is a member of a group."""
+
+    @property
+    def commits_by_itself(self) -> bool: ...
 
     def group_metadata(self) -> GroupMetadata: ...
 
@@ -117,16 +120,23 @@ class Transactions:
             self._check_open()
 
     async def send_offsets(self, offsets: Offsets, group: GroupMetadata | HasGroup) -> None:
-        """Raises TransactionError; TransactionAborted also when the group has dropped the member that consumed."""
+        """Raises TransactionError; TransactionAborted also when the group has dropped the member that consumed.
+
+        Raises ConfigError for a consumer that commits by itself, which it would do before the transaction, or without
+        it; ValueError for a negative offset.
+        """
         self._check_open()
+        if isinstance(group, str):
+            raise TypeError(
+                f"give the consumer, or GroupMetadata(group_id={group!r}): a name alone fences no old member"
+            )
+        if not isinstance(group, GroupMetadata) and group.commits_by_itself:
+            raise ConfigError("the transaction commits for the consumer: give that enable_auto_commit=False")
         try:
             group_id = _metadata_of(group).group_id
         except CommitFailed as error:
             raise self._break(error) from error
-        left = {
-            TopicPartition(*partition): one if isinstance(one, OffsetAndMetadata) else OffsetAndMetadata(one)
-            for partition, one in offsets.items()
-        }
+        left = offsets_to_commit(offsets)
         if not left:
             return
         calls, producer = self._transport.transactions, self._producer
@@ -161,7 +171,12 @@ class Transactions:
         """Drop what was not sent, then abort."""
         self.check_not_failed()
         if self.state in (State.READY, State.COMMITTING):
-            raise ClientError(ErrorCode.INVALID_TXN_STATE, f"there is nothing to abort: {self.state.value}")
+            if self.state is State.COMMITTING:
+                raise ClientError(
+                    ErrorCode.INVALID_TXN_STATE,
+                    "the commit is under way and may be done: call commit_transaction again",
+                )
+            self._check_open()
         self.state = State.ABORTING
         why = self._error or ClientError(ErrorCode.TRANSACTION_ABORTABLE, "the transaction is aborted")
         self._sender.abandon(TransactionAborted(why))
@@ -221,7 +236,7 @@ class Transactions:
 
     def _failure(self, error: ClientError) -> TransactionError:
         if error.code in _FENCED:
-            return ProducerFenced(error, f"a newer producer has the transactional_id {self._transactional_id}")
+            return ProducerFenced(error, self._transactional_id)
         return TransactionsFailed(error)
 
     def check_not_failed(self) -> None:
@@ -238,7 +253,7 @@ class Transactions:
         if self.state is not State.OPEN:
             raise ClientError(
                 ErrorCode.INVALID_TXN_STATE,
-                f"no transaction is open ({self.state.value}): async with producer.transaction() begins one",
+                "no transaction is open: `async with producer.transaction()`, or begin_transaction, begins one",
             )
 
 

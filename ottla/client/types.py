@@ -1,6 +1,6 @@
 """What the client's calls take and give: partitions, records and descriptions of the cluster."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Generic, NamedTuple, TypeVar
@@ -18,6 +18,18 @@ class TopicPartition(NamedTuple):
 
     topic: str
     partition: int
+
+
+def several(partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
+    """These partitions. Raises TypeError where a list is given for one of them, or one in place of a list."""
+    wanted = list(partitions)
+    for one in wanted:
+        if not isinstance(one, tuple):
+            raise TypeError(
+                f"{one!r} is no TopicPartition: pause, resume, seek_to_beginning and seek_to_end take partitions one "
+                "by one (*partitions), other calls take a list of them"
+            )
+    return wanted
 
 
 class RecordMetadata(NamedTuple):

@@ -7,13 +7,12 @@ from typing import Any, Generic, Self, Unpack, cast, overload
 
 from ottla.client import batches
 from ottla.client import producer as asyncio_producer
-from ottla.client.coordination import GroupMetadata
+from ottla.client.coordination import GroupMetadata, Offsets
 from ottla.client.errors import ClientError
 from ottla.client.settings import ProducerSettings
 from ottla.client.sync.consumer import Consumer
 from ottla.client.sync.loop_thread import LoopThread
 from ottla.client.sync.transaction import Transaction, on_loop
-from ottla.client.transactions import Offsets
 from ottla.client.types import Headers, K, RecordMetadata, V
 
 Partitioner = asyncio_producer.Partitioner

@@ -5,10 +5,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self
 
 from ottla.client import transaction as asyncio_transaction
-from ottla.client.coordination import GroupMetadata
+from ottla.client.coordination import GroupMetadata, Offsets
 from ottla.client.sync.consumer import Consumer
 from ottla.client.sync.loop_thread import LoopThread
-from ottla.client.transactions import Offsets
 from ottla.client.types import Headers, K, V
 
 if TYPE_CHECKING:

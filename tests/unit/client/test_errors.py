@@ -45,3 +45,5 @@ def test_a_partial_failure_tells_each_item() -> None:
         {"a", "b"},
         {"c"},
     )
+    groups = PartialFailure({"g": ClientError(ErrorCode.NON_EMPTY_GROUP, "stop its consumers first")}, {})
+    assert str(groups) == "g: NON_EMPTY_GROUP: stop its consumers first"

@@ -285,6 +285,18 @@ async def test_committing_without_a_group_says_what_is_missing() -> None:
             await consumer.commit()
 
 
+async def test_wrong_offsets_and_partitions_are_refused_with_the_reason() -> None:
+    cluster = FakeCluster(t=1)
+    async with Consumer("t", transport=cluster, **GROUP) as consumer:
+        with pytest.raises(ValueError, match="t-0: an offset is at least 0, not -3"):
+            await consumer.commit({T0: -3})
+        with pytest.raises(TypeError, match=r"pause, resume, .* take partitions one by one"):
+            consumer.pause([T0])  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="other calls take a list"):
+            await consumer.committed(T0)  # type: ignore[arg-type]
+    assert committed(cluster) == {}
+
+
 def test_settings_are_refused_with_the_reason() -> None:
     with pytest.raises(ConfigError, match="group_id is empty"):
         Consumer("t", group_id="")

@@ -9,6 +9,7 @@ from ottla.client import (
     ClientError,
     CommitFailed,
     ConfigError,
+    Consumer,
     ErrorCode,
     GroupMetadata,
     OffsetAndMetadata,
@@ -113,11 +114,34 @@ async def test_what_was_consumed_is_committed_with_what_was_made_of_it() -> None
     assert cluster.transactions.groups == [group, group]
 
 
+async def test_offsets_that_would_count_twice_or_never_are_refused_with_the_remedy() -> None:
+    cluster = FakeCluster(t=1)
+    group = GroupMetadata(group_id="g")
+    async with (
+        Producer(transport=cluster, **FAST) as producer,
+        Consumer("t", transport=cluster, group_id="g", client_id="both") as consumer,
+    ):
+
+        async def send(offset: int, whose: Any) -> None:
+            async with producer.transaction() as transaction:
+                await transaction.send_offsets({T0: offset}, whose)
+
+        with pytest.raises(ConfigError, match="enable_auto_commit=False"):
+            await send(5, consumer)
+        with pytest.raises(TypeError, match=r"give the consumer, or GroupMetadata\(group_id='g'\)"):
+            await send(5, "g")
+        with pytest.raises(ValueError, match="t-0: an offset is at least 0, not -1"):
+            await send(-1, group)
+    assert cluster.transactions.committed == {}
+
+
 async def test_a_stale_member_is_asked_for_its_new_epoch() -> None:
     cluster = FakeCluster(t=1)
     epochs = iter([1, 1, 2])
 
     class Member:
+        commits_by_itself = False
+
         def group_metadata(self) -> GroupMetadata:
             return GroupMetadata(group_id="g", member_id="m", member_epoch=next(epochs))
 
@@ -135,6 +159,8 @@ async def test_a_member_that_was_dropped_aborts_the_transaction() -> None:
     cluster = FakeCluster(t=1)
 
     class Dropped:
+        commits_by_itself = False
+
         def group_metadata(self) -> GroupMetadata:
             raise CommitFailed(ClientError(ErrorCode.UNKNOWN_MEMBER_ID))
 
@@ -195,7 +221,7 @@ async def test_a_commit_that_is_not_confirmed_is_to_be_asked_for_again() -> None
         with pytest.raises(TransactionUnfinished) as caught:
             await producer.commit_transaction()
         assert (caught.value.remedy, caught.value.retriable) == (Remedy.RETRY, True)
-        with pytest.raises(ClientError, match="nothing to abort"):
+        with pytest.raises(ClientError, match="may be done: call commit_transaction again"):
             await producer.abort_transaction()
         cluster.transactions.end_faults.clear()
         await producer.commit_transaction()
@@ -224,6 +250,7 @@ async def test_a_newer_producer_fences_this_one() -> None:
                 async with first.transaction() as transaction:
                     await transaction.send("t", b"a")
         assert caught.value.remedy is Remedy.CLOSE
+        assert str(caught.value).count("a newer producer has the transactional_id") == 1
         with pytest.raises(ProducerFenced):
             await first.abort_transaction()
 
