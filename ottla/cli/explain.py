@@ -67,24 +67,21 @@ def lso(*, partition: str, server: str, timeout: float, as_json: bool) -> None:
             }
         )
         return
-    print_pairs(
-        {
-            "last stable offset": stable.last_stable_offset,
-            "high watermark": stable.high_watermark,
-            "held back": stable.high_watermark - stable.last_stable_offset,
-        }
-    )
+    pairs: dict[str, object] = {
+        "last stable offset": stable.last_stable_offset,
+        "high watermark": stable.high_watermark,
+        "held back": stable.high_watermark - stable.last_stable_offset,
+    }
     if holder is not None:
-        print_pairs(
-            {
-                "held by": "nobody known" if transaction is None else transaction.transactional_id,
-                "producer": f"{holder.producer_id} epoch {holder.producer_epoch}",
-                "last wrote": f"{spoken((now_ms - holder.last_timestamp_ms) / 1000)} ago",
-                "began": f"{spoken((now_ms - since_ms) / 1000)} ago" if since_ms >= 0 else None,
-                "state": None if transaction is None else transaction.state,
-                "behind it": f"{stable.others} more open transaction(s)",
-            }
-        )
+        pairs |= {
+            "held by": "nobody known" if transaction is None else transaction.transactional_id,
+            "producer": f"{holder.producer_id} epoch {holder.producer_epoch}",
+            "last wrote": f"{spoken((now_ms - holder.last_timestamp_ms) / 1000)} ago",
+            "began": f"{spoken((now_ms - since_ms) / 1000)} ago" if since_ms >= 0 else None,
+            "state": None if transaction is None else transaction.state,
+            "behind it": f"{stable.others} more open transaction(s)",
+        }
+    print_pairs(pairs)
     click.echo(f"\n{advice}")
 
 

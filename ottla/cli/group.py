@@ -8,6 +8,7 @@ from ottla.cli.client import connection, run, server_options
 from ottla.cli.group_lag import lag
 from ottla.cli.group_reset import reset_offsets
 from ottla.cli.output import examples, json_option, print_json, print_pairs, print_table
+from ottla.cli.states import GROUP_STATES, state_option
 
 if TYPE_CHECKING:
     from ottla.client import GroupDescription, GroupMember, TopicPartition
@@ -24,7 +25,7 @@ group.add_command(reset_offsets)
 
 
 @group.command("list", epilog=examples("ottla group list", "ottla group list --state Empty --json"))
-@click.option("--state", "states", multiple=True, metavar="STATE", help="Only groups that are e.g. Stable or Empty.")
+@state_option(GROUP_STATES, "Only groups that are e.g. Stable or Empty.")
 @click.option("--type", "types", multiple=True, type=click.Choice(["classic", "consumer"]), help="Only this protocol.")
 @server_options
 @json_option

@@ -104,14 +104,14 @@ def reset_offsets(
     ]
     if len(chosen) != 1:
         raise ConfigError(
-            "say where to go with one of --to-earliest, --to-latest, --to-current, --to-offset, --shift-by, "
+            "say where to go with just one of --to-earliest, --to-latest, --to-current, --to-offset, --shift-by, "
             "--to-datetime, --by-duration, --from-file"
         )
     if from_file is not None:
         if topics or all_topics:
             raise ConfigError("--from-file says itself which partitions: leave --topic and --all-topics out")
     elif bool(topics) == all_topics:
-        raise ConfigError("say which partitions with --topic TOPIC, --topic TOPIC:0,1 or --all-topics")
+        raise ConfigError("say which partitions: either --topic TOPIC or TOPIC:0,1, or --all-topics")
     rows = run(_reset(connection(server, timeout), name, topics, chosen[0], execute=execute))
     if as_json:
         print_json(

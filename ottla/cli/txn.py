@@ -9,6 +9,7 @@ from ottla.cli.client import connection, run, server_options
 from ottla.cli.durations import parse_duration_s, spoken
 from ottla.cli.output import examples, json_option, print_json, print_pairs, print_table
 from ottla.cli.partitions import parse_partition
+from ottla.cli.states import OPEN_TRANSACTION_STATES, TRANSACTION_STATES, state_option
 from ottla.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,13 +23,16 @@ def txn() -> None:
 
 
 @txn.command("list", epilog=examples("ottla txn list", "ottla txn list --state Ongoing --longer-than 30s --json"))
-@click.option("--state", "states", multiple=True, metavar="STATE", help="Only e.g. Ongoing, CompleteCommit.")
+@state_option(TRANSACTION_STATES, "Only e.g. Ongoing, CompleteCommit.")
 @click.option("--longer-than", metavar="DURATION", help="Only transactions that have been open for so long: 30s, 5m.")
 @server_options
 @json_option
 def list_(*, states: tuple[str, ...], longer_than: str | None, server: str, timeout: float, as_json: bool) -> None:
     """List all transactional ids and the state of their transactions."""
-    longer_than_ms = 0 if longer_than is None else int(parse_duration_s(longer_than, "--longer-than") * 1000)
+    longer_than_ms = 0
+    if longer_than is not None:
+        longer_than_ms = int(parse_duration_s(longer_than, "--longer-than") * 1000)
+        states = states or OPEN_TRANSACTION_STATES  # the cluster reckons from the beginning, also of what has ended
     found = run(_list(connection(server, timeout), states, longer_than_ms))
     if as_json:
         print_json(

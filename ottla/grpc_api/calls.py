@@ -1,6 +1,7 @@
 """How the services put a request to the broker."""
 
 from typing import Any
+from urllib.parse import unquote
 
 from ottla.broker.broker import Broker
 from ottla.broker.context import GRPC_LISTENER, RequestContext
@@ -21,6 +22,12 @@ def client_id_of(context: Context) -> str | None:
     return None
 
 
+def address_of(peer: str) -> tuple[str, int]:
+    """Host and port of a peer as gRPC names it, a URI: `ipv4:127.0.0.1:5`, `ipv6:%5B::1%5D:5`, `unix:path`."""
+    host, _, port = unquote(peer).rpartition(":")
+    return host.partition(":")[2].strip("[]") or host, int(port) if port.isdigit() else 0
+
+
 async def ask(
     broker: Broker, api_key: ApiKey, request: Message, context: Context, api_version: int | None = None
 ) -> Any:
@@ -36,12 +43,12 @@ async def ask(
         request.encode(version)
     except EncodeError as error:
         raise ApiError(ErrorCode.INVALID_REQUEST, str(error)) from None
-    host, _, port = context.peer().rpartition(":")
+    peer_host, peer_port = address_of(context.peer())
     request_context = RequestContext(
         listener=GRPC_LISTENER,
         api_version=version,
         client_id=client_id_of(context),
-        peer_host=host.partition(":")[2].strip("[]") or host,
-        peer_port=int(port) if port.isdigit() else 0,
+        peer_host=peer_host,
+        peer_port=peer_port,
     )
     return await broker.handle(api_key, request, request_context)

@@ -27,7 +27,7 @@ _MEANING = {
     ErrorCode.LEADER_NOT_AVAILABLE: "the partition has no leader now",
     ErrorCode.NOT_LEADER_OR_FOLLOWER: "this node does not lead the partition",
     ErrorCode.NOT_COORDINATOR: "another node coordinates it; Cluster.FindCoordinators tells which",
-    ErrorCode.NON_EMPTY_GROUP: "the group has members",
+    ErrorCode.NON_EMPTY_GROUP: "the group has members: stop its consumers first",
     ErrorCode.GROUP_ID_NOT_FOUND: "there is no such group",
     ErrorCode.UNKNOWN_MEMBER_ID: "the group has no such member (now)",
     ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC: "members of the group read the topic",

@@ -6,9 +6,11 @@ import pytest
 from click.testing import CliRunner
 
 from ottla.cli.explain import Stable, what_to_do
+from ottla.cli.states import OPEN_TRANSACTION_STATES, TRANSACTION_STATES
 from ottla.cli.txn import txn
 from ottla.client import ProducerState, TopicPartition, TransactionDescription
 from ottla.client.admin_transactions import is_hanging
+from ottla.coordinators.transactions.states import TransactionState
 from ottla.core.errors import ConfigError
 
 T3 = TopicPartition("t", 3)
@@ -93,3 +95,32 @@ def test_abort_wants_to_know_what(arguments: list[str]) -> None:
     done = CliRunner().invoke(txn, ["abort", *arguments])
     assert isinstance(done.exception, ConfigError)
     assert "--partition TOPIC:PARTITION with --start-offset" in str(done.exception)
+
+
+def test_states_are_those_that_transactions_have_and_others_are_refused() -> None:
+    assert set(TRANSACTION_STATES) == {state.label for state in TransactionState}
+    done = CliRunner().invoke(txn, ["list", "--state", "open"])
+    assert isinstance(done.exception, ConfigError)
+    assert str(done.exception).startswith("--state open: there is no such state, only Empty, Ongoing, ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "states"),
+    [
+        ([], ()),
+        (["--longer-than", "1s"], OPEN_TRANSACTION_STATES),
+        (["--longer-than", "1s", "--state", "empty"], ("Empty",)),
+    ],
+)
+def test_only_what_is_open_has_been_open_for_long(
+    arguments: list[str], states: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    async def note(_: object, states: tuple[str, ...], __: int) -> list[object]:
+        asked.append(states)
+        return []
+
+    monkeypatch.setattr("ottla.cli.txn._list", note)
+    assert CliRunner().invoke(txn, ["list", *arguments]).exit_code == 0
+    assert asked == [states]

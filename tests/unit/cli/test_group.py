@@ -7,6 +7,8 @@ from ottla.cli.durations import parse_duration_s, spoken
 from ottla.cli.group import group
 from ottla.cli.group_reset import parse_topics
 from ottla.cli.offset_file import parse_offsets
+from ottla.cli.states import GROUP_STATES
+from ottla.coordinators.groups.state import GroupState
 from ottla.core.errors import ConfigError
 
 
@@ -41,7 +43,7 @@ def test_lags_are_told_in_their_two_largest_units(seconds: float, text: str) -> 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--all-topics"], "one of --to-earliest"),
+        (["--all-topics"], "just one of --to-earliest"),
         (["--all-topics", "--to-earliest", "--to-latest"], "one of --to-earliest"),
         (["--to-earliest"], "--all-topics"),
         (["--all-topics", "--topic", "a", "--to-earliest"], "--all-topics"),
@@ -54,6 +56,13 @@ def test_a_reset_says_where_to_and_of_what(arguments: list[str], reason: str) ->
     done = CliRunner().invoke(group, ["reset-offsets", "g", *arguments], input="a,0,1\n")
     assert isinstance(done.exception, ConfigError)
     assert reason in str(done.exception)
+
+
+def test_states_are_those_that_groups_have_and_others_are_refused() -> None:
+    assert {state.value for state in GroupState} < set(GROUP_STATES)
+    done = CliRunner().invoke(group, ["list", "--state", "Stabel"])
+    assert isinstance(done.exception, ConfigError)
+    assert str(done.exception).startswith("--state Stabel: there is no such state, only Empty, ")
 
 
 def test_files_hold_offsets_of_one_group_or_of_several() -> None:
