@@ -84,7 +84,9 @@ class Broker:
         self.produce = Produce(self.replicas, self.deadlines)
         self.fetch = Fetch(self.replicas, FetchSessions(clock, random), self.deadlines, clock)
         self._selector = RackAwareSelector(settings.node_id, lambda: self.image)
-        self.when_back: list[Callable[[], None]] = []  # called when the disk answers again, and leaders serve again
+        self.when_back: list[Callable[[], None]] = []
+        """Called when replicas lead that the metadata had leading before: the disk answers again, or the files of a
+        deleted topic of the same name are out of the way."""
         self.when_connection_closes: list[Callable[[int], None]] = []  # called with its number, of the Kafka protocol
         self.extensions: dict[str, Any] = {}  # what a module of handlers keeps for one broker, e.g. its coordinators
         self.life: BrokerLife | None = None
@@ -107,7 +109,7 @@ class Broker:
             propose=self._isr.propose,
             lag_time_max_ms=self.configs.integer("replica.lag.time.max.ms"),
         )
-        self._local = LocalPartitions(settings.node_id, partitions, self.replication)
+        self._local = LocalPartitions(settings.node_id, partitions, self.replication, made_late=self._are_back)
         self._subscribers: list[Callable[[MetadataImage, MetadataDelta], None]] = []
         self.verifier = verification_of(self)
         self.produce.serve_transactions(self.verifier)
@@ -187,12 +189,15 @@ class Broker:
             stalls = self.replication.oldest_write_age_ms() >= DISK_STALLED_MS
             if self.life.resigning and not stalls:
                 self.replication.step_back()
-                for callback in self.when_back:
-                    callback()
+                self._are_back()
             self.life.disk_stalls(stalls)
             if self._failures != self.partitions.environment.failures:
                 self._failures = self.partitions.environment.failures
                 self.life.files_fail(self._of_partitions(lambda partition: partition.error is not None))
+
+    def _are_back(self) -> None:
+        for callback in self.when_back:
+            callback()
 
     async def hand_over(self, timeout_ms: float) -> None:
         """Have others lead what this broker leads, before it stops; give up after `timeout_ms`."""

@@ -43,7 +43,9 @@ class Leaderships:
             if log.is_leader and log.leader_epoch == partition.leader_epoch:
                 self._coordinator.lead(partition.index, log, partition.leader_epoch)
                 led.add(partition.index)
-            elif partition.index not in self._awaited:
+            elif (awaited := self._awaited.get(partition.index)) is not log:
+                if awaited is not None:  # that replica went, and this one was made in its place
+                    awaited.remove_watcher(self._look)
                 self._awaited[partition.index] = log
                 log.add_watcher(self._look)
         for index in sorted(before - led):

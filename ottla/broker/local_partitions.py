@@ -2,7 +2,7 @@
 replicas who leads.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
@@ -42,8 +42,16 @@ class LocalPartitions:
     found by then is noted in its directory, and known to that start, which reads no contents itself.
     """
 
-    def __init__(self, node_id: NodeId, manager: PartitionManager, replicas: ReplicaManager) -> None:
-        self._node_id = node_id
+    def __init__(
+        self,
+        node_id: NodeId,
+        manager: PartitionManager,
+        replicas: ReplicaManager,
+        *,
+        made_late: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`made_late`: called when a replica was made that the metadata had here before."""
+        self._node_id, self._made_late = node_id, made_late
         self._manager, self._replicas = manager, replicas
         self._topics: dict[str, TopicImage] = {}
         self._removing: set[tuple[str, int]] = set()
@@ -165,6 +173,7 @@ class LocalPartitions:
         if topic is not None and partition is not None and is_mine and self._configs is not None:
             assignment = self._create_one(topic, partition, self._config(topic.name, self._configs))
             self._replicas.follow([assignment], self._replicas.peers)
+            self._made_late()
 
     def _config(self, topic: str, configs: EffectiveConfigs) -> LogConfig:
         texts = configs.topic_configs(topic)

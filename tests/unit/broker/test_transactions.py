@@ -13,7 +13,7 @@ from ottla.broker.context import RequestContext
 from ottla.broker.find_coordinator import KeyType
 from ottla.broker.transactions.handlers import PATIENCE_MS
 from ottla.broker.transactions.partitions import MAX_NAMED
-from ottla.controller.requests import NewTopic
+from ottla.controller.requests import NewTopic, TopicRef
 from ottla.core.errors import ErrorCode
 from ottla.core.types import NodeId
 from ottla.partitions.partition import Partition
@@ -168,6 +168,12 @@ async def test_the_coordinators_topic_is_created_when_it_is_first_asked_for(rig:
     assert (len(topic.partitions), topic.internal) == (3, True)
     configs = rig.broker.configs.topic_configs("__transaction_state")
     assert (configs["cleanup.policy"], configs["min.insync.replicas"]) == ("compact", "1")
+
+
+async def test_the_coordinator_leads_a_new_topic_as_soon_as_the_files_of_its_namesake_are_gone(rig: Rig) -> None:
+    await rig.broker.controller.local.delete_topics([TopicRef(name="__transaction_state")])
+    async with asyncio.timeout(5):
+        await rig.begin()
 
 
 @pytest.mark.parametrize(("version", "epoch"), [(3, 0), (5, 1)])
