@@ -28,7 +28,7 @@ from ottla.client.partitioner import StickyPartitioner, partition_for_key
 from ottla.client.sender import Sender
 from ottla.client.settings import ProducerSettings
 from ottla.client.transaction import Transaction
-from ottla.client.transactions import HasGroup, Transactions
+from ottla.client.transactions import HasGroup, State, Transactions
 from ottla.client.transport import Transport
 from ottla.client.types import Headers, K, RecordMetadata, TopicPartition, V
 from ottla.records.batch import Record
@@ -323,6 +323,7 @@ class Producer(Generic[K, V]):
         """Whether `accept` may be called without waiting, when so many bytes come before. Any thread."""
         return (
             unsent.topic in self._metadata.topics
+            and (self._transactions is None or self._transactions.state is State.OPEN)
             and not self._room
             and self._accumulator.has_room(unsent.size_bytes, waiting_bytes)
         )
@@ -334,6 +335,11 @@ class Producer(Generic[K, V]):
         if self._room or not self._accumulator.has_room(unsent.size_bytes):
             await self._wait_for_room(unsent.size_bytes, unsent.topic)
         return self.accept(unsent)
+
+    def not_accepted(self, error: ClientError) -> None:
+        """`accept` raised this where nobody may look: a transaction does not commit without the record."""
+        if self._transactions is not None:
+            self._transactions.delivery_failed(error)
 
     def accept(self, unsent: Unsent) -> Delivery:
         """Take a record of a topic that is known. Raises ClientError for a partition that is not there."""

@@ -89,7 +89,7 @@ class Transactions:
             transactional_id=self._transactional_id, producer_id=-1, producer_epoch=-1
         )
         self.state = State.NEW
-        sender.on_failed(self._batch_failed)
+        sender.on_failed(self.delivery_failed)
 
     async def init(self) -> None:
         """Fence earlier producers of the id, and end what they left. Raises TransactionError."""
@@ -219,7 +219,8 @@ class Transactions:
 
     # -- what goes wrong
 
-    def _batch_failed(self, error: ClientError) -> None:
+    def delivery_failed(self, error: ClientError) -> None:
+        """What is open cannot commit any more: a record of it will not be there."""
         if self.state is State.OPEN:
             self._break(error)
 

@@ -158,6 +158,7 @@ class Producer(Generic[K, V]):
                 delivery._delivery = self._producer.accept(unsent)
             except ClientError as error:
                 delivery._error = error
+                self._producer.not_accepted(error)
 
     def send_and_wait(
         self,

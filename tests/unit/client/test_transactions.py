@@ -297,6 +297,21 @@ def test_a_blocking_producer_has_transactions_too(monkeypatch: pytest.MonkeyPatc
     assert cluster.transactions.ended == [(0, True), (1, False)]
 
 
+def test_a_blocking_producer_does_not_commit_without_a_record_that_was_not_accepted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = FakeCluster(t=1)
+    monkeypatch.setattr("ottla.client.producer.open_transport", lambda config: cluster)
+    with BlockingProducer(**FAST) as producer:
+        with pytest.raises(TransactionAborted) as caught, producer.transaction() as transaction:
+            transaction.send("t", b"a").result(5)
+            transaction.send("t", b"b", partition=7)  # refused on the loop, later; nobody looks at its delivery
+        assert caught.value.code is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        with pytest.raises(ClientError, match="no transaction is open"):
+            producer.send("t", b"c")
+    assert cluster.transactions.ended == [(0, False)]
+
+
 async def test_settings_are_refused_with_the_reason() -> None:
     with pytest.raises(ConfigError, match="transactional_id is empty"):
         Producer(transactional_id="")
