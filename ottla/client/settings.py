@@ -4,6 +4,7 @@ from typing import TypedDict
 
 from ottla.client.config import (
     Acks,
+    BlockingListener,
     CompressionType,
     Isolation,
     OffsetReset,
@@ -48,8 +49,8 @@ class ProducerSettings(ConnectionSettings, total=False):
     transaction_timeout_ms: int
 
 
-class ConsumerSettings(ConnectionSettings, total=False):
-    """Keywords of `Consumer`: the fields of `config.ConsumerConfig`."""
+class ReadingSettings(ConnectionSettings, total=False):
+    """Keywords that a consumer takes, with asyncio and without."""
 
     auto_offset_reset: OffsetReset
     isolation_level: Isolation
@@ -66,6 +67,19 @@ class ConsumerSettings(ConnectionSettings, total=False):
     enable_auto_commit: bool
     auto_commit_interval_ms: int
     max_poll_interval_ms: int
+
+
+class ConsumerSettings(ReadingSettings, total=False):
+    """Keywords of `Consumer`: the fields of `config.ConsumerConfig`."""
+
     on_assigned: PartitionsListener | None
     on_revoked: PartitionsListener | None
     on_lost: PartitionsListener | None
+
+
+class BlockingConsumerSettings(ReadingSettings, total=False):
+    """Keywords of `sync.Consumer`, which calls plain functions, too."""
+
+    on_assigned: BlockingListener | PartitionsListener | None
+    on_revoked: BlockingListener | PartitionsListener | None
+    on_lost: BlockingListener | PartitionsListener | None

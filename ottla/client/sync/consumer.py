@@ -1,12 +1,15 @@
 """The blocking consumer."""
 
+import asyncio
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, Unpack, cast, overload
 
 from ottla.client import consumer as asyncio_consumer
+from ottla.client.config import BlockingListener, PartitionsListener
 from ottla.client.coordination import GroupMetadata, OffsetAndMetadata
-from ottla.client.settings import ConsumerSettings
+from ottla.client.settings import BlockingConsumerSettings, ConsumerSettings
 from ottla.client.sync.loop_thread import LoopThread
 from ottla.client.types import ConsumerRecord, K, OffsetAndTimestamp, TopicPartition, V
 
@@ -23,8 +26,9 @@ class Consumer(Generic[K, V]):
 
     gives records as they come, without end. `for` takes them one batch after the other: `position` is ahead of the
     record that `for` gave last, by at most `max_poll_records`, and a `seek` drops what was taken already. `commit` and
-    `close` know what `for` has given. `on_assigned`, `on_revoked` and `on_lost` are async functions here, too: they run
-    on the clients' loop, while the thread waits in `poll` or `for`.
+    `close` know what `for` has given. `on_assigned`, `on_revoked` and `on_lost` may be plain functions, which run in
+    another thread while this one waits in `poll` or `for`, and may call the consumer: `seek`, `commit`. Async functions
+    run on the clients' loop.
     """
 
     @overload
@@ -34,7 +38,7 @@ class Consumer(Generic[K, V]):
         group_id: str | None = None,
         key_deserializer: None = None,
         value_deserializer: None = None,
-        **settings: Unpack[ConsumerSettings],
+        **settings: Unpack[BlockingConsumerSettings],
     ) -> None: ...
     @overload
     def __init__(
@@ -43,7 +47,7 @@ class Consumer(Generic[K, V]):
         group_id: str | None = None,
         key_deserializer: None = None,
         value_deserializer: Callable[[bytes], V],
-        **settings: Unpack[ConsumerSettings],
+        **settings: Unpack[BlockingConsumerSettings],
     ) -> None: ...
     @overload
     def __init__(
@@ -52,7 +56,7 @@ class Consumer(Generic[K, V]):
         group_id: str | None = None,
         key_deserializer: Callable[[bytes], K],
         value_deserializer: None = None,
-        **settings: Unpack[ConsumerSettings],
+        **settings: Unpack[BlockingConsumerSettings],
     ) -> None: ...
     @overload
     def __init__(
@@ -61,7 +65,7 @@ class Consumer(Generic[K, V]):
         group_id: str | None = None,
         key_deserializer: Callable[[bytes], K],
         value_deserializer: Callable[[bytes], V],
-        **settings: Unpack[ConsumerSettings],
+        **settings: Unpack[BlockingConsumerSettings],
     ) -> None: ...
     def __init__(
         self,
@@ -69,7 +73,7 @@ class Consumer(Generic[K, V]):
         group_id: Any = None,
         key_deserializer: Any = None,
         value_deserializer: Any = None,
-        **settings: Unpack[ConsumerSettings],
+        **settings: Unpack[BlockingConsumerSettings],
     ) -> None:
         """Connects; raises ConfigError for a wrong setting, ClientError when no bootstrap server answers."""
         made = asyncio_consumer.Consumer(
@@ -77,7 +81,7 @@ class Consumer(Generic[K, V]):
             group_id=group_id,
             key_deserializer=key_deserializer,
             value_deserializer=value_deserializer,
-            **settings,
+            **_on_loop(settings),
         )
         self._consumer = cast("asyncio_consumer.Consumer[K, V]", made)
         self._group_id = group_id
@@ -132,6 +136,12 @@ class Consumer(Generic[K, V]):
         if offsets is None:
             self._give_back()
         self._thread.run(self._consumer.commit(offsets))
+
+    def commit_async(self, offsets: Mapping[TopicPartition, int | OffsetAndMetadata] | None = None) -> None:
+        """As `commit`, in the background and in the order of the calls; a failure is logged."""
+        if offsets is None:
+            self._give_back()
+        self._call(lambda consumer: consumer.commit_async(offsets))
 
     def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata | None]:
         """What the group has committed of these partitions; None where nothing is."""
@@ -233,3 +243,20 @@ class Consumer(Generic[K, V]):
         if not partitions:
             self._taken.clear()
         self._taken = [it for it in self._taken if (it.topic, it.partition) not in partitions]
+
+
+def _on_loop(settings: BlockingConsumerSettings) -> ConsumerSettings:
+    """The settings for the loop. It has to run while a plain function does, which may call the consumer."""
+
+    def awaited(listener: BlockingListener) -> PartitionsListener:
+        async def told(partitions: list[TopicPartition]) -> None:
+            await asyncio.to_thread(listener, partitions)
+
+        return told
+
+    made: dict[str, Any] = dict(settings)
+    for name in ("on_assigned", "on_revoked", "on_lost"):
+        listener = made.get(name)
+        if callable(listener) and not inspect.iscoroutinefunction(listener):
+            made[name] = awaited(listener)
+    return cast("ConsumerSettings", made)
