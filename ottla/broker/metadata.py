@@ -54,7 +54,7 @@ async def metadata(broker: Broker, request: MetadataRequest, context: RequestCon
         response=MetadataResponse(
             brokers=_brokers(broker, context.listener),
             cluster_id=format_uuid(broker.settings.cluster_id),
-            controller_id=_asked_as_controller(broker),
+            controller_id=_asked_as_controller(broker, context.listener),
             cluster_authorized_operations=(
                 CLUSTER_OPERATIONS if request.include_cluster_authorized_operations else NOT_ASKED_FOR
             ),
@@ -67,17 +67,22 @@ async def metadata(broker: Broker, request: MetadataRequest, context: RequestCon
     )
 
 
-def _asked_as_controller(broker: Broker) -> NodeId:
+def _asked_as_controller(broker: Broker, listener: str) -> NodeId:
     """Any broker passes on what is the controller's to decide (KIP-590).
 
     librdkafka's admin client goes on asking the one that is named, also when that is gone: so it is not the active
-    controller but this broker, to which the client has a connection; or another one when this one is about to stop.
+    controller but this broker, to which the client has a connection; or another one when this one is about to stop,
+    of those that the client is told how to reach.
     """
     this = broker.settings.node_id
     brokers = broker.image.brokers
     if (known := brokers.get(this)) is None or known.is_active:
         return this
-    others = (one.id for one in brokers.values() if one.is_active and not broker.departures.is_doubtful(one.id))
+    others = (
+        one.id
+        for one in brokers.values()
+        if one.is_active and listener in one.listeners and not broker.departures.is_doubtful(one.id)
+    )
     return next(others, this)
 
 

@@ -125,3 +125,16 @@ async def test_who_asks_after_a_while_is_told_what_was_learnt_meanwhile() -> Non
     asker.content_since_ms -= CONTENT_MS + 1
     assert await live_while_its_link_breaks() == {NODE}
     assert await live_while_its_link_breaks() == {NODE, OTHER}  # it is answered at once again
+
+
+async def test_metadata_names_as_controller_one_that_the_client_can_reach() -> None:
+    broker = await start_broker()
+    stopping = replace(ALIVE, id=NODE, in_controlled_shutdown=True)
+    elsewhere = replace(ALIVE, id=NodeId(2), listeners={"INSIDE": Endpoint("10.0.0.2", 9093)})
+
+    async def controller(*others: BrokerImage) -> int:
+        broker.image = replace(broker.image, brokers={one.id: one for one in (stopping, *others)})
+        return (await metadata(broker, MetadataRequest(topics=[]), context(13))).response.controller_id
+
+    assert await controller(elsewhere, ALIVE) == OTHER
+    assert await controller(elsewhere) == NODE
