@@ -45,6 +45,12 @@ def _add(image: MetadataImage, request: MorePartitions, start: int) -> list[pb.M
     if topic is None:
         raise ApiError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
     current = len(topic.partitions)
+    if topic.internal:
+        raise ApiError(
+            ErrorCode.INVALID_PARTITIONS,
+            f"The number of partitions of {topic.name} stays as it is: by it groups and transactional ids find the one "
+            "that has their records.",
+        )
     if request.count == current:
         raise ApiError(ErrorCode.INVALID_PARTITIONS, f"Topic already has {current} partition(s).")
     if request.count < current:

@@ -223,3 +223,12 @@ def test_partitions_that_cannot_be_added(
     decision = create_partitions(image, [request_])
     assert [error and error.code for _, error in decision.result] == [expected]
     assert decision.records == []
+
+
+@pytest.mark.parametrize("name", ["__consumer_offsets", "__transaction_state"])
+def test_a_coordinators_topic_keeps_its_number_of_partitions(three_brokers: MetadataImage, name: str) -> None:
+    """By it groups and transactional ids find their partition: with another one their offsets would seem gone."""
+    image = with_topic(three_brokers, NewTopic(name=name, partitions=2))
+    decision = create_partitions(image, [MorePartitions(topic=name, count=3)])
+    assert [error and error.code for _, error in decision.result] == [ErrorCode.INVALID_PARTITIONS]
+    assert decision.records == []
