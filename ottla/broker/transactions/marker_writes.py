@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ottla.broker.broker import Broker
 
 CONSUMER_OFFSETS: Final = "__consumer_offsets"
-TRANSACTION_STATE: Final = "__transaction_state"
 WAIT_MS: Final = 2_000.0
 """How long an answer waits for replicas. Then it tells which markers are committed; who asked asks again for the rest,
 and a second marker does no harm.
@@ -88,10 +87,9 @@ def _check_operators(broker: "Broker", marker: WritableTxnMarker, topic: str, in
     producer = partition.producers.get(marker.producer_id)
     if producer is None or producer.epoch != marker.producer_epoch:
         raise ApiError(ErrorCode.INVALID_PRODUCER_EPOCH, "the partition knows of no such producer and epoch")
-    coordinators = broker.image.topics.get(TRANSACTION_STATE)
-    newest = max((one.leader_epoch for one in coordinators.partitions), default=0) if coordinators is not None else 0
-    if marker.coordinator_epoch > max(newest, producer.coordinator_epoch):
-        raise ApiError(ErrorCode.INVALID_REQUEST, f"there is no coordinator of epoch {marker.coordinator_epoch} yet")
+    if marker.coordinator_epoch > max(producer.coordinator_epoch, 0):
+        what = f"the partition knows of no coordinator of epoch {marker.coordinator_epoch} for this producer"
+        raise ApiError(ErrorCode.INVALID_REQUEST, what)
 
 
 def write_markers(broker: "Broker", request: WriteTxnMarkersRequest, done: Done, check: Check | None = None) -> None:

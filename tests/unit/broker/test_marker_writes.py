@@ -1,5 +1,6 @@
 """WriteTxnMarkers on the leaders' side: one control batch for each partition, acknowledged when it is committed."""
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -8,6 +9,7 @@ from ottla.broker.broker import Broker
 from ottla.broker.context import RequestContext
 from ottla.broker.transactions.marker_writes import WAIT_MS, write_markers, write_txn_markers
 from ottla.controller.requests import NewTopic
+from ottla.coordinators.transactions.service import TRANSACTION_STATE
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.types import NodeId
 from ottla.partitions.partition import Partition
@@ -165,6 +167,19 @@ async def test_clients_abort_nothing_that_a_coordinator_could_not_end_after_it(
     assert await write(broker, forged, context=CLIENT) == {(producer_id, "t", 0): refusal}
     assert await write(broker, marker(7, 0, coordinator_epoch=0)) == {(7, "t", 0): ErrorCode.NONE}
     assert len(partition(broker).producers) == 1
+
+
+async def test_clients_abort_in_no_newer_epoch_than_that_of_the_producers_coordinator() -> None:
+    """Other partitions of `__transaction_state` may have been led anew more often than the coordinator's."""
+    broker = await broker_with_topic()
+    await broker.controller.local.create_topics([NewTopic(name=TRANSACTION_STATE, partitions=2, replication_factor=1)])
+    state = broker.image.topics[TRANSACTION_STATE]
+    state = replace(state, partitions=(state.partitions[0], replace(state.partitions[1], leader_epoch=10)))
+    broker.image = replace(broker.image, topics={**broker.image.topics, TRANSACTION_STATE: state})
+    append(broker, 7)
+    forged = marker(7, 0, committed=False, coordinator_epoch=10)
+    assert await write(broker, forged, context=CLIENT) == {(7, "t", 0): ErrorCode.INVALID_REQUEST}
+    assert await write(broker, marker(7, 0, coordinator_epoch=0)) == {(7, "t", 0): ErrorCode.NONE}
 
 
 async def test_a_client_cannot_have_a_record_written_for_every_four_bytes() -> None:
