@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+FOLDED = 16  # characters; columns that are longer may be folded to this width
+
 
 def json_option(command: F) -> F:
     """The `--json` flag, with the same words everywhere."""
@@ -29,12 +31,29 @@ def print_json(value: object) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
-    """A table as wide as the terminal; into a pipe, as wide as its content."""
+    """A table as wide as the terminal; into a pipe, as wide as its content.
+
+    What is too wide for the terminal even with its long cells folded becomes names and values, row by row.
+    """
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else 10_000
     console = Console(width=width, highlight=False, markup=False, emoji=False)
-    console.print(table(columns, rows, title=title), end="", soft_wrap=False)
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    least = [min(wide, max(len(name), FOLDED)) for name, wide in zip(columns, widths, strict=True)]
+    if cells and sum(least) + 2 * (len(columns) - 1) > console.width:
+        if title:
+            click.echo(title)
+        for index, row in enumerate(cells):
+            if index:
+                click.echo()
+            print_pairs(dict(zip(columns, row, strict=True)))
+        return
+    made = table(columns, cells, title=title)
+    for column, wide, narrow in zip(made.columns, widths, least, strict=True):
+        column.min_width, column.no_wrap = narrow, wide == narrow
+    console.print(made, end="", soft_wrap=False)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> "Table":
