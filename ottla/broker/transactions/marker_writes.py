@@ -149,6 +149,7 @@ def _write(
     if partition.config.mirror_source:
         # A mirror since it was written to here: its log is the other cluster's, which ends what is open in it.
         logger.warning("a marker is dropped: the topic is a mirror now", partition=partition.name)
+        partition.verifications.ended(marker.producer_id, marker.producer_epoch, marker.transaction_version)
         done(ErrorCode.NONE)
         return
     partition.append(

@@ -136,6 +136,23 @@ async def test_markers_that_replicas_do_not_take_in_time_are_asked_for_again(mon
     ]
 
 
+async def test_a_marker_that_a_mirror_drops_ends_what_is_being_asked_about_its_transaction() -> None:
+    """Else a batch that waits for the answer would begin, after a promotion, a transaction that nobody ends."""
+    broker = await broker_with_topic()
+    log = partition(broker)
+    told: list[ErrorCode] = []
+    guard = log.admit(7, 0, 0, adds=True, resume=lambda code, _: told.append(code))
+    config = log.config
+    log.update_config(replace(config, mirror_source="a cluster/t"))
+    ended = marker(7, 0, epoch=1)
+    ended.transaction_version = 2
+    assert await write(broker, ended) == {(7, "t", 0): ErrorCode.NONE}
+    log.update_config(config)
+    log.verifications.answered(guard, ErrorCode.NONE)
+    assert told == [ErrorCode.INVALID_PRODUCER_EPOCH]
+    assert log.log_end_offset == 0
+
+
 async def test_clients_may_abort_and_not_commit() -> None:
     broker = await broker_with_topic()
     append(broker, 7)
