@@ -159,7 +159,7 @@ async def test_a_refused_topic_is_told_at_once() -> None:
 
 async def test_an_unknown_topic_is_waited_for_as_long_as_max_block_ms() -> None:
     cluster = FakeCluster()
-    async with Producer(transport=cluster, max_block_ms=300, retry_backoff_ms=5) as producer:
+    async with Producer(transport=cluster, max_block_ms=300, retry_backoff_ms=5, retry_backoff_max_ms=10) as producer:
         with pytest.raises(ClientError) as caught:
             await producer.send("t", b"v")
         assert (caught.value.code, caught.value.topic) == (ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "t")
