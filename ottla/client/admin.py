@@ -9,7 +9,7 @@ from ottla.client.admin_groups import AdminGroups
 from ottla.client.admin_operations import AdminOperations
 from ottla.client.admin_transactions import AdminTransactions
 from ottla.client.backoff import Backoff
-from ottla.client.config import ConnectionConfig
+from ottla.client.config import ConnectionConfig, configured
 from ottla.client.connect import open_transport
 from ottla.client.coordinators import Coordinators
 from ottla.client.errors import NOT_STARTED, ClientClosed, ClientError, ErrorCode, PartialFailure
@@ -43,8 +43,7 @@ class Admin(AdminOperations, AdminGroups, AdminTransactions):
 
     def __init__(self, *, transport: Transport | None = None, **settings: Unpack[ConnectionSettings]) -> None:
         """Connects to nothing yet; raises ConfigError for a wrong setting (see `config.ConnectionConfig`)."""
-        self._config = ConnectionConfig(**settings)
-        self._config.validate()
+        self._config = configured(ConnectionConfig, settings)
         self._given_transport = transport
         self._backoff = Backoff(self._config.retry_backoff_ms, self._config.retry_backoff_max_ms)
         self._pid = pid()

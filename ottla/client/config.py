@@ -4,9 +4,10 @@ Every field says its unit, and its reason where it is not Kafka's.
 """
 
 import inspect
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from typing import Any, Literal, TypeVar
 
 from ottla.client.types import TopicPartition
 from ottla.core.errors import ConfigError
@@ -189,6 +190,30 @@ class ConsumerConfig(ConnectionConfig):
             listener = getattr(self, name)
             if listener is not None and not inspect.iscoroutinefunction(listener):
                 raise ConfigError(f"{name} must be an async function of a list of partitions: async def {name}(them)")
+
+
+# Settings of Kafka's clients that are to be found elsewhere here.
+_ELSEWHERE = {
+    "default_api_timeout_ms": "it is api_timeout_ms here",
+    "group_protocol": "a group's members always speak the consumer protocol (KIP-848)",
+    "heartbeat_interval_ms": "the cluster says it to its groups: group.consumer.heartbeat.interval.ms",
+    "partition_assignment_strategy": "the coordinator assigns: group_remote_assignor",
+    "session_timeout_ms": "the cluster says it to its groups: group.consumer.session.timeout.ms",
+}
+_C = TypeVar("_C", bound=ConnectionConfig)
+
+
+def configured(kind: type[_C], settings: Mapping[str, Any]) -> _C:
+    """A valid config of this kind. Raises ConfigError; for a name that no setting has, it says which may be meant."""
+    known = [field.name for field in fields(kind)]
+    for name in settings:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = _ELSEWHERE.get(name) or (f"is {close[0]} meant?" if close else f"there are {', '.join(known)}")
+            raise ConfigError(f"there is no setting {name} of this client: {hint}")
+    config = kind(**settings)
+    config.validate()
+    return config
 
 
 def require_at_least(value: float, least: float, name: str) -> None:

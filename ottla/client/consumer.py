@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Generic, Self, Unpack, cast, overload
 
-from ottla.client.config import ConsumerConfig
+from ottla.client.config import ConsumerConfig, configured
 from ottla.client.connect import open_transport
 from ottla.client.consumer_groups import GroupConsumer
 from ottla.client.coordinators import Coordinators
@@ -105,8 +105,7 @@ class Consumer(GroupConsumer, Generic[K, V]):
         if group_id == "":
             raise ConfigError("group_id is empty: name the group, or leave it out to read without one")
         self._group_id = group_id
-        self._config = ConsumerConfig(**settings)
-        self._config.validate()
+        self._config = configured(ConsumerConfig, settings)
         self._topics = topics
         self._key_deserializer = key_deserializer
         self._value_deserializer = value_deserializer

@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple, Self, Unpack, overload
 
 from ottla.client.accumulator import Accumulator
 from ottla.client.batches import RECORD_OVERHEAD_BYTES, Delivery
-from ottla.client.config import ProducerConfig
+from ottla.client.config import ProducerConfig, configured
 from ottla.client.connect import open_transport
 from ottla.client.coordination import GroupMetadata, Offsets
 from ottla.client.errors import (
@@ -116,8 +116,7 @@ class Producer(Generic[K, V]):
         **settings: Unpack[ProducerSettings],
     ) -> None:
         """Connects to nothing yet; raises ConfigError for a wrong setting (see `config.ProducerConfig`)."""
-        self._config = ProducerConfig(**settings)
-        self._config.validate()
+        self._config = configured(ProducerConfig, settings)
         self._key_serializer = key_serializer
         self._value_serializer = value_serializer
         self._partitioner = partitioner

@@ -1,9 +1,11 @@
 """The typed keywords are the fields of the configs."""
 
+from collections.abc import Callable
 from dataclasses import fields
 
 import pytest
 
+from ottla.client import Admin, ConfigError, Consumer, Producer
 from ottla.client.config import ConnectionConfig, ConsumerConfig, ProducerConfig
 from ottla.client.settings import ConnectionSettings, ConsumerSettings, ProducerSettings
 
@@ -41,3 +43,19 @@ def test_defaults_are_those_of_kafkas_clients() -> None:
 def test_bootstrap_servers_may_be_several() -> None:
     assert ConnectionConfig(bootstrap_servers="a:1, [::1]:2").addresses() == ("a:1", "[::1]:2")
     assert ConnectionConfig(bootstrap_servers=("a:1", "b:2")).addresses() == ("a:1", "b:2")
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: Consumer("t", isolation="read_committed"), "no setting isolation of this client: is isolation_level"),  # type: ignore[call-overload]
+        (lambda: Consumer("t", session_timeout_ms=1), "group.consumer.session.timeout.ms"),  # type: ignore[call-overload]
+        (lambda: Producer(group_id="g"), "there are bootstrap_servers, protocol, "),  # type: ignore[call-overload]
+        (lambda: Admin(acks=1), "no setting acks"),  # type: ignore[call-arg]
+    ],
+)
+def test_a_setting_that_does_not_exist_is_refused_with_what_may_be_meant(
+    make: Callable[[], object], reason: str
+) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        make()
