@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from ottla.client.backoff import Backoff
 from ottla.client.config import ConsumerConfig
 from ottla.client.coordination import CoordinatorType, GroupMetadata, GroupOffsets, OffsetAndMetadata
-from ottla.client.coordinators import Coordinators
+from ottla.client.coordinators import Coordinators, is_gone
 from ottla.client.errors import ClientError, CommitFailed, ErrorCode
 from ottla.client.partitions import PartitionState
 from ottla.client.transport import Transport
@@ -46,13 +46,17 @@ class Commits:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def commit(self, offsets: GroupOffsets) -> None:
-        """Repeated while it may succeed, for `api_timeout_ms`. Raises CommitFailed, ClientError."""
+        """Repeated while it may succeed, for `api_timeout_ms`. Raises CommitFailed, ClientError.
+
+        A topic that was deleted is told soon: the others' offsets are committed then.
+        """
         async with self._order:
             await self._commit(offsets)
 
     async def _commit(self, offsets: GroupOffsets) -> None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._config.api_timeout_ms / 1000
+        began = loop.time()
+        deadline = began + self._config.api_timeout_ms / 1000
         attempts = 0
         while offsets:
             group = self._membership()
@@ -78,7 +82,7 @@ class Commits:
             may_succeed = error.retriable or error.code is ErrorCode.STALE_MEMBER_EPOCH
             attempts += 1
             delay = self._backoff.delay_ms(attempts) / 1000
-            if not may_succeed or loop.time() + delay > deadline:
+            if not may_succeed or is_gone(error, began) or loop.time() + delay > deadline:
                 raise error
             await asyncio.sleep(delay)
 

@@ -199,8 +199,10 @@ class GroupConsumer(ABC):
             async with asyncio.timeout(self._config.request_timeout_ms / 1000):
                 await self._commits.commit(wanted)
             self._note_committed(wanted)
-        except (ClientError, TimeoutError) as error:
+        except ClientError as error:
             logger.warning("group %s: not committed on giving up partitions: %s", self._group_id, error)
+        except TimeoutError:
+            logger.warning("group %s: not committed on giving up partitions: no answer in time", self._group_id)
 
 
 def _committed(one: OffsetAndMetadata | ClientError | None) -> OffsetAndMetadata | None:

@@ -26,6 +26,15 @@ _MOVED = frozenset(
 )
 
 
+NEW_TOPIC_S = 2.0  # a coordinator has heard of a new topic by then; what it still misses is deleted
+
+
+def is_gone(error: ClientError, began_s: float) -> bool:
+    """Whether a topic that the coordinator misses since then (loop time) does not come any more."""
+    missing = error.code is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+    return missing and asyncio.get_running_loop().time() - began_s > NEW_TOPIC_S
+
+
 class Coordinators:
     """The coordinators that one client has met."""
 

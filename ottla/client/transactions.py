@@ -16,6 +16,7 @@ gives the producer another epoch, so that nothing which is late can become part 
 again.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from enum import Enum
@@ -29,7 +30,7 @@ from ottla.client.coordination import (
     TransactionalProducer,
     offsets_to_commit,
 )
-from ottla.client.coordinators import Coordinators
+from ottla.client.coordinators import Coordinators, is_gone
 from ottla.client.errors import (
     ClientError,
     CommitFailed,
@@ -141,6 +142,7 @@ class Transactions:
             return
         calls, producer = self._transport.transactions, self._producer
         self._has_offsets = True
+        began = asyncio.get_running_loop().time()
 
         async def attempt(node_id: int) -> None:
             outcomes = await calls.commit_offsets(node_id, producer, _metadata_of(group), left)
@@ -151,7 +153,10 @@ class Transactions:
                 if error is not None:
                     # The member hears of its new epoch with a heartbeat.
                     stale = error.code is ErrorCode.STALE_MEMBER_EPOCH and not isinstance(group, GroupMetadata)
-                    raise ClientError(error.code, error.message, retriable=True) if stale else error
+                    if stale:
+                        raise ClientError(error.code, error.message, retriable=True)
+                    error.retriable &= not is_gone(error, began)
+                    raise error
 
         try:
             await self._coordinators.ask(GROUP, group_id, attempt)

@@ -12,6 +12,7 @@ from ottla.client import (
     ConfigError,
     Consumer,
     ErrorCode,
+    GroupMetadata,
     OffsetAndMetadata,
     TopicPartition,
 )
@@ -283,6 +284,27 @@ async def test_committing_without_a_group_says_what_is_missing() -> None:
     async with Consumer("t", transport=FakeCluster(t=1), **FAST) as consumer:
         with pytest.raises(ClientError, match="give the consumer a group_id"):
             await consumer.commit()
+
+
+async def test_what_is_committed_of_a_deleted_topic_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = FakeCluster(t=2)
+    monkeypatch.setattr("ottla.client.coordinators.NEW_TOPIC_S", 0.02)
+    commit_offsets, attempts = cluster.groups.commit_offsets, 0
+
+    async def commit(node_id: int, group: GroupMetadata, offsets: Any) -> Any:
+        nonlocal attempts
+        attempts += 1
+        there = {one: offset for one, offset in offsets.items() if one == T0}
+        missing = ClientError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, topic="t", partition=1)
+        return {T1: missing} | await commit_offsets(node_id, group, there)
+
+    cluster.groups.commit_offsets = commit  # type: ignore[method-assign]
+    patient: dict[str, Any] = {**GROUP, "api_timeout_ms": 60_000}
+    async with asyncio.timeout(5), Consumer("t", transport=cluster, enable_auto_commit=False, **patient) as consumer:
+        await consumer.poll(5)
+        with pytest.raises(ClientError, match="t-1: UNKNOWN_TOPIC_OR_PARTITION"):
+            await consumer.commit({T0: 1, T1: 1})
+    assert (attempts > 1, committed(cluster)) == (True, {T0: 1})
 
 
 async def test_wrong_offsets_and_partitions_are_refused_with_the_reason() -> None:

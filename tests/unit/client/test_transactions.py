@@ -155,6 +155,21 @@ async def test_a_stale_member_is_asked_for_its_new_epoch() -> None:
         await transaction.send_offsets({T0: 5}, Member())
 
 
+async def test_offsets_of_a_deleted_topic_abort_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = FakeCluster(t=1)
+    monkeypatch.setattr("ottla.client.coordinators.NEW_TOPIC_S", 0.02)
+
+    async def commit_offsets(node_id: int, producer: object, group: object, offsets: Any) -> Any:
+        return {one: ClientError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, topic="t", partition=0) for one in offsets}
+
+    cluster.transactions.commit_offsets = commit_offsets  # type: ignore[method-assign]
+    patient: dict[str, Any] = {**FAST, "api_timeout_ms": 60_000}
+    async with asyncio.timeout(5), Producer(transport=cluster, **patient) as producer:
+        with pytest.raises(TransactionAborted, match="t-0: UNKNOWN_TOPIC_OR_PARTITION"):
+            async with producer.transaction() as transaction:
+                await transaction.send_offsets({T0: 5}, GroupMetadata(group_id="g"))
+
+
 async def test_a_member_that_was_dropped_aborts_the_transaction() -> None:
     cluster = FakeCluster(t=1)
 
