@@ -98,6 +98,8 @@ async def measure(
 
     async with Admin(**settings) as admin:
         owners, committed = await _asked(admin, group_id)
+        if topics:
+            await admin.describe_topics(topics)  # that one does not exist is another thing than that nothing is read
     partitions = sorted(one for one in {*owners, *committed} if not topics or one.topic in topics)
     if not partitions:
         return []

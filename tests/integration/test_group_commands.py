@@ -96,6 +96,7 @@ def test_lag_is_told_in_records_and_in_seconds(cluster: Cluster, admin: Admin, t
     assert (done["lag"], done["behind_s"]) == (0, 0.0)
     assert (found["lag"], found["behind_s"]) == (6, behind["behind_s"])
     assert "1h0m" in ottla(cluster, "group", "lag", group, "--topic", topic)
+    ottla(cluster, "group", "lag", group, "--topic", "nowhere", code=4)
 
 
 def test_a_reset_shows_first_and_does_it_when_told(cluster: Cluster, admin: Admin, topic: str, group: str) -> None:
