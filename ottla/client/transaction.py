@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, Self
 from ottla.client.batches import Delivery
 from ottla.client.coordination import GroupMetadata, Offsets
 from ottla.client.errors import ClientError, TransactionAborted
-from ottla.client.transactions import HasGroup, State, Transactions
+from ottla.client.transactions import FENCED, HasGroup, State, Transactions
 from ottla.client.types import Headers, K, RecordMetadata, V
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ class Transaction(Generic[K, V]):
     ) -> None:
         if error is not None:
             await self._abort_quietly()
+            if isinstance(error, ClientError) and error.code in FENCED:  # of a delivery that was awaited
+                self._transactions.check_not_failed()
             return
         try:
             await self._transactions.commit()

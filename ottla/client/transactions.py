@@ -47,7 +47,7 @@ from ottla.core.errors import ConfigError
 
 GROUP, TRANSACTION = CoordinatorType.GROUP, CoordinatorType.TRANSACTION
 
-_FENCED = frozenset({ErrorCode.PRODUCER_FENCED, ErrorCode.INVALID_PRODUCER_EPOCH})
+FENCED = frozenset({ErrorCode.PRODUCER_FENCED, ErrorCode.INVALID_PRODUCER_EPOCH})
 # The coordinator knows the producer, and this transaction cannot be committed.
 _ABORTABLE = frozenset({ErrorCode.TRANSACTION_ABORTABLE, ErrorCode.INVALID_TXN_STATE})
 
@@ -241,7 +241,7 @@ class Transactions:
         return self._failure(error)
 
     def _failure(self, error: ClientError) -> TransactionError:
-        if error.code in _FENCED:
+        if error.code in FENCED:
             return ProducerFenced(error, self._transactional_id)
         return TransactionsFailed(error)
 

@@ -270,14 +270,17 @@ async def test_a_newer_producer_fences_this_one() -> None:
             await first.abort_transaction()
 
 
-async def test_a_fenced_producer_whose_batch_was_refused_is_told_that_it_is_fenced() -> None:
+@pytest.mark.parametrize("awaited", [False, True])
+async def test_a_fenced_producer_whose_batch_was_refused_is_told_that_it_is_fenced(awaited: bool) -> None:
     cluster = FakeCluster(t=1)
     async with Producer(transport=cluster, **FAST) as producer:
         cluster.transactions.epochs["x"] += 1
         cluster.faults.append(refuse)
         with pytest.raises(ProducerFenced):
             async with producer.transaction() as transaction:
-                await transaction.send("t", b"a")
+                delivery = await transaction.send("t", b"a")
+                if awaited:
+                    await delivery
 
 
 async def test_starting_waits_for_the_coordinator_and_tells_what_it_will_not_do() -> None:
