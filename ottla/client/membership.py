@@ -11,6 +11,9 @@ JOINING, MEMBER   left()                                     OUT       all parti
 The coordinator moves partitions one by one: a member gets a new target, gives up what is not in it, says so with its
 next heartbeat, and gets what others have given up. So partitions that stay are never interrupted. `difference` is what
 there is to do; the caller does it (commits, asks the application) and tells it with `gave_up` and `took`.
+
+A heartbeat that tells what is owned also tells what is not, and the coordinator may give that to others at once. So from
+the moment at which one is sent nothing is taken until one is answered: the target may be another one by then.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -54,10 +57,11 @@ class Membership:
         self.owned: dict[TopicPartition, bytes] = {}
         self.lost: dict[TopicPartition, bytes] = {}  # until the application is told
         self._target: dict[TopicPartition, bytes] = {}
-        self.is_settled = True  # nothing is lost, or to be given up or taken: looked at for each record
+        self.is_settled = True  # nothing is lost, or to be given up or taken now: looked at for each record
         self._known_topics: tuple[str, ...] | None = None  # what the coordinator knows; None: it must be told anew
         self._known_owned: dict[TopicPartition, bytes] | None = None
         self._owes = False  # the coordinator has not been told that its target is reached
+        self._telling = False  # it was told what is owned, perhaps, and has not answered
 
     # --- what the coordinator is told
 
@@ -78,8 +82,14 @@ class Membership:
         return self._known_owned != self.owned or (self._owes and self.owned == self._target)
 
     def request(self) -> HeartbeatRequest:
-        """The next heartbeat: all there is to say when it joins or when the last one failed, else what changed."""
+        """The next heartbeat, to be sent: all there is to say when it joins or when the last one failed, else what
+        changed.
+        """
         whole = self._known_topics is None or self.epoch == JOIN_EPOCH
+        tells_owned = whole or self._has_moved
+        if tells_owned:
+            self._telling = True
+            self._look()
         return HeartbeatRequest(
             group_id=self.group_id,
             member_id=self.member_id,
@@ -89,7 +99,7 @@ class Membership:
             rebalance_timeout_ms=self._rebalance_timeout_ms if whole else -1,
             topics=self.topics if whole or self._known_topics != self.topics else None,
             server_assignor=self._assignor if whole else None,
-            owned=_by_topic(self.owned) if whole or self._has_moved else None,
+            owned=_by_topic(self.owned) if tells_owned else None,
         )
 
     def leaving(self) -> HeartbeatRequest:
@@ -122,6 +132,7 @@ class Membership:
             told = request.owned
             self._known_owned = dict(self.owned) if _by_topic(self.owned) == told else None
             self._owes = self._owes and told != _by_topic(self._target)
+            self._telling = False
         if answer.assignment is not None:
             target = {
                 TopicPartition(topic.name, index): topic.topic_id
@@ -131,7 +142,7 @@ class Membership:
             }
             self._owes = self._owes or target != self._target
             self._target = target
-            self._look()
+        self._look()
 
     def failed(self) -> None:
         """Nobody knows whether the coordinator heard the last heartbeat: the next one says everything."""
@@ -149,7 +160,7 @@ class Membership:
 
     def _lose_all(self) -> None:
         self.lost |= self.owned
-        self.owned, self._target, self._owes = {}, {}, False
+        self.owned, self._target, self._owes, self._telling = {}, {}, False, False
         self.epoch = JOIN_EPOCH
         self.failed()
         self._look()
@@ -157,15 +168,16 @@ class Membership:
     # --- what there is to do
 
     def difference(self) -> tuple[list[TopicPartition], list[TopicPartition]]:
-        """Partitions to give up, and those to take."""
+        """Partitions to give up, and those to take now."""
         if self.state is not MemberState.MEMBER:
             return [], []
         revoked = [one for one, topic_id in self.owned.items() if self._target.get(one) != topic_id]
         added = [one for one, topic_id in self._target.items() if self.owned.get(one) != topic_id]
-        return sorted(revoked), sorted(added)
+        return sorted(revoked), [] if self._telling else sorted(added)
 
     def _look(self) -> None:
-        self.is_settled = not self.lost and self.owned == self._target
+        is_reached = self.owned.items() <= self._target.items() if self._telling else self.owned == self._target
+        self.is_settled = not self.lost and is_reached
 
     def told_lost(self) -> None:
         """The application knows what it has lost, or is about to be told."""

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ottla.client.coordination import HeartbeatAnswer
+from ottla.client.coordination import HeartbeatAnswer, HeartbeatRequest
 from ottla.client.errors import ClientError
 from ottla.client.membership import Membership, MemberState
 from ottla.client.types import TopicPartition
@@ -19,6 +19,8 @@ OPERATIONS = (
     "beat",
     "settle",
     "settle",
+    "hear later",
+    "hear later",
     "lose the answer",
     "lose the answer",
     "lose the request",
@@ -43,13 +45,17 @@ class Group:
     def __init__(self) -> None:
         self.coordinator = FakeGroups({"t": len(PARTITIONS)})
         self.members: list[Membership] = []
+        self.under_way: dict[Membership, tuple[HeartbeatRequest, HeartbeatAnswer]] = {}
 
     def join(self) -> None:
         member = Membership(group_id="g", member_id=f"m{len(self.members)}", rebalance_timeout_ms=1000)
         member.join(["t"])
         self.members.append(member)
 
-    def beat(self, member: Membership, *, lose_answer: bool = False) -> None:
+    def beat(self, member: Membership, *, lose_answer: bool = False, hear_later: bool = False) -> None:
+        """One at a time: the answer that is under way comes first."""
+        if member in self.under_way:
+            member.answered(*self.under_way.pop(member))
         if not member.is_in:
             return
         request = member.request()
@@ -60,6 +66,8 @@ class Group:
             return
         if lose_answer:
             member.failed()
+        elif hear_later:
+            self.under_way[member] = request, answer
         else:
             member.answered(request, answer)
 
@@ -76,6 +84,7 @@ class Group:
         if member.member_id in self.coordinator.members:
             now(self.coordinator.heartbeat(1, member.leaving()))
         member.left()
+        self.under_way.pop(member, None)
 
     def do(self, operation: str, number: int) -> None:
         if operation == "join" or not self.members:
@@ -87,10 +96,14 @@ class Group:
                 self.beat(member)
             case "settle":
                 self.settle(member)
+            case "hear later":
+                self.beat(member, hear_later=True)
             case "lose the answer":
                 self.beat(member, lose_answer=True)
             case "lose the request":
-                member.failed()
+                if member not in self.under_way:
+                    member.request()
+                    member.failed()
             case "expire":
                 if member.member_id in self.coordinator.members:
                     self.coordinator.expel(member.member_id)
@@ -105,8 +118,21 @@ class Group:
 
 NEWS_LOST = [("join", 0), ("beat", 0), ("settle", 0), ("beat", 0), ("join", 0), ("beat", 1), ("lose the answer", 0)]
 
+TARGET_OUTDATED = [
+    ("join", 0),
+    ("join", 0),
+    ("beat", 0),
+    ("beat", 1),
+    ("lose the answer", 0),
+    ("lose the answer", 0),
+    ("beat", 1),
+    ("settle", 0),
+    ("settle", 1),
+]
+
 
 @example(NEWS_LOST)
+@example(TARGET_OUTDATED)
 @given(st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 4)), max_size=60))
 def test_no_partition_has_two_readers_and_in_the_end_each_has_one(history: list[tuple[str, int]]) -> None:
     group = Group()
