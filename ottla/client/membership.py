@@ -12,8 +12,8 @@ The coordinator moves partitions one by one: a member gets a new target, gives u
 next heartbeat, and gets what others have given up. So partitions that stay are never interrupted. `difference` is what
 there is to do; the caller does it (commits, asks the application) and tells it with `gave_up` and `took`.
 
-A heartbeat that tells what is owned also tells what is not, and the coordinator may give that to others at once. So from
-the moment at which one is sent nothing is taken until one is answered: the target may be another one by then.
+A heartbeat that tells what is owned also tells what is not, and the coordinator may give that to others at once. So
+from the moment at which one is sent nothing is taken until one is answered: the target may be another one by then.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
