@@ -186,22 +186,16 @@ def test_writes_wait_for_enough_replicas(nodes: Nodes, confluent: AdminClient) -
     )
 
 
-@pytest.mark.parametrize("kill", [True, False])
-def test_an_admin_client_is_named_no_controller_that_is_gone(
-    nodes: Nodes, confluent: AdminClient, *, kill: bool
-) -> None:
-    topic = create(nodes, confluent, [1, 2, 3])
-    controller = confluent.describe_cluster().result(WAIT_S).controller.id
-    if kill:
-        nodes[controller].kill()
-    else:
-        nodes[controller].stop()
-    partitions(confluent, topic)
-    resource = ConfigResource(ResourceType.TOPIC, topic)
-    operation = AlterConfigOpType.SET
-    resource.add_incremental_config(ConfigEntry("retention.ms", "100000", incremental_operation=operation))
-    for future in confluent.incremental_alter_configs([resource]).values():
-        future.result(10)
+def test_the_controller_that_clients_are_named_is_whom_they_ask(nodes: Nodes) -> None:
+    """librdkafka's admin client asks the one that is named, and no other, however long that is away."""
+    for leaves in (None, nodes[1].stop, nodes[2].kill):
+        if leaves is not None:
+            nodes.start_all()
+            until(lambda: not any(fenced for _, fenced in brokers(nodes)), "nobody is fenced", nodes)
+            leaves()
+        for node in nodes.running():
+            answer = ask(node.address("kafka"), ApiKey.METADATA, metadata.MetadataRequest(topics=[]))
+            assert answer.controller_id == node.node_id
 
 
 def test_whoever_asks_the_wrong_node_is_told_the_right_one(nodes: Nodes, confluent: AdminClient) -> None:
