@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -189,12 +190,9 @@ async def test_a_transaction_ends_on_all_of_its_partitions(rig: Rig, version: in
     assert rig.producer_epoch == epoch
 
 
-@pytest.mark.interpreted
-async def test_the_next_transaction_waits_for_the_end_of_the_one_before(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await rig.add(("t", 0))
-    partition = rig.write(0)
+@contextmanager
+def held_appends(monkeypatch: pytest.MonkeyPatch, partition: Partition) -> Iterator[list[Callable[[], object]]]:
+    """What is appended to the partition meanwhile is held: calls that do it."""
     holding: list[Callable[[], object]] = []
     append = Partition.append
 
@@ -206,6 +204,16 @@ async def test_the_next_transaction_waits_for_the_end_of_the_one_before(
 
     with monkeypatch.context() as patched:
         patched.setattr(Partition, "append", held)
+        yield holding
+
+
+@pytest.mark.interpreted
+async def test_the_next_transaction_waits_for_the_end_of_the_one_before(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rig.add(("t", 0))
+    partition = rig.write(0)
+    with held_appends(monkeypatch, partition) as holding:
         await rig.end()
         adding = asyncio.get_running_loop().create_task(rig.add(("t", 1)))
         await rig.until(lambda: bool(holding))
@@ -221,17 +229,7 @@ async def test_what_a_client_waited_for_is_not_done_when_it_is_gone(rig: Rig, mo
     """Its InitProducerId, done late, would fence whoever has begun in its place."""
     await rig.add(("t", 0))
     partition = rig.write(0)
-    holding: list[Callable[[], object]] = []
-    append = Partition.append
-
-    def held(self: Partition, batch: memoryview, **options: Any) -> Any:
-        if self is not partition:
-            return append(self, batch, **options)
-        holding.append(lambda: append(self, batch, **options))
-        return None
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Partition, "append", held)
+    with held_appends(monkeypatch, partition) as holding:
         beginning = asyncio.get_running_loop().create_task(rig.begin())
         await rig.until(lambda: bool(holding))
         beginning.cancel()
