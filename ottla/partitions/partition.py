@@ -220,6 +220,23 @@ class Partition(ReadablePartition):
             resume=resume,
         )
 
+    def grant(self, producer_id: int, epoch: int, *, coordinator_epoch: int, leader_epoch: int) -> None:
+        """A transaction's coordinator tells, unasked, that the partition belongs to it now (KIP-890).
+
+        It counts for nothing when anything shows that it may be over: another leader since, a marker of a younger
+        coordinator, a younger epoch of the producer. Of the same coordinator none comes after the marker that ends it.
+        """
+        if not self.is_leader or leader_epoch != self.leader_epoch or self.config.mirror_source:
+            return
+        producer = self.producers.get(producer_id)
+        if producer is not None and (
+            epoch < producer.epoch
+            or coordinator_epoch < producer.coordinator_epoch
+            or (epoch == producer.epoch and producer.transaction_first_offset is not None)
+        ):
+            return
+        self.verifications.granted(producer_id, epoch, self.environment.clock.time_ms())
+
     def append(
         self,
         batch: memoryview,

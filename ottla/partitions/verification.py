@@ -6,9 +6,10 @@ the partition belongs to it. Else nobody would ever write the marker, and the la
 One state for each producer id and epoch of which something was asked:
 
     (nothing) ── a batch ──▶ ASKING ── the coordinator agrees ──▶ VERIFIED ── appended ──▶ (nothing)
-                              ▲  │                                   │ the log refuses the batch
-                              │  └── it does not agree ──▶ REFUSED ◀─┘
-                              └── a batch, not above the lowest sequence ──┘
+      │                       ▲  │                                 ▲ │ the log refuses the batch
+      │                       │  └── it does not agree ──▶ REFUSED ─┼─┘
+      │                       └── a batch, not above the lowest sequence
+      └── the coordinator tells unasked ──▶ GRANTED ── a batch ────┘
 
     a marker that ends this epoch's transaction, another leader:    any state ──▶ (nothing)
 
@@ -17,6 +18,7 @@ Two things are kept safe by it.
 - *The guard.* Each question has a number. A marker takes the state away, and an answer under a number that is gone
   counts for nothing: what the coordinator agreed to is over. A marker of transaction version 2 bears the epoch *after*
   the one that it ends, so it takes away only lower epochs: the next transaction of that very epoch is a new one.
+  What is told unasked must not come after the marker that ends it: see `Partition.grant`.
 - *The order.* Batches that come while their producer's first one is being asked about wait behind it and share its
   fate. When their producer is not known here, it may begin anywhere: so after a refusal nothing above the lowest
   sequence that was asked for begins a transaction. It would leave a gap that the producer could never fill.
@@ -31,7 +33,7 @@ from typing import Final
 
 from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError
-from ottla.records.header import MAX_SEQUENCE
+from ottla.records.header import MAX_SEQUENCE, NO_SEQUENCE
 
 NO_GUARD: Final = 0
 APPEND: Final = -1
@@ -47,6 +49,7 @@ class Step(Enum):
     """See the module."""
 
     ASKING = "asking"
+    GRANTED = "granted"
     VERIFIED = "verified"
     REFUSED = "refused"
 
@@ -95,10 +98,10 @@ class Verifications:
     ) -> int:
         """What is to happen with a transactional batch: `APPEND` it now; `WAIT` until `resume`; or ask the coordinator.
 
-        A positive number is the guard under which to ask: then `resume` comes too, after `answered`. `ongoing`: the
-        producer has an open transaction in this epoch here; `is_known`: there is a sequence to compare with. Raises
-        ApiError OUT_OF_ORDER_SEQUENCE_NUMBER for a batch that must come after one which was refused: the producer sends
-        both again, in order.
+        A positive number is the guard under which to ask: then `resume` comes too, after `answered`. With `WAIT` it may
+        have come before this returns. `ongoing`: the producer has an open transaction in this epoch here; `is_known`:
+        there is a sequence to compare with. Raises ApiError OUT_OF_ORDER_SEQUENCE_NUMBER for a batch that must come
+        after one which was refused: the producer sends both again, in order.
         """
         known = self._resuming
         if known is not None and known.producer_id == producer_id and known.epoch == epoch:
@@ -110,9 +113,14 @@ class Verifications:
         if known is not None and known.step is Step.ASKING:
             known.waiting.append(resume)
             return WAIT
+        if known is not None and known.step is Step.GRANTED:
+            self._guards += 1
+            known.guard, known.adds, known.lowest_sequence = self._guards, adds, sequence
+            known.waiting = [resume]
+            self._go_on(known, ErrorCode.NONE)
+            return WAIT
         if known is None:
-            known = Verification(producer_id, epoch, sequence, adds, NO_GUARD, now_ms)
-            self._by_producer.setdefault(producer_id, []).append(known)
+            known = self._put(Verification(producer_id, epoch, sequence, adds, NO_GUARD, now_ms))
         else:
             if not is_known:
                 self._check_order(known, sequence)
@@ -126,13 +134,24 @@ class Verifications:
     def answered(self, guard: int, code: ErrorCode) -> None:
         """The coordinator answered; all who waited for it go on, in order. Nothing happens when the guard is gone."""
         known = self._by_guard.pop(guard, None)
-        if known is None:
-            return
+        if known is not None:
+            self._go_on(known, code)
+
+    def granted(self, producer_id: int, epoch: int, now_ms: int) -> None:
+        """The coordinator tells, unasked, that the partition belongs to the transaction of this producer and epoch.
+
+        Nothing of it may be in the log yet. Where a question is under way, or was answered otherwise, that counts.
+        """
+        if self._find(producer_id, epoch) is None:
+            self._put(Verification(producer_id, epoch, NO_SEQUENCE, False, NO_GUARD, now_ms, Step.GRANTED))
+
+    def _go_on(self, known: Verification, code: ErrorCode) -> None:
+        """All who wait for it, one after the other."""
         known.step = Step.VERIFIED if code == ErrorCode.NONE else Step.REFUSED
         outer, self._resuming = self._resuming, known
         try:
             while known.waiting:  # what answers one of them may bring the next batch
-                known.waiting.pop(0)(code, guard)
+                known.waiting.pop(0)(code, known.guard)
         finally:
             self._resuming = outer
         if known.step is Step.VERIFIED:  # none of them came into the log
@@ -177,10 +196,10 @@ class Verifications:
                 self._refuse(known, code)
 
     def expire(self, now_ms: int, expiration_ms: int) -> None:
-        """Forget refusals after which nobody came again."""
+        """Forget refusals after which nobody came again, and what nobody ever used."""
         for states in list(self._by_producer.values()):
             for known in tuple(states):
-                if known.step is Step.REFUSED and now_ms - known.asked_ms >= expiration_ms:
+                if known.step is not Step.ASKING and now_ms - known.asked_ms >= expiration_ms:
                     self._forget(known)
 
     # -- inside
@@ -190,6 +209,10 @@ class Verifications:
             if known.epoch == epoch:
                 return known
         return None
+
+    def _put(self, known: Verification) -> Verification:
+        self._by_producer.setdefault(known.producer_id, []).append(known)
+        return known
 
     def _refuse(self, known: Verification, code: ErrorCode) -> None:
         self._forget(known)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from ottla.v1 import metadata_pb2 as ottla_dot_v1_dot_metadata__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16ottla/v1/control.proto\x12\x08ottla.v1\x1a\x17ottla/v1/metadata.proto\"\xf1\x03\n\x0c\x43ontrolFrame\x12\x0c\n\x04\x63\x61ll\x18\x01 \x01(\x04\x12+\n\x07refusal\x18\x02 \x01(\x0b\x32\x18.ottla.v1.ControlRefusalH\x00\x12+\n\x07\x66orward\x18\x03 \x01(\x0b\x32\x18.ottla.v1.ControlForwardH\x00\x12/\n\tforwarded\x18\x04 \x01(\x0b\x32\x1a.ottla.v1.ControlForwardedH\x00\x12-\n\x08register\x18\x05 \x01(\x0b\x32\x19.ottla.v1.ControlRegisterH\x00\x12\x31\n\nregistered\x18\x06 \x01(\x0b\x32\x1b.ottla.v1.ControlRegisteredH\x00\x12%\n\x04\x62\x65\x61t\x18\x07 \x01(\x0b\x32\x15.ottla.v1.ControlBeatH\x00\x12\x32\n\x0b\x62\x65\x61t_answer\x18\x08 \x01(\x0b\x32\x1b.ottla.v1.ControlBeatAnswerH\x00\x12+\n\x07observe\x18\t \x01(\x0b\x32\x18.ottla.v1.ControlObserveH\x00\x12-\n\x08observed\x18\n \x01(\x0b\x32\x19.ottla.v1.ControlObservedH\x00\x12\'\n\x03\x61sk\x18\x0b \x01(\x0b\x32\x18.ottla.v1.ControlForwardH\x00\x42\x06\n\x04\x62ody\"5\n\x0e\x43ontrolRefusal\x12\x12\n\nerror_code\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\"}\n\x0e\x43ontrolForward\x12\x0f\n\x07\x61pi_key\x18\x01 \x01(\x05\x12\x13\n\x0b\x61pi_version\x18\x02 \x01(\x05\x12\x0f\n\x07request\x18\x03 \x01(\x0c\x12\x10\n\x08listener\x18\x04 \x01(\t\x12\x11\n\tclient_id\x18\x05 \x01(\t\x12\x0f\n\x07process\x18\x06 \x01(\x06\"=\n\x10\x43ontrolForwarded\x12\x10\n\x08response\x18\x01 \x01(\x0c\x12\x17\n\x0fmetadata_offset\x18\x02 \x01(\x04\"d\n\x0f\x43ontrolRegister\x12\x12\n\ncluster_id\x18\x01 \x01(\x0c\x12.\n\x06\x62roker\x18\x02 \x01(\x0b\x32\x1e.ottla.v1.RegisterBrokerRecord\x12\r\n\x05\x61lone\x18\x03 \x01(\x08\"B\n\x11\x43ontrolRegistered\x12\x14\n\x0c\x62roker_epoch\x18\x01 \x01(\x03\x12\x17\n\x0fmetadata_offset\x18\x02 \x01(\x04\"\xc7\x01\n\x0b\x43ontrolBeat\x12\x14\n\x0c\x62roker_epoch\x18\x01 \x01(\x03\x12\x17\n\x0fmetadata_offset\x18\x02 \x01(\x04\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\x0c\n\x04stop\x18\x04 \x01(\x08\x12\x0e\n\x06resign\x18\x05 \x01(\x08\x12.\n\ttruncated\x18\x06 \x03(\x0b\x32\x1b.ottla.v1.PartitionsOfTopic\x12,\n\x07offline\x18\x07 \x03(\x0b\x32\x1b.ottla.v1.PartitionsOfTopic\"5\n\x11\x43ontrolBeatAnswer\x12\x0e\n\x06\x66\x65nced\x18\x01 \x01(\x08\x12\x10\n\x08may_stop\x18\x02 \x01(\x08\"%\n\x0e\x43ontrolObserve\x12\x13\n\x0b\x61\x66ter_index\x18\x01 \x01(\x04\"\x85\x01\n\x0f\x43ontrolObserved\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x10\n\x08snapshot\x18\x04 \x01(\x08\x12\x0c\n\x04more\x18\x05 \x01(\x08\x12\'\n\x06quorum\x18\x06 \x01(\x0b\x32\x17.ottla.v1.ControlQuorum\"e\n\rControlQuorum\x12\x13\n\x06leader\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12&\n\x06voters\x18\x03 \x03(\x0b\x32\x16.ottla.v1.ControlVoterB\t\n\x07_leader\"1\n\x0c\x43ontrolVoter\x12\x0f\n\x07node_id\x18\x01 \x01(\x05\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16ottla/v1/control.proto\x12\x08ottla.v1\x1a\x17ottla/v1/metadata.proto\"\x9c\x04\n\x0c\x43ontrolFrame\x12\x0c\n\x04\x63\x61ll\x18\x01 \x01(\x04\x12+\n\x07refusal\x18\x02 \x01(\x0b\x32\x18.ottla.v1.ControlRefusalH\x00\x12+\n\x07\x66orward\x18\x03 \x01(\x0b\x32\x18.ottla.v1.ControlForwardH\x00\x12/\n\tforwarded\x18\x04 \x01(\x0b\x32\x1a.ottla.v1.ControlForwardedH\x00\x12-\n\x08register\x18\x05 \x01(\x0b\x32\x19.ottla.v1.ControlRegisterH\x00\x12\x31\n\nregistered\x18\x06 \x01(\x0b\x32\x1b.ottla.v1.ControlRegisteredH\x00\x12%\n\x04\x62\x65\x61t\x18\x07 \x01(\x0b\x32\x15.ottla.v1.ControlBeatH\x00\x12\x32\n\x0b\x62\x65\x61t_answer\x18\x08 \x01(\x0b\x32\x1b.ottla.v1.ControlBeatAnswerH\x00\x12+\n\x07observe\x18\t \x01(\x0b\x32\x18.ottla.v1.ControlObserveH\x00\x12-\n\x08observed\x18\n \x01(\x0b\x32\x19.ottla.v1.ControlObservedH\x00\x12\'\n\x03\x61sk\x18\x0b \x01(\x0b\x32\x18.ottla.v1.ControlForwardH\x00\x12)\n\x06grants\x18\x0c \x01(\x0b\x32\x17.ottla.v1.ControlGrantsH\x00\x42\x06\n\x04\x62ody\"5\n\x0e\x43ontrolRefusal\x12\x12\n\nerror_code\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\"}\n\x0e\x43ontrolForward\x12\x0f\n\x07\x61pi_key\x18\x01 \x01(\x05\x12\x13\n\x0b\x61pi_version\x18\x02 \x01(\x05\x12\x0f\n\x07request\x18\x03 \x01(\x0c\x12\x10\n\x08listener\x18\x04 \x01(\t\x12\x11\n\tclient_id\x18\x05 \x01(\t\x12\x0f\n\x07process\x18\x06 \x01(\x06\"=\n\x10\x43ontrolForwarded\x12\x10\n\x08response\x18\x01 \x01(\x0c\x12\x17\n\x0fmetadata_offset\x18\x02 \x01(\x04\"H\n\rControlGrants\x12\x0f\n\x07process\x18\x01 \x01(\x06\x12&\n\x06grants\x18\x02 \x03(\x0b\x32\x16.ottla.v1.ControlGrant\"\x93\x01\n\x0c\x43ontrolGrant\x12\x13\n\x0bproducer_id\x18\x01 \x01(\x03\x12\x16\n\x0eproducer_epoch\x18\x02 \x01(\x05\x12\x19\n\x11\x63oordinator_epoch\x18\x03 \x01(\x05\x12\x10\n\x08topic_id\x18\x04 \x01(\x0c\x12\x12\n\npartitions\x18\x05 \x03(\x05\x12\x15\n\rleader_epochs\x18\x06 \x03(\x05\"d\n\x0f\x43ontrolRegister\x12\x12\n\ncluster_id\x18\x01 \x01(\x0c\x12.\n\x06\x62roker\x18\x02 \x01(\x0b\x32\x1e.ottla.v1.RegisterBrokerRecord\x12\r\n\x05\x61lone\x18\x03 \x01(\x08\"B\n\x11\x43ontrolRegistered\x12\x14\n\x0c\x62roker_epoch\x18\x01 \x01(\x03\x12\x17\n\x0fmetadata_offset\x18\x02 \x01(\x04\"\xc7\x01\n\x0b\x43ontrolBeat\x12\x14\n\x0c\x62roker_epoch\x18\x01 \x01(\x03\x12\x17\n\x0fmetadata_offset\x18\x02 \x01(\x04\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\x0c\n\x04stop\x18\x04 \x01(\x08\x12\x0e\n\x06resign\x18\x05 \x01(\x08\x12.\n\ttruncated\x18\x06 \x03(\x0b\x32\x1b.ottla.v1.PartitionsOfTopic\x12,\n\x07offline\x18\x07 \x03(\x0b\x32\x1b.ottla.v1.PartitionsOfTopic\"5\n\x11\x43ontrolBeatAnswer\x12\x0e\n\x06\x66\x65nced\x18\x01 \x01(\x08\x12\x10\n\x08may_stop\x18\x02 \x01(\x08\"%\n\x0e\x43ontrolObserve\x12\x13\n\x0b\x61\x66ter_index\x18\x01 \x01(\x04\"\x85\x01\n\x0f\x43ontrolObserved\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x10\n\x08snapshot\x18\x04 \x01(\x08\x12\x0c\n\x04more\x18\x05 \x01(\x08\x12\'\n\x06quorum\x18\x06 \x01(\x0b\x32\x17.ottla.v1.ControlQuorum\"e\n\rControlQuorum\x12\x13\n\x06leader\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12&\n\x06voters\x18\x03 \x03(\x0b\x32\x16.ottla.v1.ControlVoterB\t\n\x07_leader\"1\n\x0c\x43ontrolVoter\x12\x0f\n\x07node_id\x18\x01 \x01(\x05\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,27 +33,31 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ottla.v1.control_pb2', _glo
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CONTROLFRAME']._serialized_start=62
-  _globals['_CONTROLFRAME']._serialized_end=559
-  _globals['_CONTROLREFUSAL']._serialized_start=561
-  _globals['_CONTROLREFUSAL']._serialized_end=614
-  _globals['_CONTROLFORWARD']._serialized_start=616
-  _globals['_CONTROLFORWARD']._serialized_end=741
-  _globals['_CONTROLFORWARDED']._serialized_start=743
-  _globals['_CONTROLFORWARDED']._serialized_end=804
-  _globals['_CONTROLREGISTER']._serialized_start=806
-  _globals['_CONTROLREGISTER']._serialized_end=906
-  _globals['_CONTROLREGISTERED']._serialized_start=908
-  _globals['_CONTROLREGISTERED']._serialized_end=974
-  _globals['_CONTROLBEAT']._serialized_start=977
-  _globals['_CONTROLBEAT']._serialized_end=1176
-  _globals['_CONTROLBEATANSWER']._serialized_start=1178
-  _globals['_CONTROLBEATANSWER']._serialized_end=1231
-  _globals['_CONTROLOBSERVE']._serialized_start=1233
-  _globals['_CONTROLOBSERVE']._serialized_end=1270
-  _globals['_CONTROLOBSERVED']._serialized_start=1273
-  _globals['_CONTROLOBSERVED']._serialized_end=1406
-  _globals['_CONTROLQUORUM']._serialized_start=1408
-  _globals['_CONTROLQUORUM']._serialized_end=1509
-  _globals['_CONTROLVOTER']._serialized_start=1511
-  _globals['_CONTROLVOTER']._serialized_end=1560
+  _globals['_CONTROLFRAME']._serialized_end=602
+  _globals['_CONTROLREFUSAL']._serialized_start=604
+  _globals['_CONTROLREFUSAL']._serialized_end=657
+  _globals['_CONTROLFORWARD']._serialized_start=659
+  _globals['_CONTROLFORWARD']._serialized_end=784
+  _globals['_CONTROLFORWARDED']._serialized_start=786
+  _globals['_CONTROLFORWARDED']._serialized_end=847
+  _globals['_CONTROLGRANTS']._serialized_start=849
+  _globals['_CONTROLGRANTS']._serialized_end=921
+  _globals['_CONTROLGRANT']._serialized_start=924
+  _globals['_CONTROLGRANT']._serialized_end=1071
+  _globals['_CONTROLREGISTER']._serialized_start=1073
+  _globals['_CONTROLREGISTER']._serialized_end=1173
+  _globals['_CONTROLREGISTERED']._serialized_start=1175
+  _globals['_CONTROLREGISTERED']._serialized_end=1241
+  _globals['_CONTROLBEAT']._serialized_start=1244
+  _globals['_CONTROLBEAT']._serialized_end=1443
+  _globals['_CONTROLBEATANSWER']._serialized_start=1445
+  _globals['_CONTROLBEATANSWER']._serialized_end=1498
+  _globals['_CONTROLOBSERVE']._serialized_start=1500
+  _globals['_CONTROLOBSERVE']._serialized_end=1537
+  _globals['_CONTROLOBSERVED']._serialized_start=1540
+  _globals['_CONTROLOBSERVED']._serialized_end=1673
+  _globals['_CONTROLQUORUM']._serialized_start=1675
+  _globals['_CONTROLQUORUM']._serialized_end=1776
+  _globals['_CONTROLVOTER']._serialized_start=1778
+  _globals['_CONTROLVOTER']._serialized_end=1827
 # @@protoc_insertion_point(module_scope)

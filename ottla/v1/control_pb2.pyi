@@ -34,6 +34,7 @@ class ControlFrame(google.protobuf.message.Message):
     OBSERVE_FIELD_NUMBER: builtins.int
     OBSERVED_FIELD_NUMBER: builtins.int
     ASK_FIELD_NUMBER: builtins.int
+    GRANTS_FIELD_NUMBER: builtins.int
     call: builtins.int
     """counted by whoever asks"""
     @property
@@ -60,6 +61,10 @@ class ControlFrame(google.protobuf.message.Message):
     def ask(self) -> global___ControlForward:
         """what the asked node itself is to answer, as the leader of something; then `forwarded`"""
 
+    @property
+    def grants(self) -> global___ControlGrants:
+        """is not answered"""
+
     def __init__(
         self,
         *,
@@ -74,10 +79,11 @@ class ControlFrame(google.protobuf.message.Message):
         observe: global___ControlObserve | None = ...,
         observed: global___ControlObserved | None = ...,
         ask: global___ControlForward | None = ...,
+        grants: global___ControlGrants | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["ask", b"ask", "beat", b"beat", "beat_answer", b"beat_answer", "body", b"body", "forward", b"forward", "forwarded", b"forwarded", "observe", b"observe", "observed", b"observed", "refusal", b"refusal", "register", b"register", "registered", b"registered"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["ask", b"ask", "beat", b"beat", "beat_answer", b"beat_answer", "body", b"body", "call", b"call", "forward", b"forward", "forwarded", b"forwarded", "observe", b"observe", "observed", b"observed", "refusal", b"refusal", "register", b"register", "registered", b"registered"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["body", b"body"]) -> typing.Literal["refusal", "forward", "forwarded", "register", "registered", "beat", "beat_answer", "observe", "observed", "ask"] | None: ...
+    def HasField(self, field_name: typing.Literal["ask", b"ask", "beat", b"beat", "beat_answer", b"beat_answer", "body", b"body", "forward", b"forward", "forwarded", b"forwarded", "grants", b"grants", "observe", b"observe", "observed", b"observed", "refusal", b"refusal", "register", b"register", "registered", b"registered"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["ask", b"ask", "beat", b"beat", "beat_answer", b"beat_answer", "body", b"body", "call", b"call", "forward", b"forward", "forwarded", b"forwarded", "grants", b"grants", "observe", b"observe", "observed", b"observed", "refusal", b"refusal", "register", b"register", "registered", b"registered"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["body", b"body"]) -> typing.Literal["refusal", "forward", "forwarded", "register", "registered", "beat", "beat_answer", "observe", "observed", "ask", "grants"] | None: ...
 
 global___ControlFrame = ControlFrame
 
@@ -155,6 +161,64 @@ class ControlForwarded(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["metadata_offset", b"metadata_offset", "response", b"response"]) -> None: ...
 
 global___ControlForwarded = ControlForwarded
+
+@typing.final
+class ControlGrants(google.protobuf.message.Message):
+    """Partitions that became part of a transaction: their leaders need not ask its coordinator, who tells them (KIP-890).
+    Over the connections of replicas only. Counted with the `ask`s of its process, and void when a later one came before.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PROCESS_FIELD_NUMBER: builtins.int
+    GRANTS_FIELD_NUMBER: builtins.int
+    process: builtins.int
+    @property
+    def grants(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ControlGrant]: ...
+    def __init__(
+        self,
+        *,
+        process: builtins.int = ...,
+        grants: collections.abc.Iterable[global___ControlGrant] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["grants", b"grants", "process", b"process"]) -> None: ...
+
+global___ControlGrants = ControlGrants
+
+@typing.final
+class ControlGrant(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PRODUCER_ID_FIELD_NUMBER: builtins.int
+    PRODUCER_EPOCH_FIELD_NUMBER: builtins.int
+    COORDINATOR_EPOCH_FIELD_NUMBER: builtins.int
+    TOPIC_ID_FIELD_NUMBER: builtins.int
+    PARTITIONS_FIELD_NUMBER: builtins.int
+    LEADER_EPOCHS_FIELD_NUMBER: builtins.int
+    producer_id: builtins.int
+    producer_epoch: builtins.int
+    coordinator_epoch: builtins.int
+    topic_id: builtins.bytes
+    """16 bytes"""
+    @property
+    def partitions(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]: ...
+    @property
+    def leader_epochs(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """of each partition, as the coordinator's node knows it: void in another one"""
+
+    def __init__(
+        self,
+        *,
+        producer_id: builtins.int = ...,
+        producer_epoch: builtins.int = ...,
+        coordinator_epoch: builtins.int = ...,
+        topic_id: builtins.bytes = ...,
+        partitions: collections.abc.Iterable[builtins.int] | None = ...,
+        leader_epochs: collections.abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["coordinator_epoch", b"coordinator_epoch", "leader_epochs", b"leader_epochs", "partitions", b"partitions", "producer_epoch", b"producer_epoch", "producer_id", b"producer_id", "topic_id", b"topic_id"]) -> None: ...
+
+global___ControlGrant = ControlGrant
 
 @typing.final
 class ControlRegister(google.protobuf.message.Message):

@@ -37,6 +37,7 @@ class Asking:
         self._process = random.randrange(1, _PROCESSES)
         self._newest: dict[NodeId, tuple[int, int]] = {}  # process and call
         calls.take("ask", self._asked)
+        calls.hear("grants", self._granted)
 
     def ask(
         self,
@@ -81,6 +82,19 @@ class Asking:
         except DecodeError as error:
             raise ApiError(ErrorCode.INVALID_REQUEST, f"{api_key.name}: {error}") from None
         asked_of_node(api_key)(self._broker, api_version, request, partial(_answer, answer, api_version))
+
+    def grant(self, node: NodeId, grants: list[pb.ControlGrant]) -> None:
+        """Tell the leaders of partitions that transactions are under way there, before anything that is asked later."""
+        self._calls.tell(node, pb.ControlFrame(grants=pb.ControlGrants(process=self._process, grants=grants)))
+
+    def _granted(self, node: NodeId, frame: pb.ControlFrame) -> None:
+        from ottla.broker.transactions.grants import take
+
+        try:
+            self._check_order(node, frame.grants.process, frame.call)
+        except ApiError:  # the marker that ends it may have been among what came before
+            return
+        take(self._broker, frame.grants.grants)
 
     def _check_order(self, node: NodeId, process: int, call: int) -> None:
         """Raise ApiError for what was overtaken. 0: a process of a version that has one way to this node only."""

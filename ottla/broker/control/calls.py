@@ -34,6 +34,9 @@ Answer = Callable[[pb.ControlFrame], None]
 Taker = Callable[[NodeId, pb.ControlFrame, Answer], None]
 """As `Server`, by callback; raises ApiError only before it has answered."""
 
+Hearer = Callable[[NodeId, pb.ControlFrame], None]
+"""Takes what is not answered."""
+
 Done = Callable[[pb.ControlFrame | ApiError], None]
 
 ANSWERS: Final = frozenset({"refusal", "forwarded", "registered", "beat_answer"})
@@ -100,6 +103,7 @@ class Calls:
         self._stream_servers: dict[str, StreamServer] = {}
         self._served: dict[NodeId, set[asyncio.Task[None]]] = {}
         self._takers: dict[str, Taker] = {}
+        self._hearers: dict[str, Hearer] = {}
         self._taken: dict[NodeId, int] = {}  # questions that a taker has not answered
         self._listeners: list[LinkListener] = []
 
@@ -114,6 +118,10 @@ class Calls:
     def take(self, kind: str, taker: Taker) -> None:
         """As `serve`, without a task for each question."""
         self._takers[kind] = taker
+
+    def hear(self, kind: str, hearer: Hearer) -> None:
+        """What other nodes `tell`."""
+        self._hearers[kind] = hearer
 
     def use(self, direct: Direct) -> None:
         """Ask that way where it leads; what it brings comes to `asked`, `answered` and `lost`."""
@@ -171,6 +179,13 @@ class Calls:
             self._clock.call_soon(self._serve, node, question, ended)
         else:
             self._put(node, question, ended, timeout_ms, direct=self._direct)
+
+    def tell(self, node: NodeId, frame: pb.ControlFrame) -> None:
+        """Say something that is not answered, by the connection of replicas; where there is none it is not said."""
+        if self._direct is not None:
+            self._count += 1
+            frame.call = self._count
+            self._direct.send_message(node, frame.SerializeToString())
 
     def _ask(self, node: NodeId, question: pb.ControlFrame, timeout_ms: float) -> "asyncio.Future[pb.ControlFrame]":
         future: asyncio.Future[pb.ControlFrame] = asyncio.get_running_loop().create_future()
@@ -284,7 +299,10 @@ class Calls:
         except ProtobufError:
             logger.warning("a control frame is unreadable and was dropped", peer=node, bytes=len(message))
             return
-        if question.WhichOneof("body") in self._takers:
+        kind = question.WhichOneof("body")
+        if kind in self._hearers:
+            self._hearers[kind](node, question)
+        elif kind in self._takers:
             self._serve(node, question, lambda frame: answer(frame.SerializeToString()))
         else:
             refusal = _refusal(ErrorCode.UNSUPPORTED_VERSION, "this is asked over the mesh")

@@ -15,6 +15,7 @@ from ottla.broker.broker import Broker
 from ottla.broker.context import RequestContext
 from ottla.broker.leaderships import Leaderships
 from ottla.broker.producer_ids import producer_ids
+from ottla.broker.transactions.grants import grant
 from ottla.broker.transactions.marker_writes import write_markers
 from ottla.broker.transactions.markers import Answer, TransactionMarkers
 from ottla.broker.transactions.partitions import MAX_NAMED, Unknown, named, too_many
@@ -219,6 +220,7 @@ def transactions(broker: Broker) -> Transactions:
         clock=broker.clock,
         producer_ids=partial(_next_producer_id, broker),
         markers=markers,
+        grants=partial(grant, broker),
         topics=_ImageTopics(broker),
         report=_report,
     )

@@ -1,6 +1,6 @@
 """What the transaction coordinator asks of the broker around it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -45,6 +45,15 @@ class ProducerIdSource(Protocol):
 
     def __call__(self, done: Callable[[int | ApiError], None], /) -> None:
         """`done` gets a new producer id, or the error why there is none now: at once or later, exactly once."""
+
+
+class Grants(Protocol):
+    """Tells leaders of partitions that these belong to a transaction, so that they need not ask for it (KIP-890)."""
+
+    def __call__(
+        self, producer_id: int, producer_epoch: int, coordinator_epoch: int, partitions: Set[TopicPartition]
+    ) -> None:
+        """Tell, before any marker of this transaction is sent, or let it be: then they ask."""
 
 
 class MarkerSender(Protocol):

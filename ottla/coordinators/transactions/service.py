@@ -16,7 +16,7 @@ from ottla.coordinators.runtime import Call, CoordinatorLog, CoordinatorRuntime,
 from ottla.coordinators.transactions import admin, answers
 from ottla.coordinators.transactions.config import TransactionConfig
 from ottla.coordinators.transactions.markers import MarkerDriver
-from ottla.coordinators.transactions.ports import Caller, MarkerSender, ProducerIdSource, TopicPartition, Topics
+from ottla.coordinators.transactions.ports import Caller, Grants, MarkerSender, ProducerIdSource, TopicPartition, Topics
 from ottla.coordinators.transactions.producer_ids import ProducerIdNeeded
 from ottla.coordinators.transactions.records import TransactionRecordCodec
 from ottla.coordinators.transactions.shard import TransactionShard
@@ -62,12 +62,13 @@ class TransactionCoordinator:
         clock: Clock,
         producer_ids: ProducerIdSource,
         markers: MarkerSender,
+        grants: Grants,
         topics: Topics,
         report: Callable[..., object],
         commit_timeout_ms: float = 5_000,
     ) -> None:
         self._config, self._clock, self._report = config, clock, report
-        self._producer_ids, self._markers, self._topics = producer_ids, markers, topics
+        self._producer_ids, self._markers, self._grants, self._topics = producer_ids, markers, grants, topics
         self._leader_epochs: dict[int, int] = {}
         self.runtime = CoordinatorRuntime[TransactionShard](
             clock=clock,
@@ -153,18 +154,18 @@ class TransactionCoordinator:
         transactional_id = request.v3_and_below_transactional_id
         producer = Producer(request.v3_and_below_producer_id, request.v3_and_below_producer_epoch)
         topics = request.v3_and_below_topics
+        partitions = answers.partitions(topics)
+
+        def answer(result: int | ApiError) -> None:
+            if not isinstance(result, ApiError):
+                self._grants(producer.id, producer.epoch, result, partitions)
+            results = answers.partition_results(topics, answers.code(result, caller.api_version))
+            done(AddPartitionsToTxnResponse(results_by_topic_v3_and_below=results))
+
         self._execute(
             transactional_id,
-            lambda result: done(
-                AddPartitionsToTxnResponse(
-                    results_by_topic_v3_and_below=answers.partition_results(
-                        topics, answers.code(result, caller.api_version)
-                    )
-                )
-            ),
-            lambda call, shard, effects, _: shard.add(
-                transactional_id, producer, answers.partitions(topics), caller, call, effects
-            ),
+            answer,
+            lambda call, shard, effects, _: shard.add(transactional_id, producer, partitions, caller, call, effects),
         )
 
     def _add_for_broker(
@@ -174,7 +175,7 @@ class TransactionCoordinator:
         producer = Producer(transaction.producer_id, transaction.producer_epoch)
         partitions = answers.partitions(transaction.topics)
 
-        def answer(result: frozenset[TopicPartition] | ApiError | None) -> None:
+        def answer(result: frozenset[TopicPartition] | ApiError | int) -> None:
             codes: Mapping[TopicPartition, ErrorCode] | ErrorCode
             if isinstance(result, frozenset):
                 codes = dict.fromkeys(result, answers.not_in_transaction(caller.api_version))

@@ -135,7 +135,9 @@ class TransactionShard:
         call: Call,
         effects: Effects,
     ) -> None:
-        """Replies None. `caller` is a client of the older flow, or None for a broker that adds for a newer client."""
+        """Replies this coordinator's epoch. `caller` is a client of the older flow, or None for a broker that adds for
+        a newer client.
+        """
         transaction = adding.add(
             self.transactions.get(transactional_id),
             producer,
@@ -145,7 +147,7 @@ class TransactionShard:
         )
         self._check_connection(transactional_id, caller)
         self._write(transactional_id, transaction, effects)
-        effects.reply(call, None)
+        effects.reply(call, self._coordinator_epoch)
 
     def missing(
         self, transactional_id: str, producer: Producer, partitions: Set[TopicPartition]

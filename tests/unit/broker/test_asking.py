@@ -10,6 +10,7 @@ import pytest
 
 from ottla.broker.control import asking
 from ottla.broker.control.asking import Asking
+from ottla.broker.transactions import grants
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.types import NodeId
 from ottla.protocol.apis import ApiKey
@@ -162,6 +163,28 @@ async def test_an_attempt_that_arrives_after_the_next_one_is_not_carried_out(pai
     answers: list[pb.ControlFrame] = []
     pair.net.ends[ONE].asked(ME, straight.under_way[0], lambda frame: answers.append(pb.ControlFrame.FromString(frame)))
     assert [one.refusal.error_code for one in answers] == [ErrorCode.NETWORK_EXCEPTION]
+
+
+async def test_a_grant_arrives_before_what_is_asked_after_it_or_not_at_all(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A marker that came another way may have ended the transaction of which a grant lies unread."""
+    taken: list[int] = []
+    monkeypatch.setattr(grants, "take", lambda _, told: taken.extend(one.producer_id for one in told))
+    straight = Straight(pair)
+    pair.net.link(ME, ONE)
+    for number in (1, 2):
+        pair.sides[ME].grant(ONE, [pb.ControlGrant(producer_id=number)])
+    straight.arrive(straight.under_way[0])
+    straight.end()
+    pair.ask(ONE)
+    await pair.run()
+    assert shown(pair.answers) == [[7, ONE]]
+    straight.arrive(straight.under_way[1])
+    assert taken == [1]
+    pair.sides[ME].grant(ONE, [pb.ControlGrant(producer_id=3)])  # nor over the mesh
+    await pair.run()
+    assert taken == [1]
 
 
 async def test_only_what_is_asked_without_a_task_comes_over_the_connections_of_replicas(pair: Pair) -> None:

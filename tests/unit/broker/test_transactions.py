@@ -296,6 +296,21 @@ async def test_this_node_verifies_without_the_mesh(rig: Rig) -> None:
     assert codes == {0: ErrorCode.NONE, 1: ErrorCode.INVALID_TXN_STATE, 2: ErrorCode.NONE}
 
 
+async def test_what_a_client_added_its_leader_need_not_ask_for(rig: Rig) -> None:
+    """Until the transaction is over, also where nothing was written."""
+
+    def asks(index: int) -> bool:
+        ids = rig.producer_id, rig.producer_epoch
+        return rig.partition(index).admit(*ids, -1, adds=False, resume=lambda *_: None) > 0
+
+    assert await rig.add(("t", 0), ("t", 1)) == {("t", 0): ErrorCode.NONE, ("t", 1): ErrorCode.NONE}
+    assert [len(rig.partition(n).verifications) for n in (0, 1)] == [1, 1]
+    rig.write(0)
+    assert await rig.end() is ErrorCode.NONE
+    await rig.until(lambda: rig.partition(1).log_end_offset == 1)  # the marker
+    assert [asks(0), asks(1)] == [True, True]
+
+
 async def test_a_second_producer_of_the_id_fences_the_first_and_aborts_its_transaction(rig: Rig) -> None:
     await rig.add(("t", 0))
     partition = rig.write(0)

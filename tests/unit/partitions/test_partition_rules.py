@@ -315,3 +315,27 @@ def test_what_the_page_cache_has_little_of_is_read_from_the_disk(node: Node) -> 
     result = node.partition.read(0, 4000, isolation=Isolation.LOG_END, minimum_one_batch=True, done=little.append)
     assert result is not None  # most of it is at hand
     assert 2000 < result.size < 3000
+
+
+@pytest.mark.parametrize(
+    ("fields", "counts"),
+    [
+        ({}, True),
+        ({"coordinator_epoch": 5}, True),
+        ({"coordinator_epoch": 3}, False),  # a younger coordinator has written a marker
+        ({"epoch": 0}, False),
+        ({"leader_epoch": 1}, False),
+    ],
+)
+def test_a_grant_counts_for_nothing_when_it_may_be_over(node: Node, fields: dict[str, int], counts: bool) -> None:
+    node.append_transactional(produced(0, epoch=1, is_transactional=True), adds=False)
+    node.end_transaction(5, 1, committed=True, coordinator_epoch=4, transaction_version=1)
+    grant = {"epoch": 1, "coordinator_epoch": 4, "leader_epoch": node.partition.leader_epoch} | fields
+    node.partition.grant(5, **grant)
+    assert len(node.partition.verifications) == counts
+
+
+def test_a_grant_of_a_transaction_that_is_open_already_leaves_nothing_behind(node: Node) -> None:
+    node.append_transactional(produced(0, is_transactional=True), adds=False)
+    node.partition.grant(5, 0, coordinator_epoch=0, leader_epoch=node.partition.leader_epoch)
+    assert len(node.partition.verifications) == 0

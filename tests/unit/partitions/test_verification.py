@@ -202,3 +202,65 @@ def test_refusals_are_forgotten_in_the_end(case: Case) -> None:
     case.verifications.expire(1000, 1000)
     assert len(case.verifications) == 0
     assert case.admit(50) > 0
+
+
+# -- what the coordinator tells unasked
+
+
+def test_what_was_granted_is_asked_of_nobody(case: Case) -> None:
+    seen: list[ErrorCode | None] = []
+
+    def resume(code: ErrorCode, guard: int) -> None:
+        assert code is ErrorCode.NONE
+        seen.append(case.refused(0, guard, is_known=False))
+        case.verifications.begun(ID, EPOCH)
+
+    case.verifications.granted(ID, EPOCH, 0)
+    answer = case.verifications.admit(ID, EPOCH, 0, ongoing=False, is_known=False, adds=False, now_ms=0, resume=resume)
+    assert (answer, seen) == (WAIT, [None])
+    assert len(case.verifications) == 0
+
+
+def test_a_grant_is_for_its_epoch_only(case: Case) -> None:
+    case.verifications.granted(ID, EPOCH - 1, 0)
+    assert case.admit(0, adds=False) > 0
+    assert case.told == []
+
+
+@pytest.mark.parametrize(("epoch", "version"), [(EPOCH, 1), (EPOCH + 1, 1), (EPOCH + 1, 2)])
+def test_a_marker_takes_a_grant_away(case: Case, epoch: int, version: int) -> None:
+    case.verifications.granted(ID, EPOCH, 0)
+    case.verifications.ended(ID, epoch, version)
+    assert case.admit(0, adds=False) > 0
+    assert case.told == []
+
+
+def test_another_leader_and_time_take_a_grant_away(case: Case) -> None:
+    case.verifications.granted(ID, EPOCH, 0)
+    case.verifications.expire(999, 1_000)
+    assert len(case.verifications) == 1
+    case.verifications.expire(1_000, 1_000)
+    assert len(case.verifications) == 0
+    case.verifications.granted(ID, EPOCH, 0)
+    case.verifications.clear(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+    assert len(case.verifications) == 0
+
+
+def test_a_grant_is_for_one_batch_that_the_log_refuses(case: Case) -> None:
+    case.verifications.granted(ID, EPOCH, 0)
+    assert case.admit(10, adds=False) == WAIT  # and whoever heard of it appended nothing
+    [(_, _, old)] = case.told
+    with pytest.raises(ApiError) as later:
+        case.admit(20, adds=False)
+    assert later.value.code is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+    assert case.admit(10, adds=False) > old
+
+
+def test_a_grant_changes_nothing_where_a_question_is_under_way_or_was_answered(case: Case) -> None:
+    guard = case.admit(10, adds=False)
+    case.verifications.granted(ID, EPOCH, 0)
+    assert case.told == []
+    case.verifications.answered(guard, ErrorCode.NOT_ENOUGH_REPLICAS)
+    case.verifications.granted(ID, EPOCH, 0)
+    with pytest.raises(ApiError):
+        case.admit(20, adds=False)

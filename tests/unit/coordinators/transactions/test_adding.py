@@ -8,6 +8,7 @@ from ottla.coordinators.partitioning import coordinator_partition
 from ottla.coordinators.transactions.ports import Caller
 from ottla.coordinators.transactions.service import CONSUMER_OFFSETS
 from ottla.coordinators.transactions.states import TransactionState
+from ottla.coordinators.transactions.transaction import Producer
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.protocol.messages.add_partitions_to_txn_request import (
     AddPartitionsToTxnRequest,
@@ -37,6 +38,27 @@ def test_the_first_partition_begins_a_transaction(version: int, client_version: 
     assert node.transaction().partitions == {JOBS, OTHER_JOBS}
     assert node.transaction().start_ms == transaction.start_ms
     assert node.transaction().last_update_ms == transaction.start_ms + 500
+
+
+@pytest.mark.parametrize("version", [0, 3])
+def test_what_a_client_added_is_granted_once_it_is_committed(version: int) -> None:
+    node = Node()
+    producer = node.producer()
+    node.log.auto_commit = False
+    answer = node.adding(producer, JOBS, OTHER_JOBS, version=version)
+    assert node.grants == []
+    node.log.commit()
+    node.run()
+    assert node.added(answer.take(), version) == {JOBS: ErrorCode.NONE, OTHER_JOBS: ErrorCode.NONE}
+    assert node.grants == [(producer.id, producer.epoch, node.epoch, {JOBS, OTHER_JOBS})]
+
+
+def test_what_is_refused_or_added_by_a_leader_is_not_granted() -> None:
+    node = Node()
+    producer = node.producer()
+    assert node.add(Producer(producer.id, producer.epoch + 1), version=3) != [ErrorCode.NONE]
+    assert node.add(producer, version=5) == [ErrorCode.NONE]
+    assert node.grants == []
 
 
 def test_what_is_there_already_is_not_written_again() -> None:

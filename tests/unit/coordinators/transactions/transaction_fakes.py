@@ -1,6 +1,6 @@
 """A node with the one partition of `__transaction_state`, producers that call it, and partitions that take markers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import replace
 from typing import Any
 
@@ -113,6 +113,7 @@ class Node:
         self.topics = FakeTopics()
         self.ids = FakeIds(self.clock)
         self.markers = FakeMarkers()
+        self.grants: list[tuple[int, int, int, Set[TopicPartition]]] = []
         self.config = TransactionConfig(**config)
         self.reports: list[str] = []
         self.epoch = 5
@@ -125,6 +126,7 @@ class Node:
             clock=self.clock,
             producer_ids=self.ids,
             markers=self.markers,
+            grants=lambda *grant: self.grants.append(grant),
             topics=self.topics,
             report=self._report,
         )
