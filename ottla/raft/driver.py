@@ -16,7 +16,7 @@ from typing import Final, Self, TypeVar
 import structlog
 
 from ottla.core.errors import DecodeError, StorageError
-from ottla.core.ports import Clock, Disk, Random, Timer
+from ottla.core.ports import Clock, Disk, Random
 from ottla.core.types import NodeId
 from ottla.raft.asked import Asked, done, failed, new_future
 from ottla.raft.core import EntryKind, Member, Membership, NotLeading, Raft, Ready, SafetyViolation
@@ -27,6 +27,7 @@ from ottla.raft.quorum import Committed, LogObserver, NotLeader, ProposalLost, R
 from ottla.raft.replica import Replica
 from ottla.raft.saving import Saving
 from ottla.raft.settings import RaftSettings
+from ottla.raft.ticking import Ticking
 from ottla.raft.transport import Transport
 
 __all__ = ["NOBODY", "RaftNode", "RaftSettings"]
@@ -66,7 +67,7 @@ class RaftNode:
         self._snapshot_bytes = len(stored.snapshot.data)
         self._pumping = False
         self._telling = False
-        self._timer: Timer | None = None
+        self._ticking = Ticking(self.core, settings, clock, self._ticked)
         self._told: tuple[NodeId | None, int] = (None, 0)
         self._reached: Membership | None = None
         self._opened_term = 0  # of which this leader's first entry is applied: only then is the state the log's
@@ -109,7 +110,7 @@ class RaftNode:
     def start(self) -> None:
         """Take part from now on."""
         self._transport.start(self)
-        self._timer = self._clock.call_later(self.settings.tick_ms, self._tick)
+        self._ticking.start()
         if self.core.log.membership.voters == {self.core.member}:
             self.core.campaign()  # there is nobody to wait for
         self._pump()
@@ -254,6 +255,7 @@ class RaftNode:
         """See `transport.Receiver`."""
         if self._failure is not None:
             return
+        self._ticking.catch_up()
         try:
             self.core.step(message)
         except SafetyViolation as error:
@@ -265,6 +267,7 @@ class RaftNode:
         """See `transport.Receiver`."""
         member = self.membership.member_of(node)
         if self._failure is None and member is not None:
+            self._ticking.catch_up()
             self.core.unreachable(member)
             self._pump_soon()
 
@@ -272,12 +275,11 @@ class RaftNode:
         """See `transport.Receiver`."""
         member = self.membership.member_of(node)
         if self._failure is None and member is not None:
+            self._ticking.catch_up()
             self.core.connected(member)
             self._pump_soon()
 
-    def _tick(self) -> None:
-        self._timer = self._clock.call_later(self.settings.tick_ms, self._tick)
-        self.core.tick()
+    def _ticked(self) -> None:
         self._resign_when_stalled()
         if self._asked.has_transfers and not self.core.is_handing_over and self.is_leader:
             self._asked.end_transfers(ProposalLost(self.leader, "the successor did not take over in time"))
@@ -313,6 +315,7 @@ class RaftNode:
         self._saving.go_on()
         if self._saving.is_due(max(self.settings.snapshot_after_bytes, 2 * self._snapshot_bytes)):
             self._save_snapshot()
+        self._ticking.wait(each=self._saving.is_busy)  # a leader whose disk stalls is to notice it soon
         if self.core.owes_commit and not self._telling:
             self._telling = True
             self._clock.call_soon(self._tell_commit)
@@ -405,8 +408,7 @@ class RaftNode:
         if self._failure is not None:
             return
         self._failure = why
-        if self._timer is not None:
-            self._timer.cancel()
+        self._ticking.stop()
         self._saving.stop()
         self._asked.lose(why)
         self._asked.end_transfers(why)

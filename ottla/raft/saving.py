@@ -42,6 +42,11 @@ class Saving:
         self._not_before_bytes = 0  # a snapshot could not be saved: not again before the journal has so many
 
     @property
+    def is_busy(self) -> bool:
+        """Whether a job is under way."""
+        return self._busy_since_ms is not None
+
+    @property
     def busy_ms(self) -> float:
         """How long the job that is under way has taken so far; 0 when there is none."""
         return 0.0 if self._busy_since_ms is None else self._clock.monotonic_ms() - self._busy_since_ms

@@ -62,6 +62,12 @@ class Leader(Role):
 
     # -- time
 
+    @property
+    def ticks_until_due(self) -> int:
+        config = self.raft.config
+        due = min(config.heartbeat_ticks - self.elapsed, config.election_ticks - self._since_check)
+        return due if self.successor is None else min(due, config.election_ticks - self._since_transfer)
+
     def tick(self) -> None:
         config = self.raft.config
         self.elapsed += 1

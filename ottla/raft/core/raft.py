@@ -180,6 +180,11 @@ class Raft:
     # -- what a driver may ask
 
     @property
+    def ticks_until_due(self) -> int:
+        """The first of the next ticks that does more than count, unless something happens before."""
+        return self.role.ticks_until_due
+
+    @property
     def is_persisting(self) -> bool:
         """The last ready, or one before it, waits for `persisted`."""
         return bool(self._persisting)

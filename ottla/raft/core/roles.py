@@ -50,6 +50,11 @@ class Role:
         """A leader was heard of lately, so that nobody has a reason for an election."""
         return False
 
+    @property
+    def ticks_until_due(self) -> int:
+        """See `Raft`."""
+        return max(self.time_out - self.elapsed, 1)
+
     def tick(self) -> None:
         self.elapsed += 1
         if self.elapsed >= self.time_out:

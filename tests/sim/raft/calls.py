@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from inspect import CORO_CREATED, getcoroutinestate
 from random import Random
 from typing import Any, TypeVar
 
@@ -56,7 +57,15 @@ class Calls:
             process.loop.call_soon(begin, process, process.raft)
 
         def begin(process: Process, raft: RaftNode) -> None:
-            process.loop.create_task(run(process, raft))
+            running = run(process, raft)
+            process.loop.create_task(running)
+
+            def ended() -> None:
+                self._later(future, Unanswered())
+                if getcoroutinestate(running) == CORO_CREATED:  # it was to begin in the next turn of the loop
+                    running.close()
+
+            process.calls[number] = ended
 
         async def run(process: Process, raft: RaftNode) -> None:
             try:
