@@ -46,6 +46,7 @@ logger: Final = structlog.get_logger(__name__)
 DISK_STALLED_MS: Final = 500.0
 """A write that is under way for so long means a stalled disk: a sync takes 0.2 ms, and tens of them under full load."""
 DISK_LOOK_MS: Final = 100.0
+"""How late that may be noticed. A look before the oldest write could be stalled would find nothing."""
 
 COORDINATORS: Final = {
     "__consumer_offsets": ("groups", "ottla.broker.groups", "group_coordinator"),
@@ -175,6 +176,7 @@ class Broker:
         set_strays_aside(self.disk.files, self.partitions)
         self.controller.subscribe(self._published)
         await self.life.ready(self._truncated())
+        self.partitions.environment.on_failure = partial(self.clock.call_soon, self._look_at_files)
         self._look_at_disk()
         self._coordinate(self.image.topics)
 
@@ -184,16 +186,23 @@ class Broker:
 
     def _look_at_disk(self) -> None:
         """Resign while the disk stalls, although this process lives: others would wait for it as long as it does."""
-        self._disk_timer = self.clock.call_later(DISK_LOOK_MS, self._look_at_disk)
+        age_ms = self.replication.oldest_write_age_ms()
+        wait_ms = max(DISK_STALLED_MS - age_ms, DISK_LOOK_MS)
+        self._disk_timer = self.clock.call_later(wait_ms, self._look_at_disk)
         if self.life is not None:
-            stalls = self.replication.oldest_write_age_ms() >= DISK_STALLED_MS
+            stalls = age_ms >= DISK_STALLED_MS
             if self.life.resigning and not stalls:
                 self.replication.step_back()
                 self._are_back()
             self.life.disk_stalls(stalls)
-            if self._failures != self.partitions.environment.failures:
-                self._failures = self.partitions.environment.failures
-                self.life.files_fail(self._of_partitions(lambda partition: partition.error is not None))
+            self._look_at_files()
+
+    def _look_at_files(self) -> None:
+        """Have others lead, in place of replicas here that have failed."""
+        failures = self.partitions.environment.failures
+        if self.life is not None and self._failures != failures:
+            self._failures = failures
+            self.life.files_fail(self._of_partitions(lambda partition: partition.error is not None))
 
     def _are_back(self) -> None:
         for callback in self.when_back:

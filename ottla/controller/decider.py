@@ -48,6 +48,7 @@ class Decider:
         self._subscribers: list[Subscriber] = []
         self._failure: NewerMetadata | None = None
         self.told_leader: NodeId | None = None  # by a voter, when this node has no part in the quorum
+        self.when_leadership_changes: list[Callable[[], None]] = []  # `is_active` may be another now
         self.on_failure: Callable[[Exception], None] | None = None  # the log cannot be followed: the node must stop
 
     def attach(self, quorum: Quorum) -> None:
@@ -208,6 +209,8 @@ class Decider:
         """What was proposed and is not applied may be lost: decide from the committed state again."""
         self._proposed.clear()
         self._tentative = self._image
+        for tell in self.when_leadership_changes:
+            tell()
 
     def _fail(self, error: NewerMetadata) -> None:
         """Others understand more of the log than this node: it must not answer from what it makes of the rest."""

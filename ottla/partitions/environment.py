@@ -41,8 +41,9 @@ class Environment:
     they do goes into the next round: small commits of all logs as one of the journal, a large one as a job of its own.
     """
 
-    __slots__ = ("_armed", "_dirty", "_held", "checkpoint", "clock", "disk", "failures", "journal", "open_files",
-                 "rounds", "save_at_stop_bytes", "save_every_bytes", "tail_budget", "worker", "writing")  # fmt: skip
+    __slots__ = ("_armed", "_dirty", "_held", "checkpoint", "clock", "disk", "failures", "journal", "on_failure",
+                 "open_files", "rounds", "save_at_stop_bytes", "save_every_bytes", "tail_budget", "worker",
+                 "writing")  # fmt: skip
 
     def __init__(
         self,
@@ -64,8 +65,14 @@ class Environment:
         self._held: list[Writes] = []  # wait for the journal's commit that is under way
         self._armed = False
         self.rounds = 0  # of writes that were begun: whoever looks for changes knows when there is none
-        self.failures = 0  # how often a partition failed, or one that had is gone: whoever looks for those knows when
+        self.failures = 0  # how often `failed` was called: whoever looks for those knows when
+        self.on_failure: Callable[[], object] = _nobody  # called then
         self.writing: dict[object, float] = {}  # logs with a write under way, and since when; the oldest first
+
+    def failed(self) -> None:
+        """A partition has, or one that had is gone."""
+        self.failures += 1
+        self.on_failure()
 
     @property
     def oldest_write_ms(self) -> float | None:
@@ -120,6 +127,10 @@ def journal_takes(size_bytes: int, batches: int) -> bool:
     return size_bytes <= JOURNAL_COMMIT_BYTES or (
         size_bytes <= JOURNAL_COMMIT_SMALL_BYTES and size_bytes <= batches * SMALL_BATCH_BYTES
     )
+
+
+def _nobody() -> None:
+    """Looks for failures."""
 
 
 def _no_checkpoint(done: Callable[[Exception | None], None]) -> None:

@@ -176,7 +176,7 @@ class PartitionManager:
         log, files, retry_ms = partition.log, self.environment.disk.files, REMOVAL_RETRY_MS
         doomed = name_apart(log.directory, partition.topic_id, DAMAGED_SUFFIX if keep else DELETE_SUFFIX)
         if partition.error is not None:
-            self.environment.failures += 1  # one less
+            self.environment.failed()  # one less
 
         def move_away() -> bool:
             if files.exists(log.directory):

@@ -400,7 +400,7 @@ class Partition(ReadablePartition):
             partition=self.name,
             error=str(error),
         )
-        self.environment.failures += 1
+        self.environment.failed()
         self._written_waiters.fail(ErrorCode.KAFKA_STORAGE_ERROR)
         self._committed_waiters.fail(ErrorCode.KAFKA_STORAGE_ERROR)
         self.verifications.clear(ErrorCode.KAFKA_STORAGE_ERROR)

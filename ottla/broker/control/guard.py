@@ -24,8 +24,10 @@ from ottla.v1 import metadata_pb2
 
 logger = structlog.get_logger(__name__)
 
-LOOK_MS: Final = 50.0
-"""How often the liveness is asked. Well below the grace: a fence may come late by this much."""
+LOOK_MS: Final = 200.0
+"""How often the liveness is asked when nobody is due. By these looks it knows how long its process stood still."""
+BUSY_MS: Final = 50.0
+"""While a fence waits to be committed."""
 
 
 class Guard(LinkListener):
@@ -44,6 +46,7 @@ class Guard(LinkListener):
         self._controller, self._calls, self._clock = controller, calls, clock
         self._cluster_id, self._founders = cluster_id, founders
         self._liveness = Liveness(session_ms=session_ms)
+        self._stopped = False
         self._watching = False  # this node's controller is active
         self._broken: set[NodeId] = set()  # their links broke, and none stands since
         self._refusing: set[NodeId] = set()  # they refused one, and none stands since
@@ -57,10 +60,12 @@ class Guard(LinkListener):
         self._calls.serve("beat", self._beat)
         self._calls.listen(self)
         self._controller.subscribe(self._published)
+        self._controller.when_leadership_changes.append(self._look)
         self._look()
 
     def stop(self) -> None:
         """Fence nobody any more."""
+        self._stopped, self._watching = True, False
         if self._timer is not None:
             self._timer.cancel()
 
@@ -90,6 +95,7 @@ class Guard(LinkListener):
         self._liveness.connection_refused(node, self._clock.monotonic_ms())
         if node in self._broken and node in self._refusing:
             self._liveness.process_ended(node)
+        self._look_soon()
 
     def _published(self, image: MetadataImage, delta: MetadataDelta) -> None:
         if self._watching and delta.brokers:
@@ -102,16 +108,31 @@ class Guard(LinkListener):
     # -- looking
 
     def _look(self) -> None:
-        self._timer = self._clock.call_later(LOOK_MS, self._look)
+        """When this node begins or ends to decide; and while it does, when somebody may be due."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         now_ms = self._clock.monotonic_ms()
-        active = self._controller.is_active
+        active = self._controller.is_active and not self._stopped
         if active and not self._watching:
             self._liveness.new_controller(now_ms, self._controller.image.brokers)
             for node in sorted(self._broken | self._refusing):
                 self._report(node)
         self._watching = active
-        if active and (self._fencing is None or self._fencing.done()) and (due := self._liveness.tick(now_ms)):
+        if not active:
+            return
+        if (self._fencing is None or self._fencing.done()) and (due := self._liveness.tick(now_ms)):
             self._fencing = asyncio.get_running_loop().create_task(self._fence(due))
+        self._look_soon()
+
+    def _look_soon(self) -> None:
+        """When the next broker is due, at the latest in LOOK_MS."""
+        if self._timer is not None:
+            self._timer.cancel()
+        due_ms = self._liveness.next_deadline_ms()
+        wait_ms = LOOK_MS if due_ms is None else due_ms - self._clock.monotonic_ms()
+        least_ms = 1.0 if self._fencing is None or self._fencing.done() else BUSY_MS
+        self._timer = self._clock.call_later(min(max(wait_ms, least_ms), LOOK_MS), self._look)
 
     async def _fence(self, brokers: list[NodeId]) -> None:
         try:

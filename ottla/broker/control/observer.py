@@ -22,7 +22,8 @@ from ottla.v1 import control_pb2 as pb
 
 logger = structlog.get_logger(__name__)
 
-LOOK_MS: Final = 100.0
+LOOK_MS: Final = 500.0
+SEEKING_MS: Final = 100.0  # while there is somebody to be found
 SILENT_AFTER_MS: Final = 2_500.0  # a voter tells something every 500 ms
 LEADERLESS_AFTER_MS: Final = 2_500.0
 
@@ -89,12 +90,20 @@ class Observer(LinkListener):
         self._linked.pop(node, None)
         if node == self._followed:
             self._leave()
+            self._seek()
 
     # -- whom to follow
 
     def _look(self) -> None:
         self._timer = self._clock.call_later(LOOK_MS, self._look)
         self._consider()
+        if self._followed is None and not self._node.has_own_log:
+            self._seek()
+
+    def _seek(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = self._clock.call_later(SEEKING_MS, self._look)
 
     def _consider(self) -> None:
         now_ms = self._clock.monotonic_ms()
@@ -125,6 +134,7 @@ class Observer(LinkListener):
         if node in self._linked:  # last, the next time
             del self._linked[node]
             self._linked[node] = None
+        self._seek()
 
     def _leave(self) -> None:
         self._followed = None
