@@ -41,6 +41,7 @@ from ottla.partitions.replication.types import (
     verdict,
 )
 
+RETRY_MS: Final = 150.0  # of a proposal to change an ISR that was not taken
 LAG_TIME_MAX_MS: Final = 30_000.0  # replica.lag.time.max.ms
 
 Propose = Callable[[Sequence[AlterPartition]], None]
@@ -146,6 +147,8 @@ class ReplicaManager:
         leading = self.leading((proposal.topic_id, proposal.index))
         if leading is not None and code is not ErrorCode.NONE:
             leading.answered(proposal.change, verdict(code))
+            if not self._retrying:
+                self._clock.call_later(RETRY_MS, self._retry)
             self._retrying[leading] = None
 
     def attach(self, messages: Messages) -> None:
@@ -331,14 +334,17 @@ class ReplicaManager:
         now_ms = self._clock.monotonic_ms()
         self.leaders.tick(now_ms)
         self.followers.tick(now_ms)
-        retrying, self._retrying = self._retrying, {}
-        for leading in retrying:
-            leading.tick()
         if now_ms - self._lag_checked_ms >= self.lag_time_max_ms / 2:
             self._lag_checked_ms = now_ms
             for leading in self.leaderships():
                 leading.tick()
         self._timer = self._clock.call_later(TICK_MS, self._tick)
+
+    def _retry(self) -> None:
+        retrying, self._retrying = self._retrying, {}
+        if not self._stopped:
+            for leading in retrying:
+                leading.tick()
 
 
 def _is_newer(assignment: Assignment, known: Assignment) -> bool:

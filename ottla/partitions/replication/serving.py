@@ -33,10 +33,10 @@ WINDOW_BYTES: Final = 16 << 20  # sent to one follower and not durable there yet
 TURN_BYTES: Final = 2 << 20  # written in one turn of the loop
 CLOGGED_BYTES: Final = 2 << 20  # no more is written while the socket holds so much
 OFFSETS_EVERY_MS: Final = 20.0  # an OFFSETS frame of its own wakes a node for what the next batch says anyhow
-HEARTBEAT_MS: Final = 500.0
+HEARTBEAT_MS: Final = 750.0  # looked at in ticks: at rest one a second, a third of what is taken for silence
 SILENCE_MS: Final = 3000.0
 GREETING_MS: Final = 5000.0
-TICK_MS: Final = 250.0
+TICK_MS: Final = 500.0
 
 logger: Final = structlog.get_logger(__name__)
 
