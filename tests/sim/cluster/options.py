@@ -68,6 +68,8 @@ class Options:
     """So much of a log's end is read at a start; what is known of producers is saved before."""
     late_requests: float
     """The part of the requests of transactions that arrive seconds later, when they have been repeated and more."""
+    older: float = 0.0
+    """The part of the lives of workers in which they are older clients, without transactions of version 2."""
 
     @classmethod
     def draw(cls, random: Random) -> "Options":
@@ -109,4 +111,5 @@ class Options:
         )
         if random.random() < DECAY:
             options.actions = (*options.actions, "decay")
+        options.older = random.choice([0.0, 0.0, 0.5, 1.0])
         return options

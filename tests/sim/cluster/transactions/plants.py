@@ -24,7 +24,7 @@ from ottla.partitions.idle_producers import EARLIER, ROW, PackedTable
 from ottla.partitions.partition import Partition
 from ottla.partitions.producer_snapshot import restore_snapshot
 from ottla.partitions.producer_state import ProducerStates
-from ottla.partitions.verification import APPEND
+from ottla.partitions.verification import APPEND, Verifications
 from ottla.records.header import read_header
 from tests.sim.cluster.planting import Plants
 
@@ -148,6 +148,20 @@ def first_marker() -> Iterator[None]:
 
     honest = MarkerDriver._written
     with patch.object(MarkerDriver, "_written", written):
+        yield
+
+
+@plant("what a coordinator tells a partition's leader counts after the marker too")
+def late_grants() -> Iterator[None]:
+    """As if it was told twice, and nothing showed how old the second one is."""
+
+    def ended(self: Verifications, producer_id: int, epoch: int, transaction_version: int) -> None:
+        honest(self, producer_id, epoch, transaction_version)
+        if transaction_version < 2:
+            self.granted(producer_id, epoch, 0)
+
+    honest = Verifications.ended
+    with patch.object(Verifications, "ended", ended):
         yield
 
 

@@ -14,7 +14,7 @@ from ottla.controller.image import NO_LEADER
 from tests.sim.cluster.calls import Unanswered, Unreached
 from tests.sim.cluster.clients import Client
 from tests.sim.cluster.transactions.history import Attempt, History, Seen, Source, value_of
-from tests.sim.cluster.transactions.line import Line
+from tests.sim.cluster.transactions.line import LATEST_S, Line
 from tests.sim.cluster.transactions.member import Member
 from tests.sim.cluster.transactions.producer import Abortable, Fenced, TransactionalProducer
 from tests.sim.cluster.transactions.reader import read_committed
@@ -34,7 +34,8 @@ class Instance:
     def __init__(self, worker: "Worker", name: str) -> None:
         line = worker.line(name)
         self.worker, self.name, self.line, self.random = worker, name, line, line.random
-        self.producer = TransactionalProducer(line, worker.transactional_id)
+        is_older = worker.checker.setting.random(f"{name} is older").random() < worker.checker.setting.options.older
+        self.producer = TransactionalProducer(line, worker.transactional_id, is_older=is_older)
         self.member = Member(line, worker.history, group=GROUP, topic=worker.input, partitions=worker.partitions)
         self.positions: dict[int, int] | None = None
         self.held = asyncio.Event()  # cleared while it hangs
@@ -107,16 +108,22 @@ class Instance:
         sources = [Source(index, record.offset) for index, (_, records) in found.items() for record in records]
         values = [value_of(attempt.name, source) for source in sources]
         commit = self.random.random() < 0.85
+        impatient = worker.checker.setting.random(f"{attempt.name} is impatient")
+        forgets = not commit and not worker.checker.setting.healed and impatient.random() < 0.5
         producer = self.producer
         worker.trace("begins", self, attempt.name, sources, f"producer {producer.producer_id} epoch {producer.epoch}")
         try:
             for index in self.random.sample(range(OUTPUT_PARTITIONS), OUTPUT_PARTITIONS):
                 await self._step("produce")
                 await self.producer.write(attempt, (OUTPUT, index), values)
+            if forgets:  # as librdkafka does, which lets go of what it has sent when it aborts
+                await self.producer.send(attempt, (OUTPUT, 0), values, impatient.random() ** 3 * LATEST_S)
             await self._step("offsets")
             await self.producer.commit_offsets(self.member, {index: end for index, (end, _) in found.items()})
             await self._step("end")
             await self.producer.end(attempt, commit=commit)
+            if forgets:
+                await self.producer.given_up()
         except Abortable as error:
             worker.trace("gives up", self, attempt.name, error)
             await self._abort(attempt)
@@ -136,6 +143,7 @@ class Instance:
         self.worker.note("transaction given up")
         try:
             await self.producer.end(attempt, commit=False)
+            await self.producer.given_up()
         except Abortable:
             raise Fenced from None
 
