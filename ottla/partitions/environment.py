@@ -5,6 +5,7 @@ from typing import Final, Protocol
 
 from ottla.core.ports import Clock, Disk, Worker
 from ottla.partitions.journal import JournaledWrite, SharedJournal
+from ottla.partitions.late_writes import LateWrites
 from ottla.partitions.open_files import OpenFiles
 from ottla.partitions.tail import TailBudget
 
@@ -41,9 +42,9 @@ class Environment:
     they do goes into the next round: small commits of all logs as one of the journal, a large one as a job of its own.
     """
 
-    __slots__ = ("_armed", "_dirty", "_held", "checkpoint", "clock", "disk", "failures", "journal", "on_failure",
-                 "open_files", "rounds", "save_at_stop_bytes", "save_every_bytes", "tail_budget", "worker",
-                 "writing")  # fmt: skip
+    __slots__ = ("_armed", "_dirty", "_held", "checkpoint", "clock", "disk", "failures", "journal", "late",
+                 "on_failure", "open_files", "rounds", "save_at_stop_bytes", "save_every_bytes", "tail_budget",
+                 "worker", "writing")  # fmt: skip
 
     def __init__(
         self,
@@ -60,6 +61,8 @@ class Environment:
         self.tail_budget = tail_budget or TailBudget()
         self.checkpoint: Callable[[Callable[[Exception | None], None]], None] = _no_checkpoint
         self.journal = journal
+        # What only the journal holds; without one there never is anything.
+        self.late = journal.late if journal is not None else LateWrites(disk, clock, lambda _: None)
         self.save_every_bytes, self.save_at_stop_bytes = SAVE_EVERY_BYTES, SAVE_AT_STOP_BYTES
         self._dirty: list[Writes] = []
         self._held: list[Writes] = []  # wait for the journal's commit that is under way
@@ -77,7 +80,8 @@ class Environment:
     @property
     def oldest_write_ms(self) -> float | None:
         """Since when the oldest write that has not ended is under way (monotonic); None: there is none."""
-        return next(iter(self.writing.values()), None)
+        own, late = next(iter(self.writing.values()), None), self.late.since_ms
+        return own if late is None else late if own is None else min(own, late)
 
     def write_soon(self, log: Writes) -> None:
         """Have what the log queued written, from the end of this turn of the loop on."""

@@ -14,6 +14,7 @@ from ottla.core.errors import ApiError, DecodeError
 from ottla.partitions.log_reader import ColdRead, Found, Wanted, floor, read_segments
 from ottla.partitions.results import Isolation, ReadResult, State, TimestampOffset
 from ottla.partitions.segment import Segment
+from ottla.partitions.tail import joined
 
 if TYPE_CHECKING:
     from ottla.partitions.readable import ReadablePartition
@@ -87,14 +88,21 @@ def _read_again(partition: "ReadablePartition", wanted: Wanted, isolation: Isola
 def _result(partition: "ReadablePartition", found: Found, wanted: Wanted, isolation: Isolation) -> ReadResult:
     size = len(found.buffer)
     result = partition.result([found.buffer] if size else [], size)
-    if found.next_offset >= 0:
-        result.next_offset = found.next_offset
-        cursors = partition.log.cursors
-        cursors[found.next_offset] = found.segment, found.next_position
+    end = result.next_offset = found.next_offset
+    if end >= 0:
+        log = partition.log
+        cursors = log.cursors
+        cursors[end] = found.segment, found.next_position
         if len(cursors) > _CURSORS:
             del cursors[next(iter(cursors))]
+        if log.tail.base_offset <= end < wanted.end_offset:  # the files may lack the rest
+            views, more = log.tail.read(end, wanted.end_offset, wanted.max_bytes - size, minimum_one=False)
+            if views:
+                result.buffers += joined(views)
+                result.size += more
+                result.next_offset, end = -1, wanted.end_offset
         if partition.aborted and isolation == Isolation.READ_COMMITTED:
-            result.aborted = aborted_between(partition, wanted.offset, found.next_offset)
+            result.aborted = aborted_between(partition, wanted.offset, end)
     return result
 
 
@@ -127,7 +135,7 @@ def look_up(
         return
     segments, start, end = list(log.segments), partition.log_start_offset, partition.end_for(isolation)
     if end > log.written_end_offset:  # in the journal, not in its segment yet
-        partition.when_written(end, lambda _: look_up(partition, find, isolation, done))
+        log.exclusive(lambda: None, lambda _, __: look_up(partition, find, isolation, done))
         return
 
     def finished(found: TimestampOffset | None, error: Exception | None) -> None:

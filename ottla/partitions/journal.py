@@ -2,13 +2,13 @@
 
 A sync costs the same for one record as for many, and each file needs its own. So the batches that several logs queued
 in one turn of the loop go into one frame of a file that was filled with zeros in advance (overwriting needs no change
-of the file system's own metadata), and are durable with its sync. In the same job they are written to their segments
-without a sync. Large commits go straight to their segments; `Environment` decides.
+of the file system's own metadata), and are durable with its sync. They are written to their segments later, those of
+many commits at once (`late_writes`). Large commits go straight to their segments; `Environment` decides.
 
-Two files take turns. When one is full, the segments that it speaks for are synced, off the loop, and it is emptied.
-After a crash `recover` writes what the files hold to its places: that is physical redo, it may be repeated at will, and
-it comes before any log looks at its segments. Whoever replaces or shortens a segment calls `retire` first, or old bytes
-would come back with a redo. A segment that is gone, and a directory of another topic id, are passed over.
+Two files take turns. When one is full, the segments that it speaks for are written and synced, off the loop, and it is
+emptied. After a crash `recover` writes what the files hold to its places: that is physical redo, it may be repeated at
+will, and it comes before any log looks at its segments. Whoever replaces or shortens a segment calls `retire` first, or
+old bytes would come back with a redo. A segment that is gone, and a directory of another topic id, are passed over.
 
 Bytes count as durable once the journal has them, also when their segment then takes them not (a full disk). So after
 any failure nothing of the journal is overwritten any more: the next start redoes it.
@@ -22,7 +22,7 @@ from typing import Final
 import structlog
 
 from ottla.core.errors import StorageError
-from ottla.core.ports import Disk, File, Files
+from ottla.core.ports import Clock, Disk, File, Files
 from ottla.core.types import Buffer, Uuid
 from ottla.partitions.checkpoints import PARTITION_METADATA_FILE, read_partition_metadata
 from ottla.partitions.journal_frames import (
@@ -35,12 +35,14 @@ from ottla.partitions.journal_frames import (
     read_frames,
 )
 from ottla.partitions.lanes import run_in_lanes
+from ottla.partitions.late_writes import LateWrites
 from ottla.partitions.segment import LOG_SUFFIX, Segment, file_name
 from ottla.partitions.write_job import WriteJob
 
 DIRECTORY: Final = "journal"
 DEFAULT_FILE_BYTES: Final = 16 << 20
 _ZEROS: Final = bytes(1 << 20)
+_LACKING: Final = "a segment did not take what the journal holds"
 
 JobDone = Callable[[Exception | None], None]
 
@@ -67,19 +69,18 @@ class JournalFile:
 
 @dataclass(slots=True)
 class JournaledWrite:
-    """The write job of one log, who hears that its batches are durable, and who hears of its end."""
+    """The queued batches of one log, and who hears that they are durable: their segments have them later."""
 
     job: WriteJob
-    durable: Callable[[], None]
     done: JobDone
-    error: Exception | None = None
 
 
 class SharedJournal:
     """Use `recover`, then `prepare`; while it is `usable`, not `busy`, and `accepts` says so, `commit`."""
 
-    def __init__(self, disk: Disk, *, file_bytes: int = DEFAULT_FILE_BYTES) -> None:
+    def __init__(self, disk: Disk, clock: Clock, *, file_bytes: int = DEFAULT_FILE_BYTES) -> None:
         self._disk, self._file_bytes = disk, file_bytes
+        self.late = LateWrites(disk, clock, self._fail)
         self._files = [JournalFile(f"{DIRECTORY}/{n}.journal") for n in (0, 1)]
         self._active = self._files[0]
         self._epoch = 0
@@ -168,9 +169,9 @@ class SharedJournal:
         return True
 
     def commit(self, writes: Sequence[JournaledWrite], done: Callable[[], None]) -> None:
-        """Make the queued batches of several logs durable together and write them to their segments.
+        """Make the queued batches of several logs durable together; then call each write's `done`, and `done`.
 
-        Calls each write's `durable` as soon as they are, each one's `done` when its segment has them, then `done`.
+        Each write's `done` adds to `late`, unless there was an error, what its segments lack now.
         """
         journal = self._active
         body: list[Buffer] = []
@@ -189,15 +190,12 @@ class SharedJournal:
         journal.position = position + FRAME_BYTES + size
         self.busy = True
 
-        durable = partial(_say_durable, writes)  # as one more function in here it would be part of a cycle, if compiled
-
         def finished(_: None, error: Exception | None) -> None:
+            if error is not None:
+                self._fail(error)
+            for write in writes:  # still busy: who wants a retirement meanwhile gets it when `late` has all of them
+                write.done(error)
             self.busy = False
-            failure = error or next((write.error for write in writes if write.error is not None), None)
-            if failure is not None:  # of a segment too: then these bytes are durable nowhere else
-                self._fail(failure)
-            for write in writes:
-                write.done(error or write.error)
             done()
             if self._waiting:
                 self._retire_all()
@@ -206,34 +204,38 @@ class SharedJournal:
             assert journal.file is not None
             header = frame_header(epoch, position, entries, body, size)
             journal.file.pwritev([header, *body], position, sync=True)
-            self._disk.notify(durable)
-            for write in writes:
-                try:
-                    write.job()
-                except OSError as error:
-                    write.error = error
 
         self._disk.submit(work, finished)
 
     def _fail(self, error: Exception) -> None:
-        """Nobody knows what a file holds after a failed write or sync: the next start shall read the journal."""
+        """Nobody knows what a file holds after a failed write or sync: the next start shall read the journal.
+
+        That of a segment too: then these bytes are durable nowhere else.
+        """
+        if self.failed:
+            return
         self.usable, self.failed = False, True
         logger.error("the journal failed; every log is synced by itself until the node restarts", error=str(error))
 
     # -- making room
 
     def _retire(self, journal: JournalFile) -> None:
-        """Sync the segments that this file speaks for, and empty it: were its first frame overwritten while the others
-        count, a torn write there would look like damage in front of them.
+        """Write and sync the segments that this file speaks for, and empty it: were its first frame overwritten while
+        the others count, a torn write there would look like damage in front of them.
         """
-        segments = tuple(journal.unsynced)
         self._retiring = True
         self._epoch += 1
         epoch = self._epoch
 
+        def written() -> None:
+            if self.failed:
+                synced(None, JournalFailed(_LACKING))
+            else:
+                self._disk.submit(work, synced)
+
         def work() -> None:
             assert journal.file is not None
-            for segment in segments:
+            for segment in journal.unsynced:
                 _sync(self._disk.files, segment)
             self._reset(journal, journal.file, epoch)
 
@@ -246,7 +248,7 @@ class SharedJournal:
             if self._waiting:
                 self._retire_all()
 
-        self._disk.submit(work, synced)
+        self.late.write_all(written)
 
     def retire(self, done: JobDone) -> None:
         """Let nothing of the journal count any more: all that it holds is synced where it belongs. `done(error)`."""
@@ -269,6 +271,13 @@ class SharedJournal:
         self._retiring = True
         self._epoch += 1
         epoch = self._epoch
+
+        def written() -> None:
+            if self.failed:
+                finished(None, JournalFailed(_LACKING))
+                return
+            syncs = [partial(_sync, self._disk.files, segment) for segment in segments]
+            run_in_lanes(self._disk, syncs, synced)
 
         def synced(errors: dict[int, Exception]) -> None:
             if errors:
@@ -294,7 +303,7 @@ class SharedJournal:
             if self._waiting:
                 self._retire_all()
 
-        run_in_lanes(self._disk, [partial(_sync, self._disk.files, segment) for segment in segments], synced)
+        self.late.write_all(written)
 
 
 def _write_empty_frame(file: File, epoch: int) -> int:
@@ -310,11 +319,6 @@ def _empty(files: Files, path: str, epoch: int) -> None:
         _write_empty_frame(file, epoch)
     finally:
         file.close()
-
-
-def _say_durable(writes: Sequence[JournaledWrite]) -> None:
-    for write in writes:
-        write.durable()
 
 
 def _beginning(files: Files, path: str) -> bytes:

@@ -4,8 +4,9 @@
     written end offset  what its files hold
     durable end offset  what survives a power cut, in its files or in the shared journal
 
-One write job is in flight at a time. Whatever is appended meanwhile goes into the next one: group commit. What moves
-the ends is told to the owner (`LogEvents`), who knows about high watermarks and waiting producers.
+One write job is in flight at a time. Whatever is appended meanwhile goes into the next one: group commit. What went to
+the journal reaches the files later (`late_writes`), and before anything else is done to them. What moves the ends is
+told to the owner (`LogEvents`), who knows about high watermarks and waiting producers.
 """
 
 from collections import deque
@@ -107,8 +108,13 @@ class Log:
 
     @property
     def idle(self) -> bool:
-        """Nothing queued, nothing in flight."""
+        """Nothing queued, nothing in flight; what the journal has may still be on its way to the files."""
         return self._in_flight is None and not self._runs and not self._exclusive
+
+    @property
+    def kept_end_offset(self) -> int:
+        """What outlives this process: it is in the files, or in the journal."""
+        return max(self.written_end_offset, self.durable_end_offset)
 
     # -- append
 
@@ -214,13 +220,14 @@ class Log:
     # -- write and sync
 
     def start_write(self) -> None:
-        """Begin the next job when there is something to do and nothing is in flight."""
+        """Begin the next job on the files when there is something to do and nothing is in flight."""
         self._scheduled = False
-        if self._in_flight is not None or self.failed is not None:
+        late = self.environment.late
+        if self._in_flight is not None or self.failed is not None or late.is_writing(self):
             return
         if self._exclusive and self._exclusive[0][0] <= self.written_end_offset:
             self._start_exclusive()
-        elif self._runs:
+        elif self._runs or (self._exclusive and late.holds(self)):
             config = self.config
             unflushed = self.log_end_offset - self.durable_end_offset
             self._start(sync=config.flush_on_ack or unflushed >= config.flush_messages)
@@ -280,6 +287,9 @@ class Log:
 
     def _start(self, *, sync: bool) -> None:
         job = self._take_queued()
+        late = self.environment.late.take(self)
+        if late is not None:
+            job.follow(late)
         job.sync, job.reread = sync, self.reread
         if self.dirty and sync:
             job.dirty = self.dirty
@@ -314,14 +324,33 @@ class Log:
         """Hand what is queued to the journal; only after `journal_bytes` said that it may be."""
         self._scheduled = False
         job = self._take_queued()
-        job.sync, job.journaled = False, True
-        return JournaledWrite(job, partial(self._job_durable, job), partial(self._job_done, None))
+        job.sync = False
+        return JournaledWrite(job, partial(self._journaled, job))
 
-    def _job_durable(self, job: WriteJob) -> None:
-        """The journal holds it; its segments are about to."""
+    def _journaled(self, job: WriteJob, error: Exception | None) -> None:
+        """The journal holds it; its segments get it later."""
+        self._in_flight = None
+        self.environment.writing.pop(self, None)
+        if error is not None:
+            self.fail(error)
+        else:
+            self.environment.late.add(self, job)
+        if self.failed is not None:
+            return
+        self.durable_end_offset = end_offset = job.end_offset
+        if end_offset == self.log_end_offset:
+            self._written_notices = False
+        self._go_on()
+        self._events.on_written()
+
+    def late_written(self, job: WriteJob, error: Exception | None) -> None:
+        """The files have what the journal had."""
+        self._adopt_files(job)
+        if error is not None:
+            self.fail(error)
         if self.failed is None:
-            self.durable_end_offset = job.end_offset
-            self._events.on_written()
+            self._account_written(job)
+            self._go_on()
 
     def _job_written(self, job: WriteJob) -> None:
         if self.failed is None:
@@ -340,12 +369,8 @@ class Log:
         assert job is not None
         self._in_flight = None
         self.environment.writing.pop(self, None)
-        open_files = self.environment.open_files
-        for run in job.runs:
-            segment = run.segment
-            if run.file is not None:
-                segment.created = True
-                open_files.adopt(segment, run.file)
+        self._adopt_files(job)
+        self.environment.late.ended(self, error)
         if error is not None:
             self.fail(error)
         if self.failed is not None:
@@ -353,16 +378,20 @@ class Log:
         self._account_written(job)
         if job.sync:
             self.durable_end_offset = job.end_offset
-        elif not job.journaled:
+        else:
             if not self.dirty:
                 self.dirty_since_ms = self.environment.clock.monotonic_ms()
             self.dirty += [run.segment for run in job.runs if run.segment not in self.dirty]
         self._go_on()
-        if job.journaled and self.config.flush_on_ack and not self._written_notices:
-            return  # the owner knows that it is durable, and nobody waits for more
-        if job.journaled:
-            self._written_notices = self.written_end_offset < self.log_end_offset
         self._events.on_written()
+
+    def _adopt_files(self, job: WriteJob) -> None:
+        oldest = self.segments[0].base_offset
+        for run in job.runs:
+            if run.file is not None:
+                run.segment.created = True
+                if run.segment.base_offset >= oldest:  # else it was forgotten, and is about to be removed
+                    self.environment.open_files.adopt(run.segment, run.file)
 
     def _go_on(self) -> None:
         """With what came while a job was in flight."""

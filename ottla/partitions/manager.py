@@ -67,7 +67,7 @@ class PartitionManager:
     ) -> None:
         """`journal_bytes`: the size of each of the shared journal's two files; 0 for none."""
         self.producer_expiration_ms = producer_expiration_ms
-        journal = SharedJournal(disk, file_bytes=journal_bytes) if journal_bytes else None
+        journal = SharedJournal(disk, clock, file_bytes=journal_bytes) if journal_bytes else None
         self.environment = Environment(disk, clock, worker=worker, journal=journal)
         self._partitions: dict[TopicPartition, Partition] = {}
         self._recovery_points: dict[TopicPartition, int] = {}
@@ -218,15 +218,18 @@ class PartitionManager:
                     error=str(error),
                     in_ms=retry_ms,
                 )
-                self.environment.clock.call_later(retry_ms, self.environment.disk.submit, move_away, moved)
+                self.environment.clock.call_later(retry_ms, begin)
                 retry_ms = min(2 * retry_ms, MAX_REMOVAL_RETRY_MS)
+
+        def begin() -> None:
+            if log.failed is None:
+                log.exclusive(move_away, moved)
+            else:  # what the journal holds of it goes to these files, and to none that get their names
+                self.environment.late.write_all(lambda: self.environment.disk.submit(move_away, moved))
 
         self._directories.discard(log.directory)
         self.leaving.add(log.directory)
-        if log.failed is not None:
-            self.environment.disk.submit(move_away, moved)
-        else:
-            log.exclusive(move_away, moved)
+        begin()
 
     def drop_damaged(self, topic: str, topic_id: Uuid, index: int) -> None:
         """Delete what was set aside of this partition (`remove` with `keep`), if anything was; in the background."""

@@ -49,10 +49,11 @@ logger: Final = structlog.get_logger(__name__)
 class Partition(ReadablePartition):
     """See the module. `watchers` are called when an offset that readers see, or the leadership, moved."""
 
-    __slots__ = ("_committed_waiters", "aborted_changed", "beginning_anew", "cleaned_to", "compacting",
-                 "compaction_failed_at", "config", "epochs_changed", "index", "is_aside", "is_damaged", "is_leader",
-                 "leader_epoch", "producers", "recovery_limit", "recovery_point", "saved_size", "snapshots", "topic",
-                 "topic_id", "unsaved", "verifications", "was_truncated", "watchers", "when_begun_anew")  # fmt: skip
+    __slots__ = ("_committed_waiters", "_written_waiters", "aborted_changed", "beginning_anew", "cleaned_to",
+                 "compacting", "compaction_failed_at", "config", "epochs_changed", "index", "is_aside", "is_damaged",
+                 "is_leader", "leader_epoch", "producers", "recovery_limit", "recovery_point", "saved_size",
+                 "snapshots", "topic", "topic_id", "unsaved", "verifications", "was_truncated", "watchers",
+                 "when_begun_anew")  # fmt: skip
 
     def __init__(
         self,
@@ -366,7 +367,7 @@ class Partition(ReadablePartition):
     def _wait(self, acks: int, end_offset: int, done: Done) -> None:
         if acks == -1:
             self.when_committed(end_offset, done)
-        elif end_offset <= self.log.written_end_offset:
+        elif end_offset <= self.log.kept_end_offset:
             done(ErrorCode.NONE)
         else:
             self._written_waiters.add(end_offset, done)
@@ -377,8 +378,8 @@ class Partition(ReadablePartition):
     def on_written(self) -> None:
         log = self.log
         if self._written_waiters:
-            self._written_waiters.reached(log.written_end_offset)
-        synced = log.durable_end_offset if self.config.flush_on_ack else log.written_end_offset
+            self._written_waiters.reached(log.kept_end_offset)
+        synced = log.durable_end_offset if self.config.flush_on_ack else log.kept_end_offset
         role = self.role
         if role is not None:
             role.synced(synced)

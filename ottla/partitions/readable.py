@@ -1,12 +1,13 @@
 """What readers of a partition get: batches, and offsets by time and by epoch, each as far as they may look."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError, CorruptBatch, CorruptContents, CorruptLog
+from ottla.core.types import Buffer
 from ottla.partitions import file_reads
 from ottla.partitions.checkpoints import DAMAGE_FILE
 from ottla.partitions.environment import Environment
@@ -17,18 +18,16 @@ from ottla.partitions.log_reader import Wanted
 from ottla.partitions.producer_state import AbortedTransaction
 from ottla.partitions.results import Isolation, ReadResult, State, TimestampOffset
 from ottla.partitions.role import ReplicaRole
+from ottla.partitions.tail import joined
 from ottla.partitions.timestamps import find_by_timestamp, find_max_timestamp
-from ottla.partitions.waiters import Waiters
 
 logger: Final = structlog.get_logger(__name__)
-
-_JOIN_FROM_VIEWS: Final = 32  # more buffers than this cost a socket more than one copy does
 
 
 class ReadablePartition:
     """The reading half of `Partition`, with the fields that it looks at."""
 
-    __slots__ = ("_written_waiters", "aborted", "environment", "epochs", "error", "high_watermark",
+    __slots__ = ("aborted", "environment", "epochs", "error", "high_watermark",
                  "last_stable_offset", "log", "log_start_offset", "role", "state")  # fmt: skip
 
     environment: Environment
@@ -41,7 +40,6 @@ class ReadablePartition:
     log_start_offset: int
     high_watermark: int
     last_stable_offset: int
-    _written_waiters: Waiters
 
     @property
     def name(self) -> str:
@@ -71,15 +69,14 @@ class ReadablePartition:
             return self.result([], 0)
         if offset >= log.tail.base_offset:
             views, size = log.tail.read(offset, end_offset, max_bytes, minimum_one_batch)
-            buffers: list[Any] = views if len(views) < _JOIN_FROM_VIEWS else [b"".join(views)]
-            result = self.result(buffers, size)
+            result = self.result(joined(views), size)
             if self.aborted and isolation == Isolation.READ_COMMITTED:
                 result.aborted = file_reads.aborted_between(self, offset, end_offset)
             return result
         wanted = Wanted(offset, end_offset, max_bytes, minimum_one_batch)
         return file_reads.read_batches(self, wanted, isolation, done)
 
-    def result(self, buffers: list[Any], size: int) -> ReadResult:
+    def result(self, buffers: list[Buffer], size: int) -> ReadResult:
         """These batches, with the offsets as they are now."""
         return ReadResult(buffers, size, self.high_watermark, self.last_stable_offset, self.log_start_offset)
 
@@ -120,11 +117,6 @@ class ReadablePartition:
         if isolation == Isolation.READ_UNCOMMITTED:
             return self.high_watermark
         return self.last_stable_offset if isolation == Isolation.READ_COMMITTED else self.log.log_end_offset
-
-    def when_written(self, end_offset: int, done: Callable[[ErrorCode], None]) -> None:
-        """Call once the files hold everything below `end_offset`, or never will; they do not yet."""
-        self._written_waiters.add(end_offset, done)
-        self.log.notice_written()
 
     # -- what cannot be read
 

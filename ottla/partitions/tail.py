@@ -8,7 +8,10 @@ from bisect import bisect_left
 from collections import deque
 from typing import Final
 
+from ottla.core.types import Buffer
+
 DEFAULT_BUDGET_BYTES: Final = 12 << 20
+_JOIN_FROM_VIEWS: Final = 32  # more buffers than this cost a socket more than one copy does
 
 
 class Tail:
@@ -66,6 +69,11 @@ class Tail:
             views_out.append(view)
             size += len(view)
         return views_out, size
+
+
+def joined(views: list[memoryview]) -> list[Buffer]:
+    """What a tail gave, in few buffers."""
+    return list(views) if len(views) < _JOIN_FROM_VIEWS else [b"".join(views)]
 
 
 _NOTHING: Final = memoryview(b"")

@@ -34,7 +34,7 @@ class WriteJob:
     kernel then takes the same warm pages for the next bytes, and not others again and again.
     """
 
-    __slots__ = ("count", "dirty", "disk", "end_offset", "journaled", "reread", "runs", "size", "sync", "topic_id",
+    __slots__ = ("count", "dirty", "disk", "end_offset", "reread", "runs", "size", "sync", "topic_id",
                  "written")  # fmt: skip
 
     def __init__(self, disk: Disk, topic_id: Uuid, runs: list[Run], end_offset: int) -> None:
@@ -43,9 +43,21 @@ class WriteJob:
         self.size = 0  # bytes
         self.sync = True
         self.reread = True  # somebody may read these bytes from the file
-        self.journaled = False  # the journal makes it durable, so it is not synced here
         self.dirty: list[Segment] = []
         self.written: Callable[[], None] | None = None  # to run on the loop between write and sync
+
+    def follow(self, earlier: "WriteJob") -> None:
+        """Take over what comes right before this job's own: one write, where the two meet in a segment."""
+        runs, own = earlier.runs, self.runs
+        if own and runs[-1].segment is own[0].segment:
+            last, first = runs[-1], own[0]
+            last.views += first.views
+            last.size += first.size
+            last.file = last.file or first.file
+            own = own[1:]
+        self.runs = runs + own
+        self.count += earlier.count
+        self.size += earlier.size
 
     def __call__(self) -> None:
         try:

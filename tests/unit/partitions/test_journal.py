@@ -13,6 +13,7 @@ from ottla.core.types import Uuid
 from ottla.partitions.checkpoints import PARTITION_METADATA_FILE, encode_partition_metadata
 from ottla.partitions.journal import DIRECTORY, JournaledWrite, JournalFailed, SharedJournal
 from ottla.partitions.journal_frames import entry_header, frame_header, read_frames
+from ottla.partitions.late_writes import LATE_WRITE_MS
 from ottla.partitions.segment import Segment
 from ottla.partitions.write_job import Run, WriteJob
 from ottla.testing.sim.clock import SimClock
@@ -20,6 +21,19 @@ from ottla.testing.sim.disk import SimDisk
 
 TOPIC_ID, OTHER_TOPIC_ID = Uuid(b"0123456789abcdef"), Uuid(b"fedcba9876543210")
 FILE_BYTES = 4096
+
+
+WRITTEN_MS = 3 * LATE_WRITE_MS  # after so long the segments have what was committed
+
+
+class Owner:
+    """In the place of a log: what it hears of its late writes."""
+
+    def __init__(self) -> None:
+        self.heard: list[Exception | None] = []
+
+    def late_written(self, job: WriteJob, error: Exception | None) -> None:
+        self.heard.append(error)
 
 
 class Bench:
@@ -37,11 +51,12 @@ class Bench:
             self.disk.files.sync_directory(segment.directory)
         self.disk.files.sync_directory("")
         self.durable: list[bytes] = [b"", b""]
+        self.owners = [Owner(), Owner()]
         self.topic_id = TOPIC_ID
         self.start(clean=True)
 
     def start(self, *, clean: bool) -> None:
-        self.journal = SharedJournal(self.disk, file_bytes=FILE_BYTES)
+        self.journal = SharedJournal(self.disk, self.clock, file_bytes=FILE_BYTES)
         self.redone = self.journal.recover(clean=clean)
         self.journal.prepare()
         self.clock.run_for(1000)
@@ -51,7 +66,7 @@ class Bench:
         self.disk.crash()
         self.start(clean=False)
 
-    def write(self, *pieces: bytes, wait: bool = True) -> list[Exception | None]:
+    def write(self, *pieces: bytes, wait_ms: float = WRITTEN_MS) -> list[Exception | None]:
         """One commit with a piece for each segment; returns what each was told."""
         told: list[Exception | None] = []
         writes = []
@@ -61,17 +76,19 @@ class Bench:
             segment.size += len(piece)
             job = WriteJob(self.disk, self.topic_id, [run], 0)
             job.sync = False
-            writes.append(JournaledWrite(job, lambda: None, self.note(told, n, piece)))
+            writes.append(JournaledWrite(job, self.note(told, n, piece, job)))
         self.journal.commit(writes, lambda: None)
-        if wait:
-            self.clock.run_for(100)
+        self.clock.run_for(wait_ms)
         return told
 
-    def note(self, told: list[Exception | None], n: int, piece: bytes) -> Callable[[Exception | None], None]:
+    def note(
+        self, told: list[Exception | None], n: int, piece: bytes, job: WriteJob
+    ) -> Callable[[Exception | None], None]:
         def done(error: Exception | None) -> None:
             told.append(error)
             if error is None:
                 self.durable[n] += piece
+                self.journal.late.add(self.owners[n], job)
 
         return done
 
@@ -90,9 +107,8 @@ class Bench:
 def test_what_was_committed_is_redone_after_a_crash(seed: int) -> None:
     bench = Bench(seed)
     for n in range(5):
-        assert bench.write(b"a%d" % n * 20, b"b%d" % n * 30) == [None, None]
-    bench.write(b"lost?" * 20, b"lost?" * 20, wait=False)
-    bench.clock.run_for(bench.random.random() * 10)
+        assert bench.write(b"a%d" % n * 20, b"b%d" % n * 30, wait_ms=50) == [None, None]
+    bench.write(b"lost?" * 20, b"lost?" * 20, wait_ms=bench.random.random() * 10)
     bench.crash()
     for n in range(2):
         assert bench.content(n).startswith(bench.durable[n])
@@ -105,7 +121,7 @@ def test_files_take_turns_and_nothing_is_lost(seed: int) -> None:
     for n in range(120):
         pieces = (b"%04d" % n * 40, b"%04d" % n * 10)
         if bench.journal.accepts(sum(map(len, pieces)), 2):
-            bench.write(*pieces)
+            bench.write(*pieces, wait_ms=20)  # so the segments lack some of it whenever the files take turns
             taken += 1
         else:
             bench.clock.run_for(100)  # the other file is being retired
@@ -126,11 +142,35 @@ def test_what_was_retired_is_not_redone() -> None:
     assert bench.content(0) == b"new" * 10
 
 
+def test_who_retires_at_the_end_of_a_commit_waits_for_the_others_of_it() -> None:
+    bench = Bench()
+    told: list[Exception | None] = []
+    writes = []
+    for n, segment in enumerate(bench.segments):
+        run = Run(segment, 0)
+        run.views, run.size = [memoryview(b"journaled")], 9
+        job = WriteJob(bench.disk, TOPIC_ID, [run], 0)
+        job.sync = False
+
+        def done(_: Exception | None, n: int = n, job: WriteJob = job) -> None:
+            bench.journal.late.add(bench.owners[n], job)
+            if not n:
+                bench.journal.retire(told.append)
+
+        writes.append(JournaledWrite(job, done))
+    bench.journal.commit(writes, lambda: None)
+    bench.clock.run_until(lambda: bool(told))
+    assert told == [None]
+    bench.crash()
+    assert bench.redone == 0
+    assert [bench.content(n) for n in range(2)] == [b"journaled"] * 2
+
+
 def test_what_was_redone_is_not_redone_again_before_the_files_are_ready() -> None:
     bench = Bench()
     bench.write(b"old" * 10, b"old" * 10)
     bench.disk.crash()
-    bench.journal = SharedJournal(bench.disk, file_bytes=FILE_BYTES)
+    bench.journal = SharedJournal(bench.disk, bench.clock, file_bytes=FILE_BYTES)
     assert bench.journal.recover(clean=False) == 60
     bench.journal.prepare()  # its job waits for a slow disk
     told: list[Exception | None] = []
@@ -198,7 +238,8 @@ def test_what_a_full_disk_kept_from_its_segment_stays_in_the_journal(stop: str) 
             raise OSError(28, "No space left on device")
 
     bench.disk.files.before = full
-    first, second = bench.write(b"acknowledged" * 10, b"written" * 10)
+    assert bench.write(b"acknowledged" * 10, b"written" * 10) == [None, None]
+    first, second = (owner.heard[-1] for owner in bench.owners)
     assert isinstance(first, OSError)
     assert second is None
     assert not bench.journal.accepts(10, 1)
@@ -252,7 +293,7 @@ def test_a_segment_whose_own_write_job_failed_keeps_the_journal_too() -> None:
 def test_a_file_is_empty_before_it_is_overwritten() -> None:
     bench = Bench()
     while bench.journal._active is bench.journal._files[0]:
-        bench.write(b"x" * 100)
+        bench.write(b"x" * 100, wait_ms=20)
         assert bench.journal.accepts(100, 1)
     bench.clock.run_for(1000)
     path = f"{DIRECTORY}/0.journal"
@@ -267,7 +308,7 @@ def test_damage_in_the_middle_is_named() -> None:
     file = bench.disk.files.open(path)
     file.pwritev([b"\xff"], 300, sync=True)
     with pytest.raises(CorruptLog, match=r"0.journal is damaged at byte .* a valid one follows"):
-        SharedJournal(bench.disk, file_bytes=FILE_BYTES).recover(clean=False)
+        SharedJournal(bench.disk, bench.clock, file_bytes=FILE_BYTES).recover(clean=False)
 
 
 def test_after_a_clean_stop_nothing_is_read_but_epochs_go_on() -> None:
