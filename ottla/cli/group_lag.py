@@ -10,6 +10,7 @@ import click
 
 from ottla.cli.client import connection, run, server_options
 from ottla.cli.durations import spoken
+from ottla.cli.group_name import group_argument
 from ottla.cli.output import examples, json_option, print_json, print_table
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class PartitionLag:
 
 
 @click.command(epilog=examples("ottla group lag billing", "ottla group lag billing --topic orders --json"))
-@click.argument("name", metavar="GROUP")
+@group_argument
 @click.option("--topic", "topics", multiple=True, help="Only partitions of this topic.")
 @server_options
 @json_option

@@ -9,6 +9,7 @@ import click
 
 from ottla.cli.client import connection, run, server_options
 from ottla.cli.durations import parse_duration_s
+from ottla.cli.group_name import group_argument
 from ottla.cli.moments import moment_ms
 from ottla.cli.offset_file import parse_offsets
 from ottla.cli.output import examples, json_option, print_json, print_table
@@ -45,7 +46,7 @@ class Target:
         "ottla group reset-offsets billing --from-file offsets.csv --execute",
     ),
 )
-@click.argument("name", metavar="GROUP")
+@group_argument
 @click.option("--topic", "topics", multiple=True, metavar="TOPIC[:P,P]", help="This topic, or these partitions of it.")
 @click.option("--all-topics", is_flag=True, help="Every topic of which the group has committed something.")
 @click.option("--to-earliest", is_flag=True, help="The first record that is kept.")

@@ -20,6 +20,7 @@ from ottla.node.local.asking import rates
 from ottla.node.local.child import RunningNode, State
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.live import Live
     from rich.table import Table
 
@@ -57,6 +58,11 @@ class JsonView:
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+_STANDS_ABOVE: Final = ("kafka", "grpc")
+_FIRST_LEFT_OUT: Final = ("repl. out/s", "repl. in/s", "pid", "up", "out/s", "in/s", "led")
+"""Of the live table, in a terminal that is too narrow for all columns."""
 
 
 class PlainView:
@@ -107,7 +113,7 @@ class LiveView(PlainView):
     def refresh(self, nodes: Sequence[Mapping[str, Any]]) -> None:
         """Draw the table."""
         if self._live is not None:
-            self._live.update(self._table(nodes), refresh=True)
+            self._live.update(live_table(nodes, self._before, self._live.console), refresh=True)
         self._before = {node["id"]: node for node in nodes}
 
     def close(self) -> None:
@@ -115,12 +121,23 @@ class LiveView(PlainView):
         if self._live is not None:
             self._live.stop()
 
-    def _table(self, nodes: Sequence[Mapping[str, Any]]) -> "Table":
-        from ottla.cli.node_rows import COLUMNS, row
-        from ottla.cli.output import table
 
-        shown = len(COLUMNS) - 2  # the addresses stand above
-        return table(COLUMNS[:shown], [row(node, rates(self._before.get(node["id"]), node))[:shown] for node in nodes])
+def live_table(
+    nodes: Sequence[Mapping[str, Any]], before: Mapping[int, Mapping[str, Any]], console: "Console"
+) -> "Table":
+    """A row for each node, in as many columns as fit unfolded; rates since `before`."""
+    from ottla.cli.node_rows import COLUMNS, row
+    from ottla.cli.output import table
+
+    rows = [row(node, rates(before.get(node["id"]), node)) for node in nodes]
+    shown = [name for name in COLUMNS if name not in _STANDS_ABOVE]
+    left_out = list(_FIRST_LEFT_OUT)
+    while True:
+        made = table(shown, [[cells[COLUMNS.index(name)] for name in shown] for cells in rows])
+        wanted = console.measure(made, options=console.options.update(width=10_000)).maximum
+        if not left_out or wanted <= console.width:
+            return made
+        shown.remove(left_out.pop(0))
 
 
 def ready_event(nodes: Sequence[RunningNode], tls: Certificates | None) -> dict[str, object]:

@@ -92,3 +92,10 @@ def test_other_files_of_offsets_are_refused(lines: list[str], reason: str) -> No
 def test_help_ends_with_examples_on_lines_of_their_own() -> None:
     text = CliRunner().invoke(group, ["lag", "--help"]).output
     assert "\n    ottla group lag billing --topic orders --json\n" in text
+
+
+@pytest.mark.parametrize("arguments", [["lag", ""], ["reset-offsets", "", "--all-topics", "--to-earliest"]])
+def test_a_group_without_a_name_is_refused_before_anybody_is_asked(arguments: list[str]) -> None:
+    told = CliRunner().invoke(group, arguments)
+    assert told.exit_code == 2
+    assert "ottla group list" in told.output
