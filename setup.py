@@ -44,6 +44,8 @@ COMPILED = (
     "ottla/adapters/network.py",
     "ottla/adapters/read_buffers.py",
     "ottla/broker/context.py",
+    "ottla/broker/control/asking.py",
+    "ottla/broker/control/calls.py",
     "ottla/broker/deadlines.py",
     "ottla/broker/fetch*.py",
     "ottla/broker/handlers.py",

@@ -27,10 +27,10 @@ class Expiring(Protocol):
 class Deadlines:
     """The deadlines of one broker."""
 
-    __slots__ = ("_armed_for", "_buckets", "_clock", "_monotonic_ms", "_ticks", "_timer")
+    __slots__ = ("_armed_for", "_buckets", "_clock", "_monotonic_ms", "_tick_ms", "_ticks", "_timer")
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, *, tick_ms: int = TICK_MS) -> None:
+        self._clock, self._tick_ms = clock, tick_ms
         self._monotonic_ms: Callable[[], float] = clock.monotonic_ms
         self._buckets: dict[int, Bucket] = {}
         self._ticks: list[int] = []
@@ -39,7 +39,7 @@ class Deadlines:
 
     def enter(self, waiter: Expiring, delay_ms: float) -> Bucket:
         """Have `waiter.expire()` called after `delay_ms`, up to two ticks late; the result is for `leave`."""
-        tick = int((self._monotonic_ms() + delay_ms) // TICK_MS) + 1
+        tick = int((self._monotonic_ms() + delay_ms) // self._tick_ms) + 1
         bucket = self._buckets.get(tick)
         if bucket is None:
             bucket = self._buckets[tick] = {}
@@ -66,12 +66,12 @@ class Deadlines:
         if self._timer is not None:
             self._timer.cancel()
         self._armed_for = self._ticks[0]
-        delay_ms = self._armed_for * TICK_MS - self._monotonic_ms()
+        delay_ms = self._armed_for * self._tick_ms - self._monotonic_ms()
         self._timer = self._clock.call_later(max(delay_ms, 0), self._fire)
 
     def _fire(self) -> None:
         self._timer = None
-        now = int(self._monotonic_ms() // TICK_MS)
+        now = int(self._monotonic_ms() // self._tick_ms)
         due: list[Expiring] = []
         while self._ticks and (self._ticks[0] <= now or not self._buckets[self._ticks[0]]):
             due += self._buckets.pop(heappop(self._ticks))

@@ -15,7 +15,7 @@ a few seconds more, the broker costs a client at most a refused connection, as i
 from collections.abc import Iterable
 from typing import Final
 
-from ottla.broker.control.calls import LinkListener
+from ottla.broker.control.listeners import LinkListener
 from ottla.controller.image import MetadataImage
 from ottla.core.ports import Clock
 from ottla.core.types import NodeId

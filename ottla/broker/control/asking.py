@@ -53,21 +53,10 @@ class Asking:
         request was carried out. In a later turn of the loop, exactly once. Raises EncodeError for a request that does
         not fit its fields: doors let none of them in.
         """
-
-        def answered(frame: pb.ControlFrame | ApiError) -> None:
-            if isinstance(frame, ApiError):
-                done(frame)
-                return
-            try:
-                response, _ = response_class(api_key).decode(frame.forwarded.response, api_version)
-            except DecodeError as error:
-                done(ApiError(ErrorCode.UNKNOWN_SERVER_ERROR, f"the answer of node {node} is unreadable: {error}"))
-                return
-            done(response)
-
         question = pb.ControlForward(
             api_key=api_key, api_version=api_version, request=request.encode(api_version), process=self._process
         )
+        answered = partial(_answered, node, api_key, api_version, done)
         self._calls.ask(node, pb.ControlFrame(ask=question), answered, timeout_ms=timeout_ms)
 
     def _asked(self, node: NodeId, frame: pb.ControlFrame, answer: Answer) -> None:
@@ -102,6 +91,20 @@ class Asking:
         if process and process == known and call <= newest:
             raise ApiError(ErrorCode.NETWORK_EXCEPTION, "a later question of this node came before")
         self._newest[node] = process, call
+
+
+def _answered(
+    node: NodeId, api_key: ApiKey, api_version: int, done: Callable[[Any], None], frame: pb.ControlFrame | ApiError
+) -> None:
+    if isinstance(frame, ApiError):
+        done(frame)
+        return
+    try:
+        response, _ = response_class(api_key).decode(frame.forwarded.response, api_version)
+    except DecodeError as error:
+        done(ApiError(ErrorCode.UNKNOWN_SERVER_ERROR, f"the answer of node {node} is unreadable: {error}"))
+        return
+    done(response)
 
 
 def _answer(answer: Answer, api_version: int, response: Message) -> None:

@@ -10,16 +10,17 @@ a frame of the mesh costs each side about ten times as much. Their answers come 
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
 import structlog
 from google.protobuf.message import DecodeError as ProtobufError
 
+from ottla.broker.control.listeners import LinkListener, Unreachable
+from ottla.broker.deadlines import Bucket, Deadlines
 from ottla.core.error_codes import ErrorCode
 from ottla.core.errors import ApiError
-from ottla.core.ports import Clock, Mesh, Random, Timer
+from ottla.core.ports import Clock, Mesh, Random
 from ottla.core.types import NodeId
 from ottla.v1 import control_pb2 as pb
 
@@ -43,6 +44,9 @@ ANSWERS: Final = frozenset({"refusal", "forwarded", "registered", "beat_answer"}
 STILL_MS: Final = 100.0
 """How often it is looked whether an answer is still wanted."""
 
+TICK_MS: Final = 250
+"""Of the times after which there is no answer: they are seconds, and almost all questions are answered."""
+
 _FIRST_CALLS: Final = 1 << 62
 
 MAX_SERVED: Final = 1_000
@@ -56,37 +60,46 @@ class Direct(Protocol):
         """False when it does not lead there now."""
 
 
-@dataclass(slots=True, eq=False)
 class _Call:
     """One question that waits for its answer."""
 
-    node: NodeId
-    done: Done
-    timer: Timer
-    is_direct: bool
+    __slots__ = ("_expired", "bucket", "done", "is_direct", "node", "number", "timeout_ms")
+
+    def __init__(
+        self,
+        number: int,
+        node: NodeId,
+        done: Done,
+        timeout_ms: float,
+        is_direct: bool,
+        expired: "Callable[[_Call], None]",
+    ) -> None:
+        self.number, self.node, self.done, self.timeout_ms, self.is_direct = number, node, done, timeout_ms, is_direct
+        self.bucket: Bucket = {}
+        self._expired = expired
+
+    def expire(self) -> None:
+        """See `Expiring`."""
+        self._expired(self)
 
 
-class Unreachable(ApiError):
-    """The other node cannot be asked, or hung up before it answered."""
+class _Taken:
+    """A question that a taker answers, once."""
 
-    def __init__(self, node: NodeId, why: str) -> None:
-        super().__init__(ErrorCode.NETWORK_EXCEPTION, f"node {node}: {why}")
+    __slots__ = ("_answer", "_call", "_is_open", "_node", "_taken")
 
+    def __init__(self, node: NodeId, call: int, answer: Answer, taken: dict[NodeId, int]) -> None:
+        self._node, self._call, self._answer, self._taken = node, call, answer, taken
+        self._is_open = True
+        taken[node] = taken.get(node, 0) + 1
 
-class LinkListener:
-    """What else wants to hear of links: overridden in part."""
-
-    def linked(self, node: NodeId) -> None:
-        """Frames pass from now on."""
-
-    def unlinked(self, node: NodeId, *, broken: bool) -> None:
-        """They do not any more."""
-
-    def refused(self, node: NodeId) -> None:
-        """Nothing listens there."""
-
-    def lost(self, node: NodeId) -> None:
-        """The connection by which this node follows that one has ended, whatever becomes of the link."""
+    def answered(self, frame: pb.ControlFrame) -> None:
+        """It is; what comes after the first answer is none."""
+        if self._is_open:
+            self._is_open = False
+            self._taken[self._node] -= 1
+            frame.call = self._call
+            self._answer(frame)
 
 
 class Calls:
@@ -96,6 +109,7 @@ class Calls:
         self.node_id = node_id
         self._mesh, self._clock = mesh, clock
         self._count = random.randrange(0, _FIRST_CALLS)
+        self._deadlines = Deadlines(clock, tick_ms=TICK_MS)
         self._direct: Direct | None = None
         self._waiting: dict[int, _Call] = {}
         self._streams: dict[tuple[NodeId, int], Callable[[pb.ControlFrame | None], None]] = {}
@@ -169,16 +183,16 @@ class Calls:
 
     def ask(self, node: NodeId, question: pb.ControlFrame, done: Done, *, timeout_ms: float) -> None:
         """As `call`, without task and future: `done` gets the answer, or the error, in a later turn of the loop."""
-
-        def ended(answer: pb.ControlFrame | ApiError) -> None:
-            if not isinstance(answer, ApiError) and answer.WhichOneof("body") == "refusal":
-                answer = ApiError(_code(answer.refusal.error_code), answer.refusal.message)
-            self._clock.call_soon(done, answer)  # a defect there must not end the connection that brought it
-
+        ended = partial(self._tell_asker, done)
         if node == self.node_id:
-            self._clock.call_soon(self._serve, node, question, ended)
+            self._clock.call_soon(self._serve, node, question, question.WhichOneof("body") or "", ended)
         else:
             self._put(node, question, ended, timeout_ms, direct=self._direct)
+
+    def _tell_asker(self, done: Done, answer: pb.ControlFrame | ApiError) -> None:
+        if not isinstance(answer, ApiError) and answer.HasField("refusal"):
+            answer = ApiError(_code(answer.refusal.error_code), answer.refusal.message)
+        self._clock.call_soon(done, answer)  # a defect there must not end the connection that brought it
 
     def tell(self, node: NodeId, frame: pb.ControlFrame) -> None:
         """Say something that is not answered, by the connection of replicas; where there is none it is not said."""
@@ -214,14 +228,14 @@ class Calls:
         if not is_direct and not self._mesh.send_frame(node, frame):
             done(Unreachable(node, "there is no connection to it"))
             return None
-        timer = self._clock.call_later(timeout_ms, self._fail, number, f"no answer within {timeout_ms:.0f} ms")
-        self._waiting[number] = _Call(node, done, timer, is_direct)
+        call = self._waiting[number] = _Call(number, node, done, timeout_ms, is_direct, self._expired)
+        call.bucket = self._deadlines.enter(call, timeout_ms)
         return number
 
     def _pop(self, number: int) -> _Call | None:
         call = self._waiting.pop(number, None)
         if call is not None:
-            call.timer.cancel()
+            self._deadlines.leave(call, call.bucket)
         return call
 
     def stream(
@@ -241,6 +255,9 @@ class Calls:
     def push(self, node: NodeId, frame: pb.ControlFrame) -> bool:
         """One more frame of a stream that this node was asked for; False when it cannot go out."""
         return self._mesh.send_frame(node, frame.SerializeToString())
+
+    def _expired(self, call: _Call) -> None:
+        self._fail(call.number, f"no answer within {call.timeout_ms:.0f} ms")
 
     def _fail(self, number: int, why: str) -> None:
         call = self._pop(number)
@@ -275,7 +292,7 @@ class Calls:
         except ProtobufError:
             logger.warning("a control frame is unreadable and was dropped", peer=node, bytes=len(frame))
             return
-        kind = message.WhichOneof("body")
+        kind = message.WhichOneof("body") or ""
         if kind in ANSWERS:
             call = self._waiting.get(message.call)
             if call is not None and call.node == node:
@@ -288,7 +305,7 @@ class Calls:
             if receive is not None:
                 receive(message)
         else:
-            self._serve(node, message, partial(self._send_answer, node))
+            self._serve(node, message, kind, partial(self._send_answer, node))
 
     # -- events of the direct way
 
@@ -299,11 +316,11 @@ class Calls:
         except ProtobufError:
             logger.warning("a control frame is unreadable and was dropped", peer=node, bytes=len(message))
             return
-        kind = question.WhichOneof("body")
+        kind = question.WhichOneof("body") or ""
         if kind in self._hearers:
             self._hearers[kind](node, question)
         elif kind in self._takers:
-            self._serve(node, question, lambda frame: answer(frame.SerializeToString()))
+            self._serve(node, question, kind, partial(_send_bytes, answer))
         else:
             refusal = _refusal(ErrorCode.UNSUPPORTED_VERSION, "this is asked over the mesh")
             refusal.call = question.call
@@ -321,44 +338,33 @@ class Calls:
 
     # -- answering
 
-    def _serve(self, node: NodeId, question: pb.ControlFrame, answer: Answer) -> None:
-        taker = self._takers.get(question.WhichOneof("body") or "")
+    def _serve(self, node: NodeId, question: pb.ControlFrame, kind: str, answer: Answer) -> None:
         tasks = self._served.setdefault(node, set())
         if len(tasks) + self._taken.get(node, 0) >= MAX_SERVED:
             busy = _refusal(ErrorCode.THROTTLING_QUOTA_EXCEEDED, f"node {self.node_id} is busy; try again later")
             busy.call = question.call
             answer(busy)
             return
+        taker = self._takers.get(kind)
         if taker is not None:
-            self._take(taker, node, question, answer)
+            self._take(taker, node, question, kind, answer)
             return
-        task = asyncio.get_running_loop().create_task(self._serve_one(node, question, answer))
+        task = asyncio.get_running_loop().create_task(self._serve_one(node, question, kind, answer))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    def _take(self, taker: Taker, node: NodeId, question: pb.ControlFrame, answer: Answer) -> None:
-        self._taken[node] = self._taken.get(node, 0) + 1
-        is_open = True
-
-        def answered(frame: pb.ControlFrame) -> None:
-            nonlocal is_open
-            if is_open:
-                is_open = False
-                self._taken[node] -= 1
-                frame.call = question.call
-                answer(frame)
-
+    def _take(self, taker: Taker, node: NodeId, question: pb.ControlFrame, kind: str, answer: Answer) -> None:
+        taken = _Taken(node, question.call, answer, self._taken)
         try:
-            taker(node, question, answered)
+            taker(node, question, taken.answered)
         except ApiError as error:
-            answered(_refusal(error.code, str(error)))
+            taken.answered(_refusal(error.code, str(error)))
         except Exception as error:  # a defect, as in `_answer`
-            kind = question.WhichOneof("body")
             logger.exception("a question of another node could not be answered", peer=node, kind=kind)
-            answered(_refusal(ErrorCode.UNKNOWN_SERVER_ERROR, f"node {self.node_id}: {error!r}"))
+            taken.answered(_refusal(ErrorCode.UNKNOWN_SERVER_ERROR, f"node {self.node_id}: {error!r}"))
 
-    async def _serve_one(self, node: NodeId, question: pb.ControlFrame, answer: Answer) -> None:
-        streams = self._stream_servers.get(question.WhichOneof("body") or "")
+    async def _serve_one(self, node: NodeId, question: pb.ControlFrame, kind: str, answer: Answer) -> None:
+        streams = self._stream_servers.get(kind)
         if streams is not None:
             await streams(node, question)
             return
@@ -392,6 +398,10 @@ def _code(number: int) -> ErrorCode:
         return ErrorCode(number)
     except ValueError:
         return ErrorCode.UNKNOWN_SERVER_ERROR
+
+
+def _send_bytes(send: Callable[[bytes], None], frame: pb.ControlFrame) -> None:
+    send(frame.SerializeToString())
 
 
 def _forget(

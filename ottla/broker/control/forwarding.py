@@ -8,7 +8,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from ottla.broker.context import RequestContext
-from ottla.broker.control.calls import Calls, Unreachable
+from ottla.broker.control.calls import Calls
+from ottla.broker.control.listeners import Unreachable
 from ottla.broker.handlers import BETWEEN_NODES, handler
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.types import NodeId

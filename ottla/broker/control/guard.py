@@ -10,7 +10,8 @@ from typing import Final
 
 import structlog
 
-from ottla.broker.control.calls import Calls, LinkListener
+from ottla.broker.control.calls import Calls
+from ottla.broker.control.listeners import LinkListener
 from ottla.controller.broker_records import registration_of
 from ottla.controller.controller import Controller
 from ottla.controller.image import MetadataDelta, MetadataImage

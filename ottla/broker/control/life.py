@@ -15,7 +15,8 @@ from typing import Final
 import structlog
 
 from ottla.broker.control.access import ControllerAccess
-from ottla.broker.control.calls import Calls, LinkListener
+from ottla.broker.control.calls import Calls
+from ottla.broker.control.listeners import LinkListener
 from ottla.controller.broker_records import registration_record
 from ottla.controller.image import MetadataImage
 from ottla.controller.requests import BrokerRegistration

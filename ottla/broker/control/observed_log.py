@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from ottla.broker.control.calls import Calls, LinkListener
+from ottla.broker.control.calls import Calls
+from ottla.broker.control.listeners import LinkListener
 from ottla.core.error_codes import ErrorCode
 from ottla.core.ports import Clock, Timer
 from ottla.core.types import NodeId

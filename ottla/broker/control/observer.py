@@ -14,7 +14,8 @@ from typing import Final, Protocol
 
 import structlog
 
-from ottla.broker.control.calls import Calls, LinkListener, Unreachable
+from ottla.broker.control.calls import Calls
+from ottla.broker.control.listeners import LinkListener, Unreachable
 from ottla.core.ports import Clock, Timer
 from ottla.core.types import NodeId
 from ottla.raft.quorum import Entry, Snapshot

@@ -6,7 +6,8 @@ from random import Random
 import pytest
 
 from ottla.adapters.clock import LoopClock
-from ottla.broker.control.calls import Calls, LinkListener, Unreachable
+from ottla.broker.control.calls import Calls
+from ottla.broker.control.listeners import LinkListener, Unreachable
 from ottla.core.errors import ApiError, ErrorCode
 from ottla.core.types import NodeId
 from ottla.v1 import control_pb2 as pb

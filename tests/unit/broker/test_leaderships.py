@@ -29,7 +29,7 @@ class Rig:
     def __init__(self) -> None:
         self.log = Log()
         self.led: list[Log] = []
-        topic = SimpleNamespace(partitions=[SimpleNamespace(index=0, leader=1, leader_epoch=7)])
+        topic = SimpleNamespace(partitions=(SimpleNamespace(index=0, leader=1, leader_epoch=7),))
         broker = SimpleNamespace(
             when_back=[],
             image=SimpleNamespace(topics={TOPIC: topic}),
