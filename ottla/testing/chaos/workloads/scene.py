@@ -74,6 +74,7 @@ class Log:
         self._recorder = recorder
         self.process = process
         self._values = count()
+        self._sending = asyncio.Lock()
 
     def value(self) -> str:
         """One that nobody else writes."""
@@ -89,7 +90,23 @@ class Log:
         transaction: str | None = None,
         source: Offset | None = None,
     ) -> "asyncio.Future[int]":
-        """Send and record; the future is the library's. Raises Failure when the record was not accepted."""
+        """Send and record; the future is the library's. Raises Failure when the record was not accepted.
+
+        One after the other: of those that wait for a partition's metadata beside each other no client tells which one
+        it lets go first, and the record says in which order they were sent.
+        """
+        async with self._sending:
+            return await self._send(producer, at, value, key, transaction, source)
+
+    async def _send(
+        self,
+        producer: Producer,
+        at: At,
+        value: str | None,
+        key: str | None,
+        transaction: str | None,
+        source: Offset | None,
+    ) -> "asyncio.Future[int]":
         begun = Send(
             process=self.process,
             invoked_ns=now_ns(),
