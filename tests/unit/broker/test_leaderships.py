@@ -4,7 +4,11 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from ottla.broker.leaderships import Leaderships
+
+pytestmark = pytest.mark.interpreted  # a compiled `leaderships` takes nothing that stands in a partition's place
 
 TOPIC = "__transaction_state"
 
