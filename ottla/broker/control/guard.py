@@ -54,6 +54,7 @@ class Guard(LinkListener):
         self._stalled: set[NodeId] = set()  # their disks do not answer, they say
         self._fencing: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
+        self._look_ms = 0.0  # when it fires
 
     def start(self) -> None:
         """From now on; before `Calls.start`."""
@@ -127,13 +128,20 @@ class Guard(LinkListener):
         self._look_soon()
 
     def _look_soon(self) -> None:
-        """When the next broker is due, at the latest in LOOK_MS."""
-        if self._timer is not None:
-            self._timer.cancel()
+        """When the next broker is due, at the latest in LOOK_MS. Never later than it was: whoever refuses a connection
+        every 100 ms would put off all looks, and the time without any would count for a pause of this process.
+        """
+        now_ms = self._clock.monotonic_ms()
         due_ms = self._liveness.next_deadline_ms()
-        wait_ms = LOOK_MS if due_ms is None else due_ms - self._clock.monotonic_ms()
+        wait_ms = LOOK_MS if due_ms is None else due_ms - now_ms
         least_ms = 1.0 if self._fencing is None or self._fencing.done() else BUSY_MS
-        self._timer = self._clock.call_later(min(max(wait_ms, least_ms), LOOK_MS), self._look)
+        wait_ms = min(max(wait_ms, least_ms), LOOK_MS)
+        if self._timer is not None:
+            if self._look_ms <= now_ms + wait_ms:
+                return
+            self._timer.cancel()
+        self._look_ms = now_ms + wait_ms
+        self._timer = self._clock.call_later(wait_ms, self._look)
 
     async def _fence(self, brokers: list[NodeId]) -> None:
         try:

@@ -13,7 +13,8 @@ from ottla.controller.liveness import GRACE_MS
 from ottla.core.types import ZERO_UUID, NodeId
 from ottla.testing.sim.clock import SimClock
 
-ONE, TWO = NodeId(1), NodeId(2)
+ONE, TWO, DEAD = NodeId(1), NodeId(2), NodeId(3)
+REDIAL_MS = 100.0  # where nothing listens
 SESSION_MS = 2000.0
 
 
@@ -107,3 +108,11 @@ async def test_a_guard_that_was_stopped_fences_nobody(case: Case) -> None:
     case.guard.unlinked(TWO, broken=True)
     case.controller.lead(active=True)
     assert await case.run(10_000) == 0
+
+
+async def test_a_node_that_refuses_connections_again_and_again_hides_nobodys_silence(case: Case) -> None:
+    case.controller.lead(active=True)
+    for _ in range(int(SESSION_MS / REDIAL_MS)):
+        await case.run(REDIAL_MS)
+        case.guard.refused(DEAD)
+    assert case.controller.fenced == [(SESSION_MS, [ONE, TWO])]
