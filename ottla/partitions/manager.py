@@ -380,7 +380,8 @@ class PartitionManager:
         def written(errors: dict[int, Exception], error: Exception | None) -> None:
             if error is None:
                 self._saved = offsets
-                self._recovery_points, self._log_starts = durable, starts
+                # Copies: who takes a partition out of these leaves `_saved` as it is, so that its removal is a change.
+                self._recovery_points, self._log_starts = dict(durable), dict(starts)
                 for key, partition in self._partitions.items():
                     partition.recovery_point = durable.get(key, 0)
             else:

@@ -96,6 +96,25 @@ def test_the_journal_brings_nothing_back_into_a_replica_that_was_removed_and_ret
     assert b"newnew" in batch
 
 
+@pytest.mark.parametrize("topic_id", [HARNESS_TOPIC_ID, Uuid(b"another topic id")])
+def test_the_checkpoints_of_a_partition_that_was_removed_say_nothing_of_the_next_one(
+    topic_id: Uuid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(1, LogConfig())
+    for n in range(20):
+        node.append(make_batch([b"old %d" % n]))
+    node.settle()
+    assert node.call(node.partition.delete_records, 10) == 10  # with a checkpoint
+    remove(node)
+    node.partition = node.manager.create(TOPIC, topic_id, 0, node.config)
+    node.append(make_batch([b"new"]))
+    node.settle()
+    monkeypatch.setattr("tests.sim.log_harness.TOPIC_ID", topic_id)
+    node.kill()
+    [batch] = node.read_all()
+    assert b"new" in batch
+
+
 def test_damaged_files_are_kept_once_beside_the_replica_that_is_made_anew() -> None:
     node = Node(1, LogConfig())
     kept = name_apart(f"{TOPIC}-0", HARNESS_TOPIC_ID, DAMAGED_SUFFIX)
