@@ -112,6 +112,11 @@ class Log:
         return self._in_flight is None and not self._runs and not self._exclusive
 
     @property
+    def has_job(self) -> bool:
+        """A job on its files is under way, which those that are to be moved have to wait for, also when it failed."""
+        return self._in_flight is not None
+
+    @property
     def kept_end_offset(self) -> int:
         """What outlives this process: it is in the files, or in the journal."""
         return max(self.written_end_offset, self.durable_end_offset)

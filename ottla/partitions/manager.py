@@ -42,6 +42,7 @@ CHECKPOINT_INTERVAL_MS: Final = 1000
 # the high watermark of a follower, soon after the last one.
 _IDLE_TICKS: Final = 5
 _MOST_IDLE_TICKS: Final = 60
+REMOVAL_LOOK_MS: Final = 10
 REMOVAL_RETRY_MS: Final = 1000
 MAX_REMOVAL_RETRY_MS: Final = 60_000
 STRAY_SUFFIX: Final = "-stray"
@@ -224,6 +225,8 @@ class PartitionManager:
         def begin() -> None:
             if log.failed is None:
                 log.exclusive(move_away, moved)
+            elif log.has_job:  # it would make its segment in a directory of the name that is to be free
+                self.environment.clock.call_later(REMOVAL_LOOK_MS, begin)
             else:  # what the journal holds of it goes to these files, and to none that get their names
                 self.environment.late.write_all(lambda: self.environment.disk.submit(move_away, moved))
 

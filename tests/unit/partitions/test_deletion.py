@@ -131,6 +131,26 @@ def test_damaged_files_are_kept_once_beside_the_replica_that_is_made_anew() -> N
     assert node.manager.environment.failures == failures + 4  # who tells of failed replicas looks again
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_write_that_was_under_way_when_its_log_failed_comes_to_no_other_replica(seed: int) -> None:
+    node = Node(seed, LogConfig(segment_bytes=200))
+    node.append(make_batch([b"first" * 20]))
+    node.settle()
+    node.disk.stalls = 1.0
+    node.append(make_batch([b"late" * 20]))  # to a segment that it makes
+    node.clock.run_until(lambda: bool(node.partition.environment.writing))
+    node.disk.stalls = 0.0
+    node.partition.log.fail(StorageError("damage was found"))
+    remove(node, keep=True)
+    node.partition = node.manager.create(TOPIC, HARNESS_TOPIC_ID, 0, node.config)
+    node.append(make_batch([b"new"]))
+    node.clock.run_for(2 * node.disk.stall_ms)
+    assert node.files.list_directory("t-0") == ["00000000000000000000.log", "partition.metadata"]
+    node.kill()
+    [batch] = node.read_all()
+    assert b"new" in batch
+
+
 @pytest.mark.parametrize("restarts", [False, True])
 def test_what_was_kept_of_a_damaged_replica_can_be_deleted(restarts: bool) -> None:
     node = Node(1, LogConfig())
