@@ -97,7 +97,8 @@ class LateWrites:
             self._under_way.discard(log)
             if error is not None:
                 self._failed(error)
-            self._tell(log)
+            for waiter in self._ready(log):
+                waiter.done()
 
     def write_all(self, done: Callable[[], None]) -> None:
         """Call `done` when all that is here by now has reached its files, or failed to; at once if there is nothing."""
@@ -141,19 +142,20 @@ class LateWrites:
             errors = dict.fromkeys(jobs, error)
         for failure in errors.values():
             self._failed(failure)
+        ready = [waiter for log in jobs for waiter in self._ready(log)]  # before a log that is told of it asks anew
         for log, job in jobs.items():
             log.late_written(job, errors.get(log))
-        for log in jobs:
-            self._tell(log)
+        for waiter in ready:
+            waiter.done()
         self._look()
 
-    def _tell(self, log: LateLog) -> None:
-        """A job with bytes of this log ended."""
-        if self._waiters:
-            ready = [waiter for waiter in self._waiters if log in waiter.left and waiter.ended(log)]
-            self._waiters = [waiter for waiter in self._waiters if waiter.left]
-            for waiter in ready:
-                waiter.done()
+    def _ready(self, log: LateLog) -> list[_Waiter]:
+        """A job with bytes of this log ended: who waits for nothing more."""
+        if not self._waiters:
+            return []
+        ready = [waiter for waiter in self._waiters if log in waiter.left and waiter.ended(log)]
+        self._waiters = [waiter for waiter in self._waiters if waiter.left]
+        return ready
 
 
 def _write(jobs: dict[LateLog, WriteJob]) -> dict[LateLog, Exception]:

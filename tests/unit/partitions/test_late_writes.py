@@ -1,5 +1,6 @@
 """What the journal has reaches the segments later: nobody who reads, cuts, rolls, stops or crashes sees that."""
 
+from random import Random
 from typing import Any
 
 import pytest
@@ -8,8 +9,11 @@ from ottla.core.errors import ErrorCode, StorageError
 from ottla.core.types import Uuid
 from ottla.partitions.config import LogConfig
 from ottla.partitions.journal import DIRECTORY, SharedJournal
-from ottla.partitions.late_writes import LATE_LOG_BYTES, LATE_WRITE_MS
+from ottla.partitions.late_writes import LATE_LOG_BYTES, LATE_WRITE_MS, LateWrites
 from ottla.partitions.results import State
+from ottla.partitions.write_job import WriteJob
+from ottla.testing.sim.clock import SimClock
+from ottla.testing.sim.disk import SimDisk
 from tests.sim.log_harness import DIRECTORY as LOG_DIRECTORY
 from tests.sim.log_harness import Ack, Node, make_batch
 
@@ -238,3 +242,35 @@ def test_what_a_failed_log_had_in_the_journal_never_reaches_a_namesake() -> None
     node.clock.run_for(WRITTEN_MS)
     assert before[1] not in node.files.read_bytes(f"{LOG_DIRECTORY}/{'0' * 20}.log")
     node.check()
+
+
+class Listener:
+    """A log that asks for everything to be written as soon as it hears of its own bytes."""
+
+    def __init__(self) -> None:
+        self.late: LateWrites | None = None
+        self.told: list[str] = []
+
+    def late_written(self, job: WriteJob, error: Exception | None) -> None:
+        self.told.append(f"{job.size} bytes")
+        if job.size == 1:
+            assert self.late is not None
+            self.late.write_all(lambda: self.told.append("all"))
+
+
+def test_who_asks_while_a_job_is_told_of_does_not_take_its_end_for_that_of_the_next_one() -> None:
+    clock = SimClock()
+    disk = SimDisk(clock, Random(1))
+    log = Listener()
+    late = log.late = LateWrites(disk, clock, lambda _: None)
+
+    def add(size: int) -> None:
+        job = WriteJob(disk, Uuid(bytes(16)), [], 0)
+        job.size = size
+        late.add(log, job)
+
+    add(1)
+    clock.run_until(lambda: late.since_ms is not None)
+    add(2)
+    clock.run_for(WRITTEN_MS)
+    assert log.told == ["1 bytes", "2 bytes", "all"]
