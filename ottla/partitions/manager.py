@@ -82,6 +82,7 @@ class PartitionManager:
         self._idle_patience = _IDLE_TICKS
         self._unsynced = False  # something was written without a sync
         self._checkpointing = False
+        self._forgotten: set[TopicPartition] = set()  # since the checkpoint under way was begun, which knows them still
         self._checkpoint_waiters: list[Callable[[Exception | None], None]] = []
         self._stopped = True
         self._clean = False
@@ -89,7 +90,7 @@ class PartitionManager:
         self.stopped_epoch = _NO_EPOCH  # the one that was written down by the last stop, if that was orderly (KIP-966)
         self._cleaner = Cleaner(self.environment)
         self.environment.checkpoint = self.checkpoint
-        self._saved: tuple[dict[TopicPartition, int], ...] = ({}, {}, {}, {})
+        self._saved: tuple[dict[TopicPartition, int] | None, ...] = ({}, {}, {}, {})
 
     def open(self) -> None:
         """Read the node's checkpoints and directory names. Blocks: at start, before `create`."""
@@ -151,7 +152,7 @@ class PartitionManager:
         )
         self._partitions[key] = partition
         partition.cleaned_to = min(self._cleaned.get(key, 0), partition.log.active.base_offset)
-        if not partition.log_end_offset and (self._recovery_points.pop(key, 0) or self._log_starts.pop(key, 0)):
+        if not partition.log_end_offset and self._forget(key):
             # Offsets of an earlier topic of this name: until they are gone from disk, a crash would take them for ours.
             partition.log.block()
             self.checkpoint(lambda _: partition.log.unblock())
@@ -171,8 +172,7 @@ class PartitionManager:
         if partition is None:
             done()
             return
-        self._recovery_points.pop(key, None)
-        self._log_starts.pop(key, None)
+        self._forget(key)
         partition.is_leader = partition.is_aside = False
         log, files, retry_ms = partition.log, self.environment.disk.files, REMOVAL_RETRY_MS
         doomed = name_apart(log.directory, partition.topic_id, DAMAGED_SUFFIX if keep else DELETE_SUFFIX)
@@ -233,6 +233,12 @@ class PartitionManager:
         self._directories.discard(log.directory)
         self.leaving.add(log.directory)
         begin()
+
+    def _forget(self, key: TopicPartition) -> bool:
+        """What the checkpoints say of a partition that is here no more; whether they said anything."""
+        self._forgotten.add(key)
+        recovery_point, log_start = self._recovery_points.pop(key, 0), self._log_starts.pop(key, 0)
+        return bool(recovery_point or log_start)
 
     def drop_damaged(self, topic: str, topic_id: Uuid, index: int) -> None:
         """Delete what was set aside of this partition (`remove` with `keep`), if anything was; in the background."""
@@ -345,6 +351,7 @@ class PartitionManager:
 
     def _checkpoint(self) -> None:
         waiters, self._checkpoint_waiters = self._checkpoint_waiters, []
+        forgotten = self._forgotten = set()
         sidecars: list[tuple[Partition, SidecarJob]] = []
         durable, starts = dict(self._recovery_points), dict(self._log_starts)
         watermarks, cleaned = {}, {}
@@ -383,11 +390,16 @@ class PartitionManager:
         def written(errors: dict[int, Exception], error: Exception | None) -> None:
             if error is None:
                 self._saved = offsets
-                # Copies: who takes a partition out of these leaves `_saved` as it is, so that its removal is a change.
+                # Copies, and without whom is gone: a change of what was saved, which the next checkpoint writes.
                 self._recovery_points, self._log_starts = dict(durable), dict(starts)
+                for key in forgotten:
+                    self._recovery_points.pop(key, None)
+                    self._log_starts.pop(key, None)
                 for key, partition in self._partitions.items():
-                    partition.recovery_point = durable.get(key, 0)
+                    if key not in forgotten:
+                        partition.recovery_point = durable.get(key, 0)
             else:
+                self._saved = _UNKNOWN
                 logger.error("could not write the offset checkpoints", error=str(error))
             for n, cause in errors.items():
                 sidecars[n][0].log.fail(cause)
@@ -488,6 +500,7 @@ class PartitionManager:
             partition.close(one_closed)
 
 
+_UNKNOWN: Final = (None, None, None, None)
 _CHECKPOINT_FILES: Final = (RECOVERY_POINT_FILE, LOG_START_FILE, HIGH_WATERMARK_FILE, CLEANER_FILE)
 
 

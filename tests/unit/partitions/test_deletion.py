@@ -115,6 +115,37 @@ def test_the_checkpoints_of_a_partition_that_was_removed_say_nothing_of_the_next
     assert b"new" in batch
 
 
+@pytest.mark.parametrize("begun_before_the_end", [False, True])
+def test_a_checkpoint_under_way_brings_nothing_of_a_removed_partition_back(*, begun_before_the_end: bool) -> None:
+    node = Node(1, LogConfig())
+    for n in range(20):
+        node.append(make_batch([b"old %d" % n]))
+    node.settle()
+    assert node.call(node.partition.delete_records, 10) == 10
+    other = node.manager.create("other", Uuid(b"another topic id"), 0, LogConfig())
+
+    def begin_checkpoint() -> None:
+        other.append(memoryview(bytearray(make_batch([b"v"]))), acks=-1, done=None)
+        node.clock.run_until(lambda: other.log.idle)
+        node.disk.stalls = 1.0
+        node.manager.checkpoint(lambda _: None)
+        node.disk.stalls = 0.0
+
+    begin_checkpoint()
+    remove(node)
+    if begun_before_the_end:
+        begin_checkpoint()
+    node.partition = node.manager.create(TOPIC, HARNESS_TOPIC_ID, 0, node.config)
+    for n in range(15):
+        node.append(make_batch([b"new %d" % n]))
+    node.settle()
+    assert node.partition.recovery_point <= node.partition.log_end_offset
+    node.clock.run_for(3000)
+    node.kill()
+    assert node.partition.log_start_offset == 0
+    assert len(node.read_all()) == 15
+
+
 def test_damaged_files_are_kept_once_beside_the_replica_that_is_made_anew() -> None:
     node = Node(1, LogConfig())
     kept = name_apart(f"{TOPIC}-0", HARNESS_TOPIC_ID, DAMAGED_SUFFIX)
