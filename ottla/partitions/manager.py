@@ -90,7 +90,7 @@ class PartitionManager:
         self.stopped_epoch = _NO_EPOCH  # the one that was written down by the last stop, if that was orderly (KIP-966)
         self._cleaner = Cleaner(self.environment)
         self.environment.checkpoint = self.checkpoint
-        self._saved: tuple[dict[TopicPartition, int] | None, ...] = ({}, {}, {}, {})
+        self._saved: tuple[dict[TopicPartition, int] | None, ...] = _UNKNOWN  # of each file what it holds
 
     def open(self) -> None:
         """Read the node's checkpoints and directory names. Blocks: at start, before `create`."""
@@ -98,6 +98,7 @@ class PartitionManager:
         self._recovery_points = read_offsets(files, RECOVERY_POINT_FILE)
         self._log_starts = read_offsets(files, LOG_START_FILE)
         self._cleaned = read_offsets(files, CLEANER_FILE)
+        self._saved = (dict(self._recovery_points), dict(self._log_starts), None, dict(self._cleaned))
         self._directories = set(files.list_directory(""))
         self._clean = CLEAN_STOP_FILE in self._directories
         if self._clean:

@@ -115,6 +115,22 @@ def test_the_checkpoints_of_a_partition_that_was_removed_say_nothing_of_the_next
     assert b"new" in batch
 
 
+def test_a_partition_that_is_removed_after_a_restart_leaves_no_log_start_behind() -> None:
+    node = Node(1, LogConfig())
+    for n in range(20):
+        node.append(make_batch([b"old %d" % n]))
+    node.settle()
+    assert node.call(node.partition.delete_records, 10) == 10
+    node.kill()
+    remove(node)
+    node.partition = node.manager.create(TOPIC, HARNESS_TOPIC_ID, 0, node.config)
+    for n in range(15):
+        node.append(make_batch([b"new %d" % n]))
+    node.clock.run_for(3000)
+    node.kill()
+    assert len(node.read_all()) == 15
+
+
 @pytest.mark.parametrize("begun_before_the_end", [False, True])
 def test_a_checkpoint_under_way_brings_nothing_of_a_removed_partition_back(*, begun_before_the_end: bool) -> None:
     node = Node(1, LogConfig())
