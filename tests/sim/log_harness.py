@@ -9,7 +9,7 @@ from ottla.core.types import Uuid
 from ottla.partitions.config import LogConfig
 from ottla.partitions.manager import PartitionManager
 from ottla.partitions.partition import Partition
-from ottla.partitions.results import Appended, Isolation, Origin, ReadResult, TimestampOffset
+from ottla.partitions.results import Appended, Isolation, Origin, ReadResult, State, TimestampOffset
 from ottla.partitions.verification import APPEND, NO_GUARD
 from ottla.records.batch import Record, encode_batch
 from ottla.records.control import encode_end_transaction_marker
@@ -212,7 +212,13 @@ class Node:
                 offset = header.next_offset
         return batches
 
+    @property
+    def is_offline(self) -> bool:
+        return self.partition.state is State.OFFLINE
+
     def find(self, timestamp: int) -> TimestampOffset:
         answer = self.call(self.partition.offset_for_timestamp, timestamp, isolation=Isolation.LOG_END)
+        if isinstance(answer, ApiError):
+            raise answer
         assert isinstance(answer, TimestampOffset)
         return answer

@@ -289,6 +289,7 @@ def test_many_ids_are_looked_at_in_slices() -> None:
     assert node.shard.transactions == {}
 
 
+@pytest.mark.interpreted
 def test_slices_that_come_out_even_end_the_look(monkeypatch: pytest.MonkeyPatch) -> None:
     node = Node()
     for number in range(500):
