@@ -31,6 +31,7 @@ from ottla.partitions.environment import Environment
 from ottla.partitions.journal import DEFAULT_FILE_BYTES, SharedJournal
 from ottla.partitions.lanes import run_in_lanes
 from ottla.partitions.partition import Partition
+from ottla.partitions.producer_expiry import ProducerExpiry
 from ottla.partitions.recovery import RecoveredLog, empty_log, recover
 from ottla.partitions.sidecars import SidecarJob
 from ottla.partitions.upkeep import expire, prepare_sidecars
@@ -51,7 +52,6 @@ _NO_EPOCH: Final = -1
 DELETE_SUFFIX: Final = "-delete"
 DAMAGED_SUFFIX: Final = "-damaged"
 _MAX_NAME_BYTES: Final = 255
-_PRODUCERS_A_SECOND: Final = 4096
 
 
 class PartitionManager:
@@ -77,7 +77,7 @@ class PartitionManager:
         self._directories: set[str] = set()
         self._damaged: set[str] = set()  # directories that were set aside, at most one of a partition and topic id
         self.leaving: set[str] = set()  # directories of partitions that are being removed
-        self._expiring: Iterator[int] | None = None
+        self._expiry = ProducerExpiry(clock)
         self._rounds, self._idle_ticks = -1, 0  # of the environment, and how long they have been as many
         self._idle_patience = _IDLE_TICKS
         self._unsynced = False  # something was written without a sync
@@ -320,7 +320,7 @@ class PartitionManager:
     def _tick(self) -> None:
         if self._stopped:
             return
-        self._go_on_expiring()
+        self._expiry.go_on()
         # Where nothing is written, a look at each of ten thousand partitions would be all that a node does.
         rounds, self._idle_ticks = self.environment.rounds, self._idle_ticks + 1
         busy = rounds != self._rounds or self._unsynced
@@ -418,30 +418,7 @@ class PartitionManager:
         for partition in list(self._partitions.values()):
             if partition.error is None:
                 expire(partition)
-        if self._expiring is None:
-            self._expiring = self._expire_producers()
-        self._go_on_expiring()
-
-    def _expire_producers(self) -> Iterator[int]:
-        """Those that were silent for too long; yields how many were looked at since the last time."""
-        clock = self.environment.clock
-
-        def silent_since() -> int:
-            return clock.time_ms() - self.producer_expiration_ms
-
-        for partition in list(self._partitions.values()):
-            if partition.error is None:
-                partition.verifications.expire(clock.time_ms(), self.producer_expiration_ms)
-                yield from partition.producers.expire(silent_since)
-
-    def _go_on_expiring(self) -> None:
-        """There may be millions: some thousands now, about a millisecond's work, and more in a second."""
-        looked_at = 0
-        for count in self._expiring or ():
-            looked_at += count + 1
-            if looked_at >= _PRODUCERS_A_SECOND:
-                return
-        self._expiring = None
+        self._expiry.begin(list(self._partitions.values()), self.producer_expiration_ms)
 
     @property
     def producer_count(self) -> int:

@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from ottla.core.errors import ApiError, ErrorCode
-from ottla.partitions import manager
+from ottla.partitions import producer_expiry
 from ottla.partitions.config import LogConfig
 from ottla.partitions.results import Isolation, Origin, State, TimestampOffset
 from ottla.records.batch import Record, assemble_batch, decode_records
@@ -134,7 +134,7 @@ def test_who_falls_silent_while_others_are_looked_at_is_forgotten_too(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A look at millions takes longer than many a `producer.id.expiration.ms`."""
-    monkeypatch.setattr(manager, "_PRODUCERS_A_SECOND", 1)  # one partition at a time
+    monkeypatch.setattr(producer_expiry, "_PRODUCERS_A_TURN", 1)  # one partition at a time
     node.append(produced(0))
     first, node.partition = node.partition, node.manager.create(TOPIC, TOPIC_ID, 1, node.config)
     node.append(produced(0))
