@@ -37,6 +37,7 @@ class Copiers:
         self._command, self._directory, self._random = command, directory, random
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._zombies: list[tuple[float, subprocess.Popen[bytes]]] = []  # stopped until then
+        self._begun: list[subprocess.Popen[bytes]] = []
         self._copied = Copied()
 
     def start(self) -> None:
@@ -76,13 +77,13 @@ class Copiers:
 
     def kill(self) -> None:
         """End whatever runs still: none outlives a run that failed."""
-        for process in (*self._running.values(), *(process for _, process in self._zombies)):
+        for process in self._alive():
             process.kill()
             process.wait()
 
     def stop(self) -> Copied:
         """Stop all in order; whoever does not end in time is killed, and counted."""
-        for process in (*self._running.values(), *(process for _, process in self._zombies)):
+        for process in self._alive():
             process.send_signal(signal.SIGCONT)
             process.terminate()
             try:
@@ -99,6 +100,10 @@ class Copiers:
                     self._copied.ended[rest] += 1
         return self._copied
 
+    def _alive(self) -> list[subprocess.Popen[bytes]]:
+        """Also zombies that went on: not each of them notices what it is before the run ends."""
+        return [process for process in self._begun if process.poll() is None]
+
     def _begin(self, name: str) -> None:
         with (self._directory / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
@@ -107,6 +112,7 @@ class Copiers:
                 stdout=log,
                 stderr=log,
             )
+        self._begun.append(self._running[name])
 
 
 def command(client: str, *arguments: str) -> list[str]:
