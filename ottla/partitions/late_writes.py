@@ -50,7 +50,7 @@ class _Waiter:
 class LateWrites:
     """All of one node. `failed` hears of bytes that did not reach their segment, before the log does."""
 
-    __slots__ = ("_armed", "_clock", "_disk", "_due", "_failed", "_jobs", "_queued", "_size", "_under_way", "_waiters",
+    __slots__ = ("_armed", "_clock", "_disk", "_due", "_failed", "_queued", "_size", "_under_way", "_waiters",
                  "since_ms")  # fmt: skip
 
     def __init__(self, disk: Disk, clock: Clock, failed: Callable[[Exception], None]) -> None:
@@ -58,7 +58,6 @@ class LateWrites:
         self._queued: dict[LateLog, WriteJob] = {}
         self._size = 0  # bytes that are queued
         self._due = False  # there is too much of one log
-        self._jobs: dict[LateLog, WriteJob] = {}  # in the job of this module
         self._under_way: set[LateLog] = set()  # in that one or in a job of the log's own
         self._armed = False
         self._waiters: list[_Waiter] = []
@@ -127,15 +126,16 @@ class LateWrites:
             self._start()
 
     def _start(self) -> None:
-        jobs, self._jobs, self._queued = self._queued, self._queued, {}
+        jobs, self._queued = self._queued, {}
         self._size, self._due = 0, False
         self._under_way.update(jobs)
         self.since_ms = self._clock.monotonic_ms()
-        self._disk.submit(partial(_write, jobs), self._written)
+        self._disk.submit(partial(_write, jobs), partial(self._written, jobs))
 
-    def _written(self, errors: dict[LateLog, Exception] | None, error: Exception | None) -> None:
+    def _written(
+        self, jobs: dict[LateLog, WriteJob], errors: dict[LateLog, Exception] | None, error: Exception | None
+    ) -> None:
         self.since_ms = None
-        jobs, self._jobs = self._jobs, {}
         self._under_way.difference_update(jobs)
         if errors is None:
             assert error is not None

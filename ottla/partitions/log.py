@@ -121,6 +121,11 @@ class Log:
         """What outlives this process: it is in the files, or in the journal."""
         return max(self.written_end_offset, self.durable_end_offset)
 
+    @property
+    def synced_end_offset(self) -> int:
+        """What this replica has for the high watermark: with `ottla.flush.on.ack` only what is durable."""
+        return self.durable_end_offset if self.config.flush_on_ack else self.kept_end_offset
+
     # -- append
 
     def append(self, view: memoryview, header: BatchHeader, last_offset: int, now_ms: int) -> None:

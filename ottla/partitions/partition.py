@@ -379,7 +379,7 @@ class Partition(ReadablePartition):
         log = self.log
         if self._written_waiters:
             self._written_waiters.reached(log.kept_end_offset)
-        synced = log.durable_end_offset if self.config.flush_on_ack else log.kept_end_offset
+        synced = log.synced_end_offset
         role = self.role
         if role is not None:
             role.synced(synced)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ottla.broker.control.calls import Answer, Calls
 from ottla.broker.handlers import ASKED, asked_of_node
+from ottla.broker.transactions import grants
 from ottla.core.errors import ApiError, DecodeError, ErrorCode
 from ottla.core.ports import Random
 from ottla.core.types import NodeId
@@ -77,13 +78,11 @@ class Asking:
         self._calls.tell(node, pb.ControlFrame(grants=pb.ControlGrants(process=self._process, grants=grants)))
 
     def _granted(self, node: NodeId, frame: pb.ControlFrame) -> None:
-        from ottla.broker.transactions.grants import take
-
         try:
             self._check_order(node, frame.grants.process, frame.call)
         except ApiError:  # the marker that ends it may have been among what came before
             return
-        take(self._broker, frame.grants.grants)
+        grants.take(self._broker, frame.grants.grants)
 
     def _check_order(self, node: NodeId, process: int, call: int) -> None:
         """Raise ApiError for what was overtaken. 0: a process of a version that has one way to this node only."""

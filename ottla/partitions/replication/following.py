@@ -187,9 +187,7 @@ class Following:
         for action in actions:
             if isinstance(action, Subscribe):
                 assert self.link is not None
-                config, log = self.partition.config, self.partition.log
-                self.synced_end_offset = log.durable_end_offset if config.flush_on_ack else log.kept_end_offset
-                self._told_end_offset = self.synced_end_offset
+                self.synced_end_offset = self._told_end_offset = self.partition.log.synced_end_offset
                 self.slot = self.link.subscribe(self)
             elif isinstance(action, Truncate):
                 self._truncate(action)

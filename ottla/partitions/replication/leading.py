@@ -68,7 +68,7 @@ class Leading:
             leader_epoch=assignment.leader_epoch,
             epoch_start_offset=log.log_end_offset,
             high_watermark=partition.high_watermark,
-            durable_end_offset=log.durable_end_offset if config.flush_on_ack else log.kept_end_offset,
+            durable_end_offset=log.synced_end_offset,
             replicas=assignment.replicas,
             isr=assignment.isr,
             partition_epoch=assignment.partition_epoch,
